@@ -7,14 +7,15 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// A reach is how AWS is reached, and how what is created there is named: the fields of config/root that the
-// reference has, too, but for the key pair. There and here a write gives all of them, and what it leaves out
-// returns to its default: HashiCorp's Terraform provider takes a field away by leaving it out.
+// apiSettings say how AWS is reached, and how users are named. They are the fields of config/root
+// that the reference has, without the key pair. As there, a write sets all of them: a field that
+// is not sent returns to its default, because HashiCorp's Terraform provider removes a field by
+// not sending it.
 type apiSettings struct {
 	Region  string   `json:"region,omitempty"`
 	IAM     string   `json:"iam,omitempty"`
 	STS     endpoint `json:"sts,omitzero"`
-	Others  []string `json:"others,omitempty"` // STS endpoints where STS cannot be reached
+	Others  []string `json:"others,omitempty"` // STS endpoints to use if sts_endpoint cannot be reached
 	Regions []string `json:"regions,omitempty"`
 	Retries int      `json:"retries"`
 	Name    string   `json:"name,omitempty"` // template of user names; "" for defaultTemplate
@@ -25,7 +26,7 @@ type endpoint struct {
 	Region string `json:"region,omitempty"`
 }
 
-// apiSettingsIn is a reach as it is written. What is nil was not given.
+// apiSettingsIn is a write of apiSettings. Nil fields were not sent.
 type apiSettingsIn struct {
 	Region    *string   `json:"region" default:"us-east-1" doc:"The region whose APIs are called."`
 	IAM       *string   `json:"iam_endpoint" default:"AWS's own" doc:"The address of the IAM API."`
@@ -37,10 +38,10 @@ type apiSettingsIn struct {
 	Name      *string   `json:"username_template" default:"vault-token-role-time-random" doc:"A template for the names of users and sessions, with fields and functions."`
 }
 
-// anyGiven reports whether a write has any of the fields, and so gives all of them.
+// anyGiven reports whether a write has one of the fields, and so sets all of them.
 func (in *apiSettingsIn) anyGiven() bool { return *in != apiSettingsIn{} }
 
-// reach is what is written, with defaults for what is not given.
+// settings returns the written settings, with defaults for fields that were not sent.
 func (in *apiSettingsIn) settings() apiSettings {
 	r := apiSettings{Retries: -1}
 	set(&r.Region, in.Region)
@@ -57,7 +58,7 @@ func (in *apiSettingsIn) settings() apiSettings {
 	return r
 }
 
-// changedFields names the fields in which two differ.
+// changedFields names the fields that differ.
 func (c *apiSettings) changedFields(d *apiSettings) []string {
 	var out []string
 	for _, f := range []struct {
@@ -80,7 +81,8 @@ func (c *apiSettings) changedFields(d *apiSettings) []string {
 	return out
 }
 
-// movedField is the first field that decides where AWS is reached and that differs between two; "" for none.
+// movedField is the first field that differs and that decides to which address calls are sent; ""
+// for none.
 func (c *apiSettings) movedField(d *apiSettings) string {
 	for _, name := range c.changedFields(d) {
 		if strings.HasSuffix(name, "_endpoint") || strings.HasSuffix(name, "_endpoints") {
@@ -90,7 +92,8 @@ func (c *apiSettings) movedField(d *apiSettings) string {
 	return ""
 }
 
-// resetFields names the fields that a write did not give and that are by default again by it.
+// resetFields names the fields that a write returns to their default, because it did not send
+// them.
 func (in *apiSettingsIn) resetFields(was, now *apiSettings) []string {
 	given := map[string]bool{
 		"iam_endpoint": in.IAM != nil, "sts_endpoint": in.STS != nil, "sts_fallback_endpoints": in.Others != nil, "sts_fallback_regions": in.Regions != nil,
@@ -99,7 +102,7 @@ func (in *apiSettingsIn) resetFields(was, now *apiSettings) []string {
 	return slices.DeleteFunc(was.changedFields(now), func(name string) bool { return given[name] })
 }
 
-// template is how names are made, as it is shown.
+// template is username_template in an answer.
 func (c *apiSettings) template() string {
 	if c.Name == "" {
 		return defaultTemplate

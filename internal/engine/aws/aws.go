@@ -1,5 +1,5 @@
-// Package aws is the engine that issues credentials of AWS, namely IAM users and sessions of STS, and
-// rotates the access keys of existing users.
+// Package aws is the engine that issues credentials of AWS, namely IAM users and sessions of STS,
+// and rotates the access keys of existing users.
 package aws
 
 import (

@@ -51,7 +51,8 @@ func (b *backend) Undo(ctx context.Context, u engine.Undo) (engine.Undone, error
 	return b.revoker.undo(ctx, u)
 }
 
-// Renew implements [engine.Undoer]. It has nothing to do, because a user lives until it is removed.
+// Renew implements [engine.Undoer]. It has nothing to do, because a user lives until it is
+// removed.
 func (b *backend) Renew(context.Context, engine.Undo, time.Time) error { return nil }
 
 // Bounds implements [engine.Undoer].

@@ -113,8 +113,8 @@ func (s *clients) accountOf(ctx context.Context, c *client.Client) (string, erro
 	return who.Account, nil
 }
 
-// checkAccount refuses a client of another account than want, because what was created in one account
-// can only be removed there.
+// checkAccount refuses a client of another account than want, because what was created in one
+// account can only be removed there.
 func (s *clients) checkAccount(ctx context.Context, c *client.Client, what, want string) error {
 	account, err := s.accountOf(ctx, c)
 	if err == nil && want != "" && account != want {

@@ -14,7 +14,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Undo targets of leases. Sessions have their own, because their undo does nothing and waits for nothing.
+// Undo targets of leases. Sessions have their own, because their undo does nothing and waits for
+// nothing.
 const (
 	iamTarget = "iam"
 	stsTarget = "sts"
@@ -68,7 +69,7 @@ type issuer struct {
 	noEffect *engine.Attempts // attempts that surely created nothing
 }
 
-// plan decides on credentials, without any effect.
+// plan decides what to issue, without any effect.
 func (s *issuer) plan(ctx context.Context, r *route.Request, in credsIn) (plan route.Plan, p issuePlan, err error) {
 	ro, err := s.roles.get(ctx, in.Name)
 	if err != nil {
@@ -142,7 +143,7 @@ func (p *issuePlan) planSession(r *route.Request, n naming, c *rootConfig, in *c
 	switch {
 	case s.Name == "":
 		if s.Name, err = n.generate(c.Name); err != nil {
-			s.Name, err = n.defaultName(), nil // a template for users may make names that sessions cannot have
+			s.Name, err = n.defaultName(), nil // a template for users may generate names that sessions cannot have
 		}
 	case !nameForm.MatchString(s.Name):
 		return plan, invalid("field \"role_session_name\": %q is refused; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(s.Name))
@@ -192,7 +193,8 @@ func (ro *role) sessionTTL(r *route.Request, given *time.Duration) (time.Duratio
 	return ttl, nil
 }
 
-// create creates the credentials. The reservation, which has all that undo needs, is durable by now.
+// create creates the credentials. The reservation, which has all that undo needs, is durable by
+// now.
 func (s *issuer) create(ctx context.Context, a route.Attempt, p issuePlan) (*credsOut, error) {
 	c, cfg, done, err := s.clients.forIssuing(ctx)
 	if err != nil {

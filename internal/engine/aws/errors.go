@@ -8,7 +8,7 @@ func invalid(format string, args ...any) error {
 	return fault.New("aws", fault.Invalid, format, args...)
 }
 
-// set overwrites to with what was given, if it was.
+// set changes a field to the sent value, if one was sent.
 func set[T any](to *T, given *T) {
 	if given != nil {
 		*to = *given
@@ -21,8 +21,8 @@ func notConfigured() error {
 	return fault.New("aws", fault.Invalid, "the mount is not configured; write config/root with access_key, secret_key and region")
 }
 
-// upstreamError makes an error of AWS's one of this mount's: its kinds are about AWS, and not about
-// what the request names.
+// upstreamError turns an error of AWS into one of this mount. It changes kinds that are about
+// AWS, not about what the request names.
 func upstreamError(op string, err error) error {
 	kind := fault.KindOf(err)
 	switch kind {

@@ -2,17 +2,17 @@ package aws
 
 // Keys below the mount:
 //
-//	root          how AWS is reached, and as whom
-//	lease         TTLs for roles that have none
+//	root          config/root: how AWS is reached, and with which key
+//	lease         config/lease: TTLs for roles that have none
 //	role/<name>   a role
 //	static/…      see static.go
 //	rk/root …     see rootkey.go
 //
 // Invariants:
-//   - A user's name is in the reservation before AWS hears of it, so that undoing finds all
-//     that was made, by that name alone.
-//   - A new access key is given out once it works, or not at all.
-//   - No key that may be in use is deleted unless somebody asked for that key.
+//   - A user's name is in the reservation before it is sent to AWS, so that undo finds by that
+//     name all that was created.
+//   - A new access key is issued or published once it works, or not at all.
+//   - A key that may be in use is deleted only if a request names it.
 const (
 	rootKey    = "root"
 	leaseKey   = "lease"

@@ -16,14 +16,15 @@ const (
 	federMax   = 32
 )
 
-// defaultTemplate is shown where there is no template. It makes the names that ownName makes, which shortens the
-// display name and the role of long ones rather than what is random.
+// defaultTemplate is shown if there is no template. It generates the names of defaultName, except
+// that defaultName shortens the display name and the role of a long name rather than the random
+// part.
 const defaultTemplate = `{{ if (eq .Type "STS") }}{{ printf "vault-%s-%s" (unix_time) (random 20) | truncate 32 }}{{ else }}` +
 	`{{ printf "vault-%s-%s-%s" (printf "%s-%s" (.DisplayName) (.PolicyName) | truncate 42) (unix_time) (random 20) | truncate 64 }}{{ end }}`
 
 var nameForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 
-// A naming is what a user or a session is named after.
+// A naming has what the name of a user or a session is generated from.
 type naming struct {
 	installation, display, role string
 	kind                        string // "IAM" or "STS"
@@ -31,7 +32,7 @@ type naming struct {
 	now                         time.Time
 }
 
-// generate makes a name, by a template or in our own way: vault-<display>-<role>-<unix>-<random>.
+// generate generates a name by a template; without one: vault-<display>-<role>-<unix>-<random>.
 func (n naming) generate(text string) (string, error) {
 	n.display, n.role = username.Clean(n.display), username.Clean(n.role)
 	if text == "" {
@@ -49,7 +50,7 @@ func (n naming) generate(text string) (string, error) {
 	return name, nil
 }
 
-// defaultName fits what is random first, then the role, then who asks.
+// defaultName shortens the display name first, then the role, then the random part.
 func (n naming) defaultName() string {
 	tail := strconv.FormatInt(n.now.Unix(), 10) + "-" + username.Random(n.installation, 20)
 	if n.longest < userMax {
@@ -63,7 +64,7 @@ func (n naming) defaultName() string {
 	return "vault-" + middle + "-" + tail
 }
 
-// checkName tries a template, and warns of one that makes a name twice.
+// checkName tests a template, and warns if it generates the same name twice.
 func checkName(r *route.Request, text string) error {
 	if text == "" {
 		return nil
@@ -71,12 +72,12 @@ func checkName(r *route.Request, text string) error {
 	for _, kind := range []struct {
 		name    string
 		longest int
-	}{{"IAM", userMax}, {"STS", federMax}} {
+	}{{name: "IAM", longest: userMax}, {name: "STS", longest: federMax}} {
 		n := naming{installation: "sample", display: "token", role: "role", kind: kind.name, longest: kind.longest, now: time.Now()}
 		one, err := n.generate(text)
 		if err != nil {
 			if kind.name == "STS" {
-				continue // sessions have shorter names, and their role need not be of this mount's
+				continue // the template may be only for users, because names of sessions are shorter
 			}
 			return err
 		}
@@ -88,7 +89,7 @@ func checkName(r *route.Request, text string) error {
 	return nil
 }
 
-// Forms of what names users and roles.
+// Forms of names of users, and of ARNs.
 var (
 	userForm = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
 	arnForm  = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}|aws):[^\x00-\x20]+$`)
@@ -97,11 +98,11 @@ var (
 
 const (
 	rotateWithin = 85 * time.Second
-	drainWithin  = 10 * time.Second // what is being made by the key before is let end
-	retireWithin = 5 * time.Second  // how long an answer waits for one step of the end of the key before
+	drainWithin  = 10 * time.Second // waiting for what is being issued with the previous key
+	retireWithin = 5 * time.Second  // waiting for one step of retiring the previous key
 )
 
-// Bounds of what a role does not say.
+// Bounds and defaults of static roles.
 const (
 	minPeriod    = time.Minute
 	longestGrace = 24 * time.Hour

@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// waitPropagated waits until AWS accepts a new key everywhere: until a number of calls in a row were
-// accepted, and a pause after that.
+// waitPropagated waits until AWS accepts a new key everywhere: until a number of calls in a row
+// were accepted, and a pause after that.
 func waitPropagated(ctx context.Context, c *client.Client, k client.Key, s propagation) error {
 	checks, pause := defaultChecks, defaultPause
 	set(&checks, s.Checks)
@@ -53,8 +53,8 @@ func waitPropagated(ctx context.Context, c *client.Client, k client.Key, s propa
 
 // Times of issuing.
 const (
-	// createWithin bounds creating a user and waiting until its key works. It is below the time that a
-	// request may take.
+	// createWithin bounds creating a user and waiting until its key works. It is below the time
+	// that a request may take.
 	createWithin = 85 * time.Second
 	// late is how long after that a call may still take effect at AWS: the life of its signature.
 	late = 15 * time.Minute

@@ -65,7 +65,7 @@ func (s *roles) get(ctx context.Context, name string) (*role, error) {
 // tags are an object, a list of "name=value", or one text of these with commas.
 type tags struct{ byName map[string]string }
 
-// maxTags is how many tags are read. AWS takes 50.
+// maxTags is how many tags are accepted here. AWS accepts 50.
 const maxTags = 100
 
 // UnmarshalJSON reads each of these forms.
@@ -147,10 +147,11 @@ type legacyIn struct {
 	Policy *document `json:"policy" also:"policy_document" doc:"The policy of an old form of roles; use policy_document."`
 }
 
-// A document is a policy in JSON: as a text, which is kept as it is, or as an object.
+// A document is a policy in JSON, as a text, which is stored unchanged, or as an object.
 type document struct{ text string }
 
-// maxDocument is the longest policy in bytes that is read. AWS takes 10,240, white space aside.
+// maxDocument is the longest policy in bytes that is parsed. AWS accepts 10,240 without white
+// space.
 const maxDocument = 64 << 10
 
 // UnmarshalJSON reads both.
@@ -206,7 +207,8 @@ func (s *roleRoutes) write(ctx context.Context, r *route.Request, in roleIn) (ro
 	return route.None{}, err
 }
 
-// warn warns of what is probably a mistake. It is no error, because roles are also written field by field.
+// warn warns of what is probably a mistake. It is no error, because roles are also written field
+// by field.
 func (ro *role) warn(r *route.Request) {
 	switch {
 	case ro.Type == iamUser && len(ro.PolicyARNs)+len(ro.Groups) == 0 && ro.Document == "":
@@ -274,14 +276,14 @@ func (in *roleIn) apply(ro *role) {
 	set(&ro.Propagation.Pause, in.Pause)
 }
 
-// AWS's bounds of sessions.
+// AWS's bounds of the TTL of sessions.
 const (
 	shortestSession = 15 * time.Minute
 	longestAssumed  = 12 * time.Hour
 	longestOther    = 36 * time.Hour
 )
 
-// unsupportedField are the fields that a type of credentials does not have.
+// unsupportedField returns a set field that the type of credentials does not have, and a hint.
 func (ro *role) unsupportedField() (field, instead string) {
 	for _, f := range []struct {
 		given bool

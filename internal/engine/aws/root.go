@@ -71,7 +71,8 @@ func (s *configRoutes) startRotation(ctx context.Context, r *route.Request, e *r
 	return err
 }
 
-// retirePrevious deletes the replaced key once nothing is issued with it any more. A failed step is due again.
+// retirePrevious deletes the replaced key once nothing is issued with it any more. A failed step
+// is due again.
 func (s *configRoutes) retirePrevious(ctx context.Context, e *rotate.Edit) {
 	s.clients.waitIssuing(ctx, e.Rec.Turn.Old.Key())
 	e.Control().RetireNow()
@@ -148,7 +149,8 @@ func (s *configRoutes) makeRoom(ctx context.Context, c *client.Client, e *rotate
 	if err != nil {
 		return err
 	}
-	// If another server has rotated meanwhile, its new key is current there, and looks unused here.
+	// If another server has rotated meanwhile, its new key is current there, and looks unused
+	// here.
 	err = e.Control().TakeAway(ctx, "making-room", func(ctx context.Context) error { return c.DeleteKey(ctx, name, keys[i].ID) })
 	if fault.Is(err, fault.Conflict) {
 		return err

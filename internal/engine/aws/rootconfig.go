@@ -18,14 +18,14 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// rootConfig is how AWS is reached, and by whose access key.
+// rootConfig is config/root: how AWS is reached, and with which access key.
 type rootConfig struct {
 	KeyID string `json:"key,omitempty"`
 	apiSettings
 	Propagation propagation `json:"settle,omitzero"`
 
-	Replaced  [][]byte `json:"replaced,omitempty"` // digests of secrets that were written and rotated away; nobody can write others
-	Generated bool     `json:"made,omitempty"`     // the key of now was made by rotate-root
+	Replaced  [][]byte `json:"replaced,omitempty"` // digests of written secret keys that a rotation has replaced
+	Generated bool     `json:"made,omitempty"`     // a rotation has created the current key
 
 	Secret secret.Value `json:"-"`
 	stored storage.Version
@@ -36,17 +36,17 @@ func (c *rootConfig) storeOp() (storage.Op, error) {
 	return storage.Set(rootKey, b).If(c.stored), fault.Wrap("aws.put", fault.Internal, err)
 }
 
-// storedRoot is what the barrier encrypts.
+// storedRoot is the stored form of config/root. The barrier encrypts it.
 type storedRoot struct {
 	*rootConfig
 	Secret []byte `json:"secret,omitempty"`
 }
 
-// clientConfig is the configuration as the client wants it.
+// clientConfig is the configuration of a client.
 func (c *rootConfig) clientConfig(m *engine.Mount) client.Config {
 	out := client.Config{
-		KeyID: c.KeyID, Secret: c.Secret, Region: c.Region, IAM: c.IAM, STS: client.Endpoint{URL: c.STS.URL, Region: c.STS.Region},
-		MaxRetries: c.Retries, Dial: m.Host.Dial, Files: m.Host.Files,
+		KeyID: c.KeyID, Secret: c.Secret, Region: c.Region, IAM: c.IAM, MaxRetries: c.Retries,
+		STS: client.Endpoint{URL: c.STS.URL, Region: c.STS.Region}, Dial: m.Host.Dial, Files: m.Host.Files,
 	}
 	for i, u := range c.Others {
 		e := client.Endpoint{URL: u}
@@ -58,7 +58,7 @@ func (c *rootConfig) clientConfig(m *engine.Mount) client.Config {
 	return out
 }
 
-// secretDigest is of a secret key, for comparing.
+// secretDigest is for comparing secret keys.
 func secretDigest(s secret.Value) []byte {
 	h := hmac.New(sha256.New, []byte("keyturn aws root"))
 	h.Write(s.Reveal())
@@ -75,7 +75,7 @@ func (c *rootConfig) wasReplaced(s secret.Value) bool {
 	return false
 }
 
-// ambientWarning says what it means that there is no key.
+// ambientWarning says what it means to configure no key.
 func (c *rootConfig) ambientWarning() string {
 	text := "access_key and secret_key are empty: credentials come from where AWS's own tools find them on this server (environment, the machine's role, and shared files in the server's connection_folders), and rotate-root is not possible"
 	if slices.ContainsFunc(append([]string{c.IAM, c.STS.URL}, c.Others...), func(u string) bool { return !client.Own(u) }) {
@@ -84,13 +84,13 @@ func (c *rootConfig) ambientWarning() string {
 	return text
 }
 
-// propagation is how a new access key is proven to work; nil fields mean the default.
+// propagation says how to verify that a new access key works. Nil fields mean the default.
 type propagation struct {
 	Checks *int           `json:"checks,omitempty"`
 	Pause  *time.Duration `json:"pause,omitempty"`
 }
 
-// orDefault is s where it says something, else base.
+// orDefault returns base with the fields that s sets.
 func (s propagation) orDefault(base propagation) propagation {
 	if s.Checks != nil {
 		base.Checks = s.Checks
@@ -111,11 +111,11 @@ func (s propagation) check() error {
 	return nil
 }
 
-// regionForm is what stands in the names of AWS's hosts.
+// regionForm is the form of regions, which are part of AWS's host names.
 var regionForm = regexp.MustCompile(`^([a-z0-9-]{1,40})?$`)
 
 func (c *rootConfig) check(r *route.Request) error {
-	for _, f := range []struct{ name, url string }{{"iam_endpoint", c.IAM}, {"sts_endpoint", c.STS.URL}} {
+	for _, f := range []struct{ name, url string }{{name: "iam_endpoint", url: c.IAM}, {name: "sts_endpoint", url: c.STS.URL}} {
 		if err := checkURL(f.name, f.url); err != nil {
 			return err
 		}
@@ -161,7 +161,7 @@ func checkURL(field, text string) error {
 	if len(text) > maxAddress {
 		return invalid("field %q: an address has %d bytes at most; write one such as https://sts.eu-west-1.amazonaws.com", field, maxAddress)
 	}
-	// The text is not repeated: it may hold a password, where it does not belong.
+	// Errors do not repeat the text, because it may contain a password.
 	u, err := url.Parse(client.Address(text))
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":

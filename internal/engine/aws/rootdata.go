@@ -11,13 +11,14 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// rootKind is the kind of the record and of the due item of config/root's key. It is the record's name, too.
+// rootKind is the kind and the name of the record of config/root's key, and the kind of its due
+// item.
 const rootKind = "root"
 
-// rootData is what the record of config/root's key keeps for this engine.
+// rootData is what the record of config/root's key stores for this engine.
 type rootData struct {
 	When    cron.When   `json:"when,omitzero"`
-	Turn    uint32      `json:"turn,omitempty"` // the rotation that these two are of
+	Turn    uint32      `json:"turn,omitempty"` // the rotation for which User and Account were found out
 	User    string      `json:"user,omitempty"`
 	Account string      `json:"account,omitempty"`
 	Deleted deletedKeys `json:"dropped,omitempty"`
@@ -31,7 +32,7 @@ type rootRotation struct {
 }
 
 func rootDataOf(r *rotate.Record) (d rootData) {
-	_ = json.Unmarshal(r.Data, &d) // this version has written it
+	_ = json.Unmarshal(r.Data, &d) // this server has encoded it
 	return d
 }
 
@@ -41,7 +42,7 @@ func (d *rootData) store(r *rotate.Record) error {
 	return fault.Wrap("aws.root", fault.Internal, err)
 }
 
-// deletedKeys are ids of keys that were deleted last: AWS lists them for a while.
+// deletedKeys are the ids of the last deleted keys, because AWS still lists them for a while.
 type deletedKeys []string
 
 func (d *deletedKeys) add(id string) {
@@ -49,7 +50,7 @@ func (d *deletedKeys) add(id string) {
 	*d = (*d)[max(len(*d)-4, 0):]
 }
 
-// rest are keys that were not deleted.
+// without returns the keys that were not deleted.
 func (d deletedKeys) without(keys []client.Key) []client.Key {
 	return slices.DeleteFunc(keys, func(k client.Key) bool { return slices.Contains(d, k.ID) })
 }

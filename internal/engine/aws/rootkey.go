@@ -14,8 +14,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Keys of the rotation of config/root's key, below the mount. The row "root" has the current key, too:
-// the commit that changes the record's current key also writes that row.
+// Keys of the rotation of config/root's key, below the mount. The row "root" has the current key,
+// too: the commit that changes the record's current key also writes that row.
 //
 //	rk/root                 the record
 //	rs/root                 its secrets
@@ -59,8 +59,8 @@ type rootTarget struct {
 // Capabilities implements [rotate.Target].
 func (t *rootTarget) Capabilities() rotate.Capabilities { return capabilities() }
 
-// connectAsRoot returns a client of config/root and its user. The first call of a rotation asks AWS for
-// the user, and the commit before the creating call stores it.
+// connectAsRoot returns a client of config/root and its user. The first call of a rotation asks
+// AWS for the user, and the commit before the creating call stores it.
 func (t *rootTarget) connectAsRoot(ctx context.Context) (*client.Client, string, func(), error) {
 	c, _, err := t.root.clients.current(ctx)
 	if err != nil {
@@ -85,8 +85,9 @@ func (t *rootTarget) connectAsRoot(ctx context.Context) (*client.Client, string,
 	return c, d.User, func() {}, err
 }
 
-// List implements [rotate.Lister]. When a key may have been created in an account that config/root no
-// longer reaches, List gives up after the creating call can have no effect any more, and logs it.
+// List implements [rotate.Lister]. When a key may have been created in an account that
+// config/root no longer reaches, List gives up after the creating call can have no effect any
+// more, and logs it.
 func (t *rootTarget) List(ctx context.Context) ([]rotate.Listed, error) {
 	out, err := t.target.List(ctx)
 	turn := t.record.Turn
@@ -125,7 +126,8 @@ func (t *rootTarget) Retire(ctx context.Context, id string) error {
 	return d.store(t.record)
 }
 
-// Join implements [rotate.Joiner]. The commit that makes a key the current one writes it to config/root.
+// Join implements [rotate.Joiner]. The commit that makes a key the current one writes it to
+// config/root.
 func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
 	cfg, err := t.root.configs.root(ctx)
 	switch {
@@ -167,8 +169,8 @@ func setCurrentKey(e *rotate.Edit, c *rootConfig) (undone bool) {
 	return false
 }
 
-// strandedKey returns an error if a rotation has left a key in an account that config/root does not
-// reach any more, and the id of that key if it is known.
+// strandedKey returns an error if a rotation has left a key in an account that config/root does
+// not reach any more, and the id of that key if it is known.
 func strandedKey(r *rotate.Record, in string) (id string, err error) {
 	const op = "aws.rotateRoot"
 	d, t := rootDataOf(r), r.Turn

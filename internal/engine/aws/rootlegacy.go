@@ -12,7 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A rootBefore is what the row of config/root says of its key's rotation, as versions before [rotate] have stored it.
+// A legacyRoot is the rotation in the row of config/root, as versions without [rotate] stored it.
 type legacyRoot struct {
 	KeyID  string `json:"key"`
 	Made   bool   `json:"made"`
@@ -38,7 +38,7 @@ type legacyRoot struct {
 	Dropped []string `json:"dropped"`
 }
 
-// recordFromLegacy makes a record of what the row of config/root says, if there is one.
+// recordFromLegacy makes a record of the row of config/root, if there is one.
 func (s *rootRotation) recordFromLegacy(ctx context.Context, name string) (*rotate.Record, *rotate.Secrets, error) {
 	row, err := s.m.Store.Get(ctx, rootKey)
 	if err != nil || row.Version == 0 {
@@ -74,7 +74,7 @@ func (s *rootRotation) recordFromLegacy(ctx context.Context, name string) (*rota
 	return r, secrets, d.store(r)
 }
 
-// inFlight is the rotation in flight.
+// inFlight makes the rotation in flight.
 func (w *legacyRoot) inFlight(r *rotate.Record) *rotate.Turn {
 	why := rotate.Start{Reason: "manual"}
 	t := legacyTurn(r, why, w.Turn.At, w.Turn.New, slices.Concat(w.Turn.Before, w.Dropped))

@@ -9,7 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// Keys of static roles, below the mount. [rotate] keeps all but the last:
+// Keys of static roles, below the mount. [rotate] writes all but the last:
 //
 //	static/<name>             a static role
 //	ss/<name>                 its secrets
@@ -17,11 +17,11 @@ import (
 //	sj/<name>/<commit>        its journal
 //	owned/<account>/<user>    the static role that rotates the user's keys
 //
-// Invariants, beside those of [rotate]:
-//   - A key that was there before the role, and whose secret nobody has given, is given out to nobody. It has its grace
-//     like one that was rotated, and is retired once it is unused.
-//   - The key that is given out is never deleted, nor one that somebody else has made and nobody named.
-//   - One role alone rotates a user's keys.
+// Invariants, in addition to those of [rotate]:
+//   - A key that is older than the role, and whose secret was not written, is never published. It has
+//     a grace period like a replaced key, and is retired once it is unused.
+//   - The published key is never deleted, nor a key of another owner that no request names.
+//   - Only one role rotates a user's keys.
 const (
 	staticPrefix = "static/"
 	ownedPrefix  = "owned/"
@@ -30,32 +30,33 @@ const (
 // staticKind is the kind of the records and the due items of static roles.
 const staticKind = "static"
 
-// A static role is a user that people made, whose access key is rotated: what is configured of it.
+// staticData is the configuration of a static role, which rotates the access key of an existing
+// user.
 type staticData struct {
 	User        string         `json:"user"`
 	Account     string         `json:"account"`
 	AssumedRole assumedRoleRef `json:"as,omitzero"`
 	When        cron.When      `json:"when"`
-	Grace       time.Duration  `json:"grace,omitempty"`    // these three: 0 means by default
-	Idle        time.Duration  `json:"idle,omitempty"`     // how long the key before must be unused
-	Inactive    time.Duration  `json:"inactive,omitempty"` // how long it is inactive before it is deleted
+	Grace       time.Duration  `json:"grace,omitempty"`    // 0 means the default, also in the next two
+	Idle        time.Duration  `json:"idle,omitempty"`     // how long the previous key must be unused before it is retired
+	Inactive    time.Duration  `json:"inactive,omitempty"` // how long the previous key is inactive before it is deleted
 	Propagation propagation    `json:"settle,omitzero"`
 }
 
-// An assumption is the role that is assumed to reach another account.
+// An assumedRoleRef is the role that is assumed to reach another account.
 type assumedRoleRef struct {
 	ARN        string `json:"arn,omitempty"`
 	Session    string `json:"session,omitempty"`
 	ExternalID string `json:"external,omitempty"`
 }
 
-// staticDataOf is what is configured of a record.
+// staticDataOf returns the configuration of a record.
 func staticDataOf(r *rotate.Record) (s staticData) {
-	_ = json.Unmarshal(r.Data, &s) // this version has written it, or has read it before
+	_ = json.Unmarshal(r.Data, &s) // this server has encoded it, or has read it before
 	return s
 }
 
-// store puts what is configured into a record.
+// store writes the configuration into a record.
 func (s *staticData) store(r *rotate.Record) error {
 	b, err := json.Marshal(s)
 	r.Data = b
@@ -64,8 +65,9 @@ func (s *staticData) store(r *rotate.Record) error {
 
 func (s *staticData) ownerKey() string { return ownedPrefix + s.Account + "/" + s.User }
 
-// staticTiming is when a role's key is rotated. A key that is used after its grace is an alert once it was held for as long again:
-// with the default grace, that is when the next rotation is due, which must wait for it.
+// staticTiming is when a role's key is rotated. A previous key that is still used after its grace
+// period causes an alert after as much time again: with the default grace period, the next
+// rotation is due then, and must wait for that key.
 func staticTiming(r *rotate.Record) rotate.Timing {
 	s, now := staticDataOf(r), time.Now()
 	adopted := r.Turn != nil && r.Turn.Old != nil && r.Turn.Old.Adopted
@@ -73,8 +75,8 @@ func staticTiming(r *rotate.Record) rotate.Timing {
 	return rotate.Timing{When: s.When, Grace: grace, Idle: s.idlePeriod(now, adopted), Rest: s.inactivePeriod(now), MaxHold: grace}
 }
 
-// gracePeriod is how long the key before lives on: what the role says, or half of the shortest time between two
-// rotations, and a day at most.
+// gracePeriod is how long the previous key stays valid: as configured, or else half of the
+// shortest time between two rotations, at most a day.
 func (s *staticData) gracePeriod(now time.Time) time.Duration {
 	if s.Grace > 0 {
 		return s.Grace
@@ -85,8 +87,8 @@ func (s *staticData) gracePeriod(now time.Time) time.Duration {
 	return longestGrace
 }
 
-// idlePeriod is how long the key before must be unused to be retired. One that was there before the role
-// may belong to what runs once a day.
+// idlePeriod is how long the previous key must be unused before it is retired. A key that is
+// older than the role may be of an application that runs once a day.
 func (s *staticData) idlePeriod(now time.Time, adopted bool) time.Duration {
 	switch idle := s.gracePeriod(now) / 2; {
 	case s.Idle > 0:
@@ -98,7 +100,7 @@ func (s *staticData) idlePeriod(now time.Time, adopted bool) time.Duration {
 	}
 }
 
-// inactivePeriod is how long the key before stays inactive, so that it can be set active again, until
+// inactivePeriod is how long the previous key stays inactive, and can be set active again, before
 // it is deleted.
 func (s *staticData) inactivePeriod(now time.Time) time.Duration {
 	if s.Inactive > 0 {
@@ -107,8 +109,8 @@ func (s *staticData) inactivePeriod(now time.Time) time.Duration {
 	return min(s.gracePeriod(now)/2, longestRest)
 }
 
-// readWithin is after how long readers are to read again at the latest: early enough in the grace
-// of a rotation that nobody had planned.
+// readWithin is the longest time until clients should read again: early enough in the grace
+// period of an unscheduled rotation.
 func (s *staticData) readWithin(now time.Time) time.Duration {
 	return max(min(s.gracePeriod(now)/4, longestRead), time.Second)
 }

@@ -10,14 +10,15 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A staticBefore is the row of a static role as versions before [rotate] have stored it, secrets and all.
+// A legacyStatic is the row of a static role as versions without [rotate] stored it, secrets
+// included.
 type legacyStatic struct {
 	staticData
 
-	Current string     `json:"current"` // the id of the key that is given out
-	Adopted bool       `json:"adopted"` // it was there before the role
-	Old     *legacyKey `json:"old"`     // the key before, until it is deleted
-	Turn    *struct {  // under way, until its key is given out
+	Current string     `json:"current"` // the id of the published key
+	Adopted bool       `json:"adopted"` // the key is older than the role
+	Old     *legacyKey `json:"old"`     // the previous key, until it is deleted
+	Turn    *struct {  // in flight, until its key is published
 		By     string    `json:"by"`
 		At     time.Time `json:"at"`
 		Before []string  `json:"before"`
@@ -36,18 +37,18 @@ type legacyStatic struct {
 	Newer  []byte `json:"newer"`  // of Turn.New
 }
 
-// An oldBefore is the key before, in its grace, inactive, or to be deleted.
+// A legacyKey is the previous key, in its grace period, inactive, or to be deleted.
 type legacyKey struct {
 	ID       string    `json:"id"`
 	Since    time.Time `json:"since"` // replaced
-	At       time.Time `json:"at"`    // looked at next
+	At       time.Time `json:"at"`    // next check
 	Used     time.Time `json:"used"`
 	Inactive time.Time `json:"inactive"`
 	Revived  time.Time `json:"revived"`
 	Adopted  bool      `json:"adopted"`
 }
 
-// upgradeStatic makes a record of a row of before.
+// upgradeStatic makes a record of a row of an earlier version.
 func upgradeStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	if len(r.Data) != 0 {
 		return nil, nil
@@ -76,7 +77,7 @@ func upgradeStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	return sec, was.store(r)
 }
 
-// retryAt is when what has failed is tried again; zero if nothing has.
+// retryAt is when a failed rotation is retried; zero if none has failed.
 func (s *legacyStatic) retryAt() time.Time {
 	if s.Failed == 0 {
 		return time.Time{}
@@ -84,12 +85,12 @@ func (s *legacyStatic) retryAt() time.Time {
 	return s.Due
 }
 
-// setCredentials are the keys of the row. One that was there before the role, and is not given out, is the current one until the
-// first rotation has ended.
+// setCredentials copies the keys of the row. A key that is older than the role, and is not
+// published, is the current one until the first rotation has ended.
 func (s *legacyStatic) setCredentials(r *rotate.Record, sec *rotate.Secrets) {
-	add := func(id string, word []byte) {
-		if id != "" && len(word) > 0 {
-			sec.Keys[id] = rotate.Credential{ID: id, Secret: map[string]secret.Value{secretField: secret.New(word)}}
+	add := func(id string, secretKey []byte) {
+		if id != "" && len(secretKey) > 0 {
+			sec.Keys[id] = rotate.Credential{ID: id, Secret: map[string]secret.Value{secretField: secret.New(secretKey)}}
 		}
 	}
 	add(s.Current, s.Secret)
@@ -107,7 +108,8 @@ func (s *legacyStatic) setCredentials(r *rotate.Record, sec *rotate.Secrets) {
 	}
 }
 
-// setCreating is a rotation whose key is not given out yet. Whether a key was created is not known before its id is stored.
+// setCreating makes a rotation whose key is not published yet. Whether a key was created is
+// unknown until its id is stored.
 func (s *legacyStatic) setCreating(r *rotate.Record) {
 	why := rotate.Start{Reason: "manual"}
 	if s.Turn.By == "schedule" {
@@ -126,9 +128,12 @@ func (s *legacyStatic) setCreating(r *rotate.Record) {
 	}
 }
 
-// legacyTurn is a rotation in flight that began at a time and has created made, unless that is not known.
+// legacyTurn makes a rotation in flight that started at a time. made is the key that it has
+// created, empty if that is unknown.
 func legacyTurn(r *rotate.Record, why rotate.Start, at time.Time, made string, known []string) *rotate.Turn {
-	a := rotate.Attempt{N: 1, Marker: "the call at " + at.Format(time.RFC3339), At: at, Deadline: at, Late: at.Add(signatureLife), Before: known}
+	a := rotate.Attempt{
+		N: 1, Marker: "the call at " + at.Format(time.RFC3339), At: at, Deadline: at, Late: at.Add(signatureLife), Before: known,
+	}
 	t := &rotate.Turn{N: 1, ID: r.Tag + "/1", Start: why, Started: at, State: rotate.Creating, Old: r.Current}
 	if made != "" {
 		a.Outcome = "created"
@@ -138,13 +143,16 @@ func legacyTurn(r *rotate.Record, why rotate.Start, at time.Time, made string, k
 	return t
 }
 
-// setGrace is a rotation whose key is given out, while the one before lives.
+// setGrace makes a rotation whose key is published, while the previous key is still valid.
 func (s *legacyStatic) setGrace(r *rotate.Record) {
 	t := &rotate.Turn{
 		N: 1, ID: r.Tag + "/1", Start: rotate.Start{Reason: "schedule"}, Started: s.Old.Since, State: rotate.Grace, New: r.Current,
-		Old: &rotate.Ref{ID: s.Old.ID, At: s.Old.Since, Adopted: s.Old.Adopted || len(s.Older) == 0}, Proof: rotate.ProofUse,
-		Put: rotate.Put{Asked: s.Old.Since, At: s.Old.Since, Next: s.Next},
-		End: rotate.Ending{After: s.Old.Since.Add(s.gracePeriod(s.Old.Since)), Disabled: s.Old.Inactive, Revived: s.Old.Revived, Used: s.Old.Used},
+		Old:   &rotate.Ref{ID: s.Old.ID, At: s.Old.Since, Adopted: s.Old.Adopted || len(s.Older) == 0},
+		Proof: rotate.ProofUse,
+		Put:   rotate.Put{Asked: s.Old.Since, At: s.Old.Since, Next: s.Next},
+		End: rotate.Ending{
+			After: s.Old.Since.Add(s.gracePeriod(s.Old.Since)), Disabled: s.Old.Inactive, Revived: s.Old.Revived, Used: s.Old.Used,
+		},
 	}
 	t.End.Hold = t.End.After.Add(s.gracePeriod(s.Old.Since))
 	if !s.Old.Inactive.IsZero() {

@@ -12,7 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// rotateNowIn asks for a rotation.
+// rotateNowIn requests a rotation.
 type rotateNowIn struct {
 	Name    string  `path:"name" doc:"The static role's name."`
 	Replace *string `json:"replace_key" default:"none" doc:"A key of the user that is deleted at once to make room for the new one: the previous key in its grace period, or a key that was not created by Keyturn."`
@@ -58,7 +58,8 @@ func (s *staticRoutes) rotateNow(ctx context.Context, r *route.Request, in rotat
 	})
 }
 
-// finishRotation brings a rotation that is in flight to its end. The key before has its grace, unless replace names it.
+// finishRotation finishes the rotation in flight. The previous key keeps its grace period, unless
+// replace names it.
 func (s *staticRoutes) finishRotation(ctx context.Context, e *rotate.Edit, replace string) error {
 	t := e.Rec.Turn
 	if t == nil {
@@ -111,7 +112,7 @@ func (s *staticRoutes) deleteKey(ctx context.Context, r *rotate.Record, id strin
 	return nil
 }
 
-// driveRequested drives a rotation that was begun by a request, and says how it went. was is the key before.
+// driveRequested drives a requested rotation, and returns its result. was is the previous key.
 func driveRequested(ctx context.Context, e *rotate.Edit, was string) error {
 	err := e.Control().Drive(ctx, keyReplaced)
 	switch {
@@ -128,7 +129,7 @@ func driveRequested(ctx context.Context, e *rotate.Edit, was string) error {
 // errNoRole tells remove that there is nothing to remove.
 var errNoRole = errors.New("there is no such role")
 
-// remove ends a role. The key that is given out stays; what is under way is brought to its end.
+// remove deletes a role. The published key stays valid, and the rotation in flight is finished.
 func (s *staticRoutes) remove(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
 	err := s.records.Change(ctx, staticKind, in.Name, errNoRole, func(e *rotate.Edit) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)

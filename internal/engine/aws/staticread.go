@@ -89,7 +89,8 @@ func keptInUse(t *rotate.Turn, now time.Time) bool {
 	return t != nil && t.Replaced() && t.State == rotate.Grace && !t.Needed().IsZero() && (!t.End.Revived.IsZero() || !t.End.After.After(now))
 }
 
-// staticCredsOut is the answer to a read of static credentials. Except for ttl, it is the same until the key changes.
+// staticCredsOut is the answer to a read of static credentials. Except for ttl, it is the same
+// until the key changes.
 type staticCredsOut struct {
 	KeyID  string        `json:"access_key"`
 	Secret secret.Value  `json:"secret_key"`

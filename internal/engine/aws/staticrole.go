@@ -228,7 +228,8 @@ func hasKey(r *rotate.Record, s *rotate.Secrets) bool {
 	return known
 }
 
-// checkOwner sets the account, and refuses a user that does not exist or whose keys are rotated elsewhere.
+// checkOwner sets the account, and refuses a user that does not exist or whose keys are rotated
+// elsewhere.
 func (s *staticRoutes) checkOwner(ctx context.Context, c *client.Client, name string, d *staticData) error {
 	const op = "aws.static"
 	who, err := c.WhoAmI(ctx)

@@ -55,7 +55,8 @@ func (s *staticUsers) openTarget(_ context.Context, r *rotate.Record, sec *rotat
 	}}, nil
 }
 
-// A staticTarget is the keys of a static role's user. A replaced key is inactive for a while before it is deleted.
+// A staticTarget is the keys of a static role's user. A replaced key is inactive for a while
+// before it is deleted.
 type staticTarget struct {
 	target
 	record  *rotate.Record
@@ -80,8 +81,8 @@ func (t *staticTarget) Disable(ctx context.Context, id string) error {
 	})
 }
 
-// Retire implements [rotate.Creator]. An inactive key is deleted only after AWS refuses it everywhere,
-// because its deletion cannot be undone.
+// Retire implements [rotate.Creator]. An inactive key is deleted only after AWS refuses it
+// everywhere, because its deletion cannot be undone.
 func (t *staticTarget) Retire(ctx context.Context, id string) error {
 	if turn := t.record.Turn; turn != nil && !turn.End.Disabled.IsZero() && !turn.End.Now {
 		if old, known := t.secrets.Keys[id]; known {

@@ -13,24 +13,25 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Times of rotating.
+// Times of a rotation.
 const (
-	signatureLife  = 15 * time.Minute // the life of a signature: whatever was asked for has happened by then, and is in lists
+	signatureLife  = 15 * time.Minute // after it a call has no effect any more, and lists show its effect
 	makeWithin     = 30 * time.Second // creating a key
-	verifyInterval = 10 * time.Second // between two series of calls that a new key must pass
-	unusedFor      = 24 * time.Hour   // a key that somebody else has created may belong to what runs once a day
+	verifyInterval = 10 * time.Second // between two series of calls with a new key
+	unusedFor      = 24 * time.Hour   // a key of another owner may be of an application that runs once a day
 )
 
 // secretField is the name of the only secret of a credential.
 const secretField = "secret_key"
 
-// A target is the access keys of one IAM user. The targets of static roles and of config/root embed it.
+// A target is the access keys of one IAM user. The targets of static roles and of config/root
+// embed it.
 type target struct {
 	configs     *configs
 	propagation propagation
-	// reach returns a client for the user's account, and the user's name. done ends the client's use.
+	// connect returns a client for the user's account until done is called, and the user's name.
 	connect func(ctx context.Context) (c *client.Client, user string, done func(), err error)
-	// full says what is to be done where a user has these keys, and no place for another one.
+	// keyLimitError is the error if the user has as many keys as AWS allows. It says what to do.
 	keyLimitError func(user string, keys []client.Key) error
 
 	red *secret.Redactor // knows every secret that is used
@@ -39,7 +40,9 @@ type target struct {
 
 // capabilities are those of any user's keys.
 func capabilities() rotate.Capabilities {
-	return rotate.Capabilities{List: true, LastUsed: true, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: makeWithin, Late: signatureLife}
+	return rotate.Capabilities{
+		List: true, LastUsed: true, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: makeWithin, Late: signatureLife,
+	}
 }
 
 // Settle implements [rotate.Target]. One call of Verify is a series of calls already.
@@ -50,7 +53,8 @@ func (t *target) Settle() rotate.Settle {
 // Place implements [rotate.Target]. Readers get the keys of the record.
 func (t *target) Place() *rotate.Place { return nil }
 
-// call makes a call for the user. changes: without an answer, it is unknown whether the call took effect.
+// call makes a call for the user. changes: without an answer, it is unknown whether the call took
+// effect.
 func (t *target) call(ctx context.Context, changes bool, do func(ctx context.Context, c *client.Client, user string) error) error {
 	ctx = client.Observe(ctx, t.record)
 	c, user, done, err := t.connect(ctx)
@@ -160,10 +164,10 @@ func (t *target) delete(ctx context.Context, id string) error {
 	return t.call(ctx, true, func(ctx context.Context, c *client.Client, user string) error { return c.DeleteKey(ctx, user, id) })
 }
 
-// throttlingCodes are codes by which AWS refuses the rate of calls.
+// throttlingCodes are the codes with which AWS limits the rate of calls.
 var throttlingCodes = []string{"Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "TooManyRequestsException"}
 
-// rotationFailure says what is known of a call that failed. changes: it was one that changes something.
+// rotationFailure classifies the error of a call. changes: the call changes something at AWS.
 func rotationFailure(err error, changes bool) error {
 	if err == nil {
 		return nil
@@ -190,8 +194,9 @@ func isPermanent(err error) bool {
 	return slices.Contains([]fault.Kind{fault.Invalid, fault.NotFound, fault.Conflict, fault.Denied, fault.Upstream}, fault.KindOf(err))
 }
 
-// driveUntil goes on with the rotation in flight until it is as done wants it, or has ended: it waits between its steps as long as ctx
-// lasts, and less than most for each. It returns why it could not go on, if that is known.
+// driveUntil drives the rotation in flight until done reports true, or it has ended. It waits at
+// most most between two steps, and until ctx ends. It returns why it could not continue, if that
+// is known.
 func driveUntil(ctx context.Context, e *rotate.Edit, most time.Duration, done func(r *rotate.Record) bool) error {
 	for {
 		err := e.Control().Drive(ctx, done)
@@ -209,7 +214,7 @@ func driveUntil(ctx context.Context, e *rotate.Edit, most time.Duration, done fu
 // stepWithin is how long a request waits for one step of the rotation in flight.
 const stepWithin = 20 * time.Second
 
-// pendingError says what a rotation in flight waits for.
+// pendingError says what the rotation in flight waits for.
 func pendingError(r *rotate.Record, user string) error {
 	const op = "aws.rotate"
 	switch r.State() {
@@ -223,7 +228,8 @@ func pendingError(r *rotate.Record, user string) error {
 
 func untilEnd(*rotate.Record) bool { return false }
 
-// keyReplaced reports whether what was begun has brought a new key, and the key before it, if any, has its grace.
+// keyReplaced reports whether the rotation has published its key, and the previous key, if any,
+// is in its grace period.
 func keyReplaced(r *rotate.Record) bool {
 	return r.Turn == nil || r.Turn.Replaced() && r.Turn.Old != nil
 }

@@ -23,7 +23,8 @@ type revoker struct {
 	noEffect *engine.Attempts // attempts that surely created nothing
 }
 
-// undo removes a user with all that it has. A session expires on its own; AWS has no call to end it.
+// undo removes a user with all that it has. A session expires on its own; AWS has no call to end
+// it.
 func (s *revoker) undo(ctx context.Context, u engine.Undo) (engine.Undone, error) {
 	if u.Kind == sessionKind {
 		return engine.Undone{}, nil

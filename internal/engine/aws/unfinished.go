@@ -7,8 +7,8 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// Unfinished implements [engine.Keeper]. A rotation may have created a key that only this server knows,
-// and a replaced key lives until the end of its grace period.
+// Unfinished implements [engine.Keeper]. A rotation may have created a key that only this server
+// knows, and a replaced key lives until the end of its grace period.
 func (b *backend) Unfinished(ctx context.Context) error {
 	e, err := b.records.View(ctx, rootKind, rootKind)
 	switch {

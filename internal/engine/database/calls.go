@@ -40,7 +40,8 @@ func (s *Calls) Begin(ctx context.Context) (context.Context, func(), error) {
 	}, nil
 }
 
-// Close cancels what runs, and refuses what comes, because of why. It waits for what runs to end, but not longer than a second.
+// Close cancels running calls, and makes Begin return why. It waits for running calls to end, but
+// not longer than a second.
 func (s *Calls) Close(why error) {
 	s.mu.Lock()
 	s.closed = why

@@ -24,10 +24,11 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// backdated is how long before its issue a certificate begins, for servers whose clock is late.
+// backdated is how long before its issue a certificate becomes valid, for servers whose clock is
+// late.
 const backdated = time.Minute
 
-// longestCommonName is X.509's bound.
+// longestCommonName is the limit of X.509.
 const longestCommonName = 64
 
 var (
@@ -35,20 +36,22 @@ var (
 	curves   = map[string]elliptic.Curve{"256": elliptic.P256(), "384": elliptic.P384(), "521": elliptic.P521()}
 )
 
-// An authority signs certificates. The first of its certificates is its own; others lead from it to a root.
+// An authority signs certificates. Its own certificate is the first of certs; the others are the
+// chain to a root.
 type authority struct {
 	certs []*x509.Certificate
 	key   crypto.Signer
 }
 
-// authority reads the one that a role was given.
+// authority parses ca_cert and ca_private_key of a role.
 func (c *credentialConfig) authority() (*authority, error) {
 	a := new(authority)
 	for rest := []byte(c.Config["ca_cert"]); ; {
 		if rest = bytes.TrimSpace(rest); len(rest) == 0 {
 			break
 		}
-		// What stands between blocks would be shown again: a key, say, that was indented.
+		// Text between blocks is refused, because ca_cert is shown again and the text may be an
+		// indented key.
 		var block *pem.Block
 		if block, rest = nextBlock(rest); block == nil {
 			return nil, invalid("field \"credential_config\": ca_cert has text that is no certificate in PEM form; give the authority's certificate, and after it those between it and its root, and nothing else")
@@ -81,7 +84,7 @@ func (c *credentialConfig) authority() (*authority, error) {
 	return a, nil
 }
 
-// checkValid refuses an authority whose certificates nobody takes now.
+// checkValid refuses an authority whose certificate has expired or is not valid yet.
 func (a *authority) checkValid(now time.Time) error {
 	own := a.certs[0]
 	switch {
@@ -93,7 +96,8 @@ func (a *authority) checkValid(now time.Time) error {
 	return nil
 }
 
-// expiry is when the authority's certificate expires, which ends what it has signed; zero: there is none.
+// expiry is when the authority's certificate expires, which ends what it has signed; zero: there
+// is none.
 func (c *credentialConfig) expiry(now time.Time) (time.Time, error) {
 	if c.kind() != typeCertificate {
 		return time.Time{}, nil
@@ -114,10 +118,12 @@ func (c *credentialConfig) checkCertificate() error {
 	case "ec":
 		sizes = []string{"256", "384", "521"} // 224 is no curve of TLS 1.3
 	case "ed25519":
-		sizes = []string{c.Config["key_bits"]} // is ignored
+		sizes = []string{c.Config["key_bits"]} // ignored
 	}
 	for _, err := range []error{
-		c.checkOption("key_type", "rsa", "ec", "ed25519"), c.checkOption("key_bits", sizes...), c.checkOption("signature_bits", "256", "384", "512"),
+		c.checkOption("key_type", "rsa", "ec", "ed25519"),
+		c.checkOption("key_bits", sizes...),
+		c.checkOption("signature_bits", "256", "384", "512"),
 	} {
 		if err != nil {
 			return err
@@ -127,7 +133,7 @@ func (c *credentialConfig) checkCertificate() error {
 	return err
 }
 
-// newKey makes a key of a type and size that were checked, in PEM.
+// newKey generates a key in PEM. Its type and size must have been checked.
 func newKey(kind, bits string) (secret.Value, error) {
 	var key any
 	var err error
@@ -157,7 +163,7 @@ func newKey(kind, bits string) (secret.Value, error) {
 	return secret.New(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), nil
 }
 
-// nextBlock decodes the block with which a PEM text begins; nil if it begins with something else.
+// nextBlock decodes the first block of a PEM text; nil if the text starts with something else.
 func nextBlock(text []byte) (*pem.Block, []byte) {
 	if !bytes.HasPrefix(text, []byte("-----BEGIN ")) {
 		return nil, text
@@ -169,11 +175,12 @@ func nextBlock(text []byte) (*pem.Block, []byte) {
 	return block, rest
 }
 
-// maxKey is the longest PEM text in bytes that is read for a private key: checking one takes time by the cube of its size. One of RSA with
-// 8192 bits takes 6,500.
+// maxKey is the longest PEM text in bytes that is parsed for a private key, because the time of
+// checking a key grows with the cube of its size. An RSA key of 8192 bits has 6,500.
 const maxKey = 16 << 10
 
-// KeyPair is [tls.X509KeyPair] of what a client gave: a key that is so long that checking it would take seconds is refused.
+// KeyPair is [tls.X509KeyPair] for texts of a client. It refuses a key that would take seconds to
+// check.
 func KeyPair(cert, key []byte) (tls.Certificate, error) {
 	if len(cert) > MaxURL || len(key) > MaxURL {
 		return tls.Certificate{}, fmt.Errorf("the certificate or the key is longer than %d bytes", MaxURL)
@@ -190,7 +197,7 @@ func KeyPair(cert, key []byte) (tls.Certificate, error) {
 	return tls.X509KeyPair(cert, key)
 }
 
-// privateKey finds the first private key in a PEM text. Its errors show nothing of it.
+// privateKey parses the first private key in a PEM text. Its errors show nothing of the text.
 func privateKey(text []byte) (crypto.Signer, error) {
 	if len(text) > maxKey {
 		return nil, fmt.Errorf("it is longer than %d bytes", maxKey)
@@ -222,14 +229,13 @@ func privateKey(text []byte) (crypto.Signer, error) {
 	}
 }
 
-// publicText is what {{public_key}} stands for: the body of the PEM text, in one line, as databases that
-// take keys want it.
+// publicText is the value of {{public_key}}: the body of the PEM text in one line.
 func publicText(key crypto.Signer) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	return base64.StdEncoding.EncodeToString(der), fault.Wrap("database.publicKey", fault.Internal, err)
 }
 
-// keyType is what an answer calls a private key.
+// keyType is the private_key_type of an answer.
 func keyType(text secret.Value) string {
 	key, _ := privateKey(text.Reveal())
 	switch key.(type) {
@@ -243,8 +249,9 @@ func keyType(text secret.Value) string {
 	return ""
 }
 
-// certify puts a certificate for a user before its key. It is taken until the given time, or until the
-// authority's own ends. With a serial number, the subject is like no other of the same user.
+// certify puts a new certificate for a user before its key. The certificate expires at the given
+// time, or with the authority's own. A serial number makes the subject unique among those of the
+// user.
 func (c *credentialConfig) certify(l login, user, serial string, until time.Time) (login, error) {
 	const op = "database.certify"
 	ca, err := c.authority()
@@ -272,7 +279,8 @@ func (c *credentialConfig) certify(l login, user, serial string, until time.Time
 	leaf := &x509.Certificate{
 		SerialNumber: new(big.Int).SetBytes(number), Subject: pkix.Name{CommonName: user, SerialNumber: serial},
 		NotBefore: now.Add(-backdated), NotAfter: until, SignatureAlgorithm: c.signatureAlgorithm(ca.key),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, ca.certs[0], key.Public(), ca.key)
 	if err != nil {
@@ -288,7 +296,7 @@ func (c *credentialConfig) certify(l login, user, serial string, until time.Time
 	return l, nil
 }
 
-// ceilSecond is the first second that is not before t: certificates know no parts of one.
+// ceilSecond rounds up to a second, which is the precision of certificates.
 func ceilSecond(t time.Time) time.Time {
 	if whole := t.Truncate(time.Second); whole.Before(t) {
 		return whole.Add(time.Second)
@@ -296,21 +304,23 @@ func ceilSecond(t time.Time) time.Time {
 	return t
 }
 
-// signatureAlgorithm is how the authority signs; zero: the only way, or the usual one.
+// signatureAlgorithm returns zero if the type of key has only one algorithm, or for the default.
 func (c *credentialConfig) signatureAlgorithm(key crypto.Signer) x509.SignatureAlgorithm {
-	of := map[string][2]x509.SignatureAlgorithm{
-		"256": {x509.SHA256WithRSA, x509.ECDSAWithSHA256}, "384": {x509.SHA384WithRSA, x509.ECDSAWithSHA384}, "512": {x509.SHA512WithRSA, x509.ECDSAWithSHA512},
+	byBits := map[string][2]x509.SignatureAlgorithm{
+		"256": {x509.SHA256WithRSA, x509.ECDSAWithSHA256},
+		"384": {x509.SHA384WithRSA, x509.ECDSAWithSHA384},
+		"512": {x509.SHA512WithRSA, x509.ECDSAWithSHA512},
 	}[c.Config["signature_bits"]]
 	switch key.(type) {
 	case *rsa.PrivateKey:
-		return of[0]
+		return byBits[0]
 	case *ecdsa.PrivateKey:
-		return of[1]
+		return byBits[1]
 	}
 	return x509.UnknownSignatureAlgorithm
 }
 
-// split takes a certificate and its key apart.
+// split separates a certificate and its key.
 func (l login) split() (chain string, key secret.Value, err error) {
 	text := l.secret.Reveal()
 	at := bytes.Index(text, []byte("-----BEGIN PRIVATE KEY-----"))

@@ -165,8 +165,8 @@ func (c *connection) checkStatements(r *route.Request, p *Provider) error {
 	return err
 }
 
-// finishRotation returns the connection of a name. It first finishes a rotation in flight, if possible,
-// because otherwise it is unknown whether a written password is the old or the new one.
+// finishRotation returns the connection of a name. It first finishes a rotation in flight, if
+// possible, because otherwise it is unknown whether a written password is the old or the new one.
 func (s *configRoutes) finishRotation(ctx context.Context, name string) (*connection, error) {
 	c, err := s.conns.byName(ctx, name)
 	if err != nil || c == nil {
@@ -183,15 +183,15 @@ func (s *configRoutes) finishRotation(ctx context.Context, name string) (*connec
 	return s.conns.byName(ctx, name)
 }
 
-// endsRotation reports whether a write has a password that replaces both passwords of a rotation in
-// flight. The old password does not, because a file that is applied again has no other.
+// endsRotation reports whether a write has a password that replaces both passwords of a rotation
+// in flight. The old password does not, because a file that is applied again has no other.
 func (in *configIn) endsRotation(old, c *connection, r *rotate.Record) bool {
 	return old != nil && r.Turn != nil && in.Password != nil &&
 		(old.serverID() != c.serverID() || old.Username != c.Username || !in.Password.Equal(old.Password))
 }
 
-// checkReplacedPassword refuses a password that a rotation has replaced, if the new one works: it comes
-// from a file that was applied again.
+// checkReplacedPassword refuses a password that a rotation has replaced, if the new one works: it
+// comes from a file that was applied again.
 func (s *configRoutes) checkReplacedPassword(ctx context.Context, old, c *connection, in *configIn, rec *rotate.Record) error {
 	if in.endsRotation(old, c, rec) { // the generated password is forgotten, so the written one must work
 		return s.verify(ctx, c, true)
@@ -229,11 +229,12 @@ func (in *configIn) apply(c *connection) {
 	in.rootScheduleIn.apply(&c.Root.When)
 }
 
-// terraformHint says how to make HashiCorp's Terraform provider send a password, which it does only after a change.
+// terraformHint says how to make HashiCorp's Terraform provider send a password, which it does
+// only after a change.
 const terraformHint = "from Terraform: change password, without ignore_changes on it, or raise password_wo_version"
 
-// checkMove refuses a write that would send a stored secret to another server, because a client that
-// may write the connection must not learn its password.
+// checkMove refuses a write that would send a stored secret to another server, because a client
+// that may write the connection must not learn its password.
 func (s *configRoutes) checkMove(ctx context.Context, r *route.Request, old, c *connection, in *configIn) error {
 	moved := old.movedFields(c)
 	if len(moved) == 0 {

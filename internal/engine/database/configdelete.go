@@ -88,7 +88,8 @@ func (s *configRoutes) rotateRoot(ctx context.Context, r *route.Request, in name
 	})
 }
 
-// warnSharedAdmin names the other connections that still have the previous password of the same administrator.
+// warnSharedAdmin names the other connections that still have the previous password of the same
+// administrator.
 func (s *configRoutes) warnSharedAdmin(ctx context.Context, r *route.Request, c *connection) error {
 	siblings, err := s.conns.siblings(ctx, c)
 	if err != nil {

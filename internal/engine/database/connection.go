@@ -134,8 +134,8 @@ func (c *connection) samePool(d *connection) bool {
 		maps.Equal(c.Extra, d.Extra) && maps.EqualFunc(c.Hidden, d.Hidden, secret.Value.Equal)
 }
 
-// movedFields names the fields that differ and that decide where a password is sent, or who may read
-// it there.
+// movedFields names the fields that differ and that decide where a password is sent, or who may
+// read it there.
 func (c *connection) movedFields(d *connection) (fields []string) {
 	for field, same := range map[string]bool{
 		"username": c.Username == d.Username, "plugin_name": c.Plugin == d.Plugin,
@@ -177,8 +177,8 @@ func (c *connection) changedFields(d *connection) (fields []string) {
 	return fields
 }
 
-// serverID differs between connections to different servers, so that the password for one server is
-// not sent to another.
+// serverID differs between connections to different servers, so that the password for one server
+// is not sent to another.
 func (c *connection) serverID() string {
 	where := []string{c.Plugin, c.Access.CA, strconv.FormatBool(c.Access.NoEscape)}
 	if d, known := c.destination(); known {
@@ -226,8 +226,9 @@ func (c *connection) configAs(m *engine.Mount, user string, password secret.Valu
 // rootState is the state of the rotation of the administrator's password.
 type rootState struct {
 	When cron.When `json:"when,omitzero"`
-	// Replaced are digests of written passwords that a rotation has replaced, newest last. A file that
-	// is applied again must not bring one back. Nobody can write a generated password, so it has none.
+	// Replaced are digests of written passwords that a rotation has replaced, newest last. A file
+	// that is applied again must not bring one back. Nobody can write a generated password, so it
+	// has none.
 	Replaced  [][]byte `json:"replaced,omitempty"`
 	Generated bool     `json:"made,omitempty"` // a rotation has generated the current password
 	legacyRoot

@@ -73,8 +73,8 @@ func (c *credentialConfig) setOptions(given map[string]secret.Value) error {
 
 var optionForm = regexp.MustCompile(`^[a-z_]{1,24}$`)
 
-// optionName is how errors name an unknown option. A long name is not repeated, because it may be a key
-// that was pasted in the wrong place.
+// optionName is how errors name an unknown option. A long name is not repeated, because it may be
+// a key that was pasted in the wrong place.
 func optionName(name string) string {
 	if optionForm.MatchString(name) {
 		return strconv.Quote(name)
@@ -89,7 +89,8 @@ func (c *credentialConfig) checkKey() error {
 	return c.checkOption("format", "pkcs8")
 }
 
-// newLogin generates a password or a key. The certificate is signed later, when its name and expiry are known.
+// newLogin generates a password or a key. The certificate is signed later, when its name and
+// expiry are known.
 func newLogin(ctx context.Context, m *engine.Mount, cr *credentialConfig, c *connection) (login, error) {
 	l := login{kind: cr.kind()}
 	var err error
@@ -144,8 +145,8 @@ func (l login) publicKey() (Key, error) {
 	return k, nil
 }
 
-// oneLine writes a certificate's subject in OpenSSL's one-line form, which MySQL and MariaDB compare.
-// Our subjects are a common name and perhaps a serial number, which need no escape.
+// oneLine writes a certificate's subject in OpenSSL's one-line form, which MySQL and MariaDB
+// compare. Our subjects are a common name and perhaps a serial number, which need no escape.
 func oneLine(leaf *x509.Certificate) string {
 	s := "/CN=" + leaf.Subject.CommonName
 	if n := leaf.Subject.SerialNumber; n != "" {

@@ -14,12 +14,14 @@ import (
 // of one is removed only after its deadline, so a longer bound would keep orphans for longer.
 const createWithin = 8 * time.Second
 
-// lateMargin is what the lease adds to the deadline for its Late. It cannot be zero, because a zero
-// Late means that it is unknown how late a create can take effect. Revoking subtracts it again.
+// lateMargin is what the lease adds to the deadline for its Late. It cannot be zero, because a
+// zero Late means that it is unknown how late a create can take effect. Revoking subtracts it
+// again.
 const lateMargin = time.Millisecond
 
-// attempt names a create to the database, both when it is made and when it is revoked. The deadline
-// is cut to the precision of the due index, so that a reservation that falls due can be settled at once.
+// attempt names a create to the database, both when it is made and when it is revoked. The
+// deadline is cut to the precision of the due index, so that a reservation that falls due can be
+// settled at once.
 func attempt(id string, deadline time.Time) Attempt {
 	return Attempt{ID: id, Deadline: deadline.UTC().Truncate(time.Millisecond)}
 }
@@ -159,8 +161,8 @@ func (s *issuer) create(ctx context.Context, a route.Attempt, p issuePlan) (*cre
 	return nil, err
 }
 
-// answer returns what the client gets. It signs the certificate, which expires at the latest time to
-// which the lease can be renewed.
+// answer returns what the client gets. It signs the certificate, which expires at the latest time
+// to which the lease can be renewed.
 func (p *issuePlan) answer(a route.Attempt) (*credsOut, error) {
 	const op = "database.create"
 	var err error

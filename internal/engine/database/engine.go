@@ -18,7 +18,8 @@ func New(ps ...Provider) engine.Type {
 	}}
 }
 
-// Unfinished implements [engine.Keeper], because only this server may know a password that a rotation has set.
+// Unfinished implements [engine.Keeper], because only this server may know a password that a
+// rotation has set.
 func (b *backend) Unfinished(ctx context.Context) error {
 	kind, r, err := b.records.Unfinished(ctx)
 	if err != nil {

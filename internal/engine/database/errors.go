@@ -7,16 +7,16 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// upstreamError makes an error of a database's one of this mount's: no word of it shows a
-// secret that r knows, and its kind means the same to a client as elsewhere. That the call
-// surely had no effect, or that the server answers, and its code stay known.
+// upstreamError turns an error of a database into one of this mount. It redacts the secrets that r
+// knows, and changes kinds that mean something else in an answer. [Unchanged], [Refused] and [CodeOf]
+// say the same of both errors.
 func upstreamError(op string, err error, r *secret.Redactor) *fault.Error {
 	f := &fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: r.Error(fault.Cause(err))}
 	switch f.Kind {
 	case fault.Invalid, fault.Upstream, fault.Timeout, fault.Unavailable:
 	default:
-		// Denied is of the rules for what may be dialed and no matter of policies; NotFound
-		// and Conflict are about the user, and not about what the request names.
+		// Denied is from the outbound rules, not from policies. NotFound and Conflict are about
+		// the user, not about what the request names.
 		f.Kind = fault.Upstream
 	}
 	if f.Msg == "" {
@@ -36,7 +36,7 @@ func invalid(format string, args ...any) error {
 	return fault.New("database.config", fault.Invalid, format, args...)
 }
 
-// set overwrites to with what was given, if it was.
+// set changes a field to the sent value, if one was sent.
 func set[T any](to *T, given *T) {
 	if given != nil {
 		*to = *given

@@ -19,8 +19,8 @@ const (
 type recorder struct {
 	rotate.Recorder
 	red *secret.Redactor // knows the secrets of the record
-	// quotes: the calls run statements of a client. A server may quote them and cut the quotation, so
-	// that the redactor does not find a part of a password.
+	// quotes: the calls run statements of a client. A server may quote them and cut the
+	// quotation, so that the redactor does not find a part of a password.
 	quotes bool
 }
 

@@ -30,8 +30,8 @@ type credsOut struct {
 	Username string `json:"username"`
 }
 
-// A userSource is the version of role and connection by which a user was created. A user of another
-// version is not reused, because the role may grant less by now, or use another database.
+// A userSource is the version of role and connection by which a user was created. A user of
+// another version is not reused, because the role may grant less by now, or use another database.
 type userSource struct {
 	Role    string          `json:"role"` // id
 	Version storage.Version `json:"version"`

@@ -15,7 +15,7 @@ type login struct {
 	secret secret.Value
 }
 
-// loginOut is what the reader of credentials gets of them.
+// loginOut is a login in an answer.
 type loginOut struct {
 	Password    secret.Value `json:"password,omitempty"`
 	RSA         secret.Value `json:"rsa_private_key,omitempty"`
@@ -24,7 +24,7 @@ type loginOut struct {
 	KeyType     string       `json:"private_key_type,omitempty"`
 }
 
-// password is the login's, where it is one.
+// password is empty if the login is by a key or a certificate.
 func (l login) password() secret.Value {
 	if l.kind == typePassword {
 		return l.secret
@@ -32,11 +32,11 @@ func (l login) password() secret.Value {
 	return secret.Value{}
 }
 
-// A credential is what the users of a role log in with. It is part of roles and of static roles.
+// A credentialConfig says how the users of a role or a static role log in.
 type credentialConfig struct {
 	Kind   string            `json:"kind,omitempty"`   // empty: a password
-	Policy string            `json:"policy,omitempty"` // of passwords, before the connection's
-	Config map[string]string `json:"config,omitempty"` // of the other kinds, as it was written, without secrets
+	Policy string            `json:"policy,omitempty"` // of passwords; empty: the connection's
+	Config map[string]string `json:"config,omitempty"` // of the other kinds, as written, without secrets
 	CAKey  secret.Value      `json:"-"`                // in PEM
 }
 
@@ -47,21 +47,23 @@ func (c *credentialConfig) kind() string {
 	return c.Kind
 }
 
-// credentialOptions of each type of credentials, in the order in which errors list them.
+// optionsByType has the options of each type of credentials, in the order in which errors list
+// them.
 var optionsByType = map[string][]string{
 	typePassword:    {"password_policy"},
 	typeRSAKey:      {"key_bits", "format"},
 	typeCertificate: {"common_name_template", "ca_cert", "ca_private_key", "key_type", "key_bits", "signature_bits"},
 }
 
-// What users log in with. The password is what every kind of database has.
+// Types of credentials. Every kind of database supports passwords.
 const (
 	typePassword    = "password"
 	typeRSAKey      = "rsa_private_key"
 	typeCertificate = "client_certificate"
 )
 
-// checkOption checks an option whose values can be listed. What it is instead is not shown: it may be a key.
+// checkOption refuses other values of an option. Errors do not repeat the value, because it may
+// be a key that was pasted in the wrong place.
 func (c *credentialConfig) checkOption(name string, values ...string) error {
 	if v := c.Config[name]; v != "" && !slices.Contains(values, v) {
 		return invalid("field \"credential_config\": %s cannot be that; give one of %s", name, strings.Join(values, ", "))
@@ -69,7 +71,7 @@ func (c *credentialConfig) checkOption(name string, values ...string) error {
 	return nil
 }
 
-// shown is the configuration as it is read back.
+// configOut is credential_config in an answer.
 func (c *credentialConfig) configOut() map[string]string {
 	out := map[string]string{}
 	maps.Copy(out, c.Config)

@@ -18,14 +18,14 @@ const (
 	roleMax    = 20
 )
 
-// A naming is what a user is named after.
+// A naming has what a user's name is generated from.
 type naming struct {
 	installation, display, role string
 	longest                     int
 	now                         time.Time
 }
 
-// name makes a new user's name, by a template or in our own way.
+// generate generates a new user's name by a template; without one, the default name.
 func (n naming) generate(text string) (string, error) {
 	n.display, n.role = username.Clean(n.display), username.Clean(n.role)
 	if n.longest <= 0 || n.longest > 63 {
@@ -48,7 +48,7 @@ func (n naming) generate(text string) (string, error) {
 	return name, nil
 }
 
-// fromTemplate makes a name by the template of a field, which errors blame.
+// fromTemplate generates a name by the template of a field. Errors name that field.
 func (n naming) fromTemplate(field, text string) (string, error) {
 	name, err := n.generate(text)
 	if err == nil || field == "username_template" {
@@ -57,7 +57,7 @@ func (n naming) fromTemplate(field, text string) (string, error) {
 	return "", &fault.Error{Op: "database.name", Kind: fault.KindOf(err), Err: err, Msg: strings.ReplaceAll(fault.Message(err), "username_template", field)}
 }
 
-// defaultName fits what is random first, then the role, then who asks.
+// defaultName shortens the display name first, then the role, then the random part.
 func (n naming) defaultName() string {
 	longest := n.longest
 	var tail string
@@ -80,7 +80,7 @@ func (n naming) defaultName() string {
 	return "v-" + middle + "-" + tail
 }
 
-// checkTemplate tries the template of a field, and warns of one that makes a name twice.
+// checkTemplate tests the template of a field, and warns if it generates the same name twice.
 func checkTemplate(r *route.Request, field, text string, longest int) error {
 	n := naming{installation: "sample", display: "token", role: "role", longest: longest, now: time.Now()}
 	name, err := n.fromTemplate(field, text)
@@ -90,7 +90,7 @@ func checkTemplate(r *route.Request, field, text string, longest int) error {
 	return err
 }
 
-// repeats reports whether a naming makes the same name again by a template.
+// repeats reports whether a template generates the same name twice.
 func (n naming) repeats(text string) bool {
 	if text == "" {
 		return false

@@ -44,7 +44,8 @@ func (s *pools) use(ctx context.Context, p *Provider, c *connection) (conn Conn,
 	return o.conn, func() { s.release(o) }, nil
 }
 
-// openLocked finds or opens a pool. Opening does no I/O. The caller calls unlocked without the lock.
+// openLocked finds or opens a pool. Opening does no I/O. The caller calls unlocked without the
+// lock.
 func (s *pools) openLocked(ctx context.Context, p *Provider, c *connection) (o *pool, unlocked func(), err error) {
 	if s.closed {
 		return nil, nil, fault.New("database.pool", fault.Unavailable, "the mount is being closed; try again")

@@ -21,9 +21,9 @@ type refusal struct {
 	at       time.Time
 }
 
-// A refusal counts for a short while, because the change may still take effect, and for longer each
-// time that it is seen again, because databases lock accounts after some refused logins. It expires
-// sooner when the previous password fails.
+// A refusal counts for a short while, because the change may still take effect, and for longer
+// each time that it is seen again, because databases lock accounts after some refused logins. It
+// expires sooner when the previous password fails.
 const (
 	refusalCounts        = 10 * time.Second
 	refusalCountsLongest = time.Hour

@@ -10,12 +10,12 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// reservedPrefix is where the names are stored that a template generates again and again, each with
-// the attempt that reserved it: reservedPrefix + connection's id + "/" + user. A random name needs
-// no reservation, because no other attempt generates it.
+// reservedPrefix is where the names are stored that a template generates again and again, each
+// with the attempt that reserved it: reservedPrefix + connection's id + "/" + user. A random name
+// needs no reservation, because no other attempt generates it.
 //
-// Without the reservation, undoing an attempt that died before it reached the database would drop the
-// user of another lease with the same name.
+// Without the reservation, undoing an attempt that died before it reached the database would drop
+// the user of another lease with the same name.
 const reservedPrefix = "taken/"
 
 // A nameReservation gives a name to one attempt.
@@ -24,8 +24,8 @@ type nameReservation struct {
 	Until   time.Time `json:"until"` // after which its create can have no effect any more
 }
 
-// reservedAfterDeadline is how long after its deadline a create may still take effect, to allow for
-// the clocks of two machines.
+// reservedAfterDeadline is how long after its deadline a create may still take effect, to allow
+// for the clocks of two machines.
 const reservedAfterDeadline = time.Minute
 
 func reservedKey(l *issuedUser) string { return reservedPrefix + l.Config + "/" + l.User }

@@ -64,7 +64,8 @@ func (s *reusableUsers) find(ctx context.Context, r *route.Request, ro *role, p 
 	return &route.Again{Lease: u.Lease, Data: &credsOut{Username: u.User, loginOut: out}}, nil
 }
 
-// store stores a created user. An error is only logged, because the next read then creates another user.
+// store stores a created user. An error is only logged, because the next read then creates
+// another user.
 func (s *reusableUsers) store(ctx context.Context, a route.Attempt, p issuePlan) {
 	if p.ReuseKey == "" {
 		return

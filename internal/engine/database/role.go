@@ -87,7 +87,8 @@ func (in *roleIn) apply(ro *role) error {
 	return in.credentialIn.apply(&ro.credentialConfig)
 }
 
-// check refuses contradictions, and warns of what may be wrong. The connection may be written later.
+// check refuses contradictions, and warns of what may be wrong. The connection may be written
+// later.
 func (s *roleRoutes) check(ctx context.Context, r *route.Request, name string, ro *role) error {
 	switch {
 	case ro.DB == "":
@@ -128,7 +129,8 @@ func (s *roleRoutes) check(ctx context.Context, r *route.Request, name string, r
 	case len(ro.creationStatements(p)) == 0:
 		r.Warn(none)
 	case creation.Queries && len(creation.Placeholders) == 0:
-		// The reference stores mere queries without a warning. A read of credentials is refused with the reason.
+		// The reference stores mere queries without a warning. A read of credentials is refused
+		// with the reason.
 	default:
 		err = ro.checkIssuing(p, creation, others)
 	}

@@ -44,8 +44,8 @@ func (t *rootTarget) Generate(ctx context.Context) (rotate.Credential, error) {
 	return t.c.rotationCredential(credentialID(t.c.Username, t.r), fresh), err
 }
 
-// Verify implements [rotate.Target]. It rejects the password only if the database refuses a login with
-// it; a connection that fails otherwise proves nothing.
+// Verify implements [rotate.Target]. It rejects the password only if the database refuses a login
+// with it; a connection that fails otherwise proves nothing.
 func (t *rootTarget) Verify(ctx context.Context, c rotate.Credential) error {
 	const op = "database.rotateRoot"
 	password := c.Secret[secretField]
@@ -68,7 +68,8 @@ func (t *rootTarget) Verify(ctx context.Context, c rotate.Credential) error {
 	return &rotate.Failure{Outcome: rotate.Transient, Err: err}
 }
 
-// Set implements [rotate.Setter]. The administrator changes its own password, logged in by the previous one.
+// Set implements [rotate.Setter]. The administrator changes its own password, logged in by the
+// previous one.
 func (t *rootTarget) Set(ctx context.Context, from, to rotate.Credential) error {
 	step, start := stepLogin, time.Now()
 	err := t.roots.withPassword(ctx, t.c, from.Secret[secretField], func(conn Conn) error {
@@ -151,7 +152,8 @@ func (s *rootRotation) withoutRecord(ctx context.Context) iter.Seq2[string, erro
 				yield("", err)
 				return
 			}
-			// It decodes the scanned row, because another read may fail, and must not hide a rotation in flight.
+			// It decodes the scanned row, because another read may fail, and must not hide a
+			// rotation in flight.
 			c, err := decodeConnection(e)
 			if err != nil || c.Name == "" || c.Root.When.Never() && c.Root.legacyRoot == (legacyRoot{}) {
 				continue // the row is damaged, which its own routes report, or there is nothing to show
@@ -163,8 +165,8 @@ func (s *rootRotation) withoutRecord(ctx context.Context) iter.Seq2[string, erro
 	}
 }
 
-// newRecord makes the record of a connection that has none. An earlier version stored the rotation in
-// the connection's row.
+// newRecord makes the record of a connection that has none. An earlier version stored the
+// rotation in the connection's row.
 func (s *rootRotation) newRecord(ctx context.Context, id string) (*rotate.Record, *rotate.Secrets, error) {
 	c, err := s.conns.byID(ctx, id)
 	if err != nil || c == nil {

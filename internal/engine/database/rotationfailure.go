@@ -7,7 +7,7 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// rotationFailure says what is known after a change of a password that failed.
+// rotationFailure classifies the error of a change of a password.
 func rotationFailure(err error) error {
 	f := &rotate.Failure{Outcome: rotate.Unknown, Err: err}
 	switch {
@@ -22,7 +22,8 @@ func rotationFailure(err error) error {
 
 var errNoProof = &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("database.rotate", fault.Internal, "a password that was replaced is dead")}
 
-// credentialID is the ID of the next secret of a user: svc#3, or svc#3.2 for the second of a rotation.
+// credentialID is the ID of the next secret of a user: svc#3, or svc#3.2 for the second attempt of
+// a rotation.
 func credentialID(user string, r *rotate.Record) string {
 	n := 1
 	if t := r.Turn; t != nil && len(t.Attempts) > 0 {

@@ -37,8 +37,8 @@ func (in *configIn) applySettings(r *route.Request, p *Provider, c *connection) 
 	return nil
 }
 
-// setSetting stores the value of a setting, or removes it if it is the zero value of its form. ok: the
-// value was a string, a number or a boolean.
+// setSetting stores the value of a setting, or removes it if it is the zero value of its form.
+// ok: the value was a string, a number or a boolean.
 func (c *connection) setSetting(s Setting, text string, ok bool) error {
 	switch s.Form {
 	case Flag:

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// slowRevocations remembers the roles whose revocations hang while their database answers, because a
-// statement waits for a lock, or sleeps. It admits one revocation of such a role at a time: all of
-// them together would take all sessions of the connection, and users of other roles would outlive
-// their leases. The zero value remembers none.
+// slowRevocations remembers the roles whose revocations hang while their database answers,
+// because a statement waits for a lock, or sleeps. It admits one revocation of such a role at a
+// time: all of them together would take all sessions of the connection, and users of other roles
+// would outlive their leases. The zero value remembers none.
 type slowRevocations struct {
 	mu    sync.Mutex // guards all
 	roles map[string]*slowRole
@@ -26,7 +26,8 @@ const (
 	answerWithin = 2 * time.Second  // how long a server that answers takes at most to do so
 )
 
-// begin reports whether a user of the role may be revoked now. If so, the caller calls end afterwards.
+// begin reports whether a user of the role may be revoked now. If so, the caller calls end
+// afterwards.
 func (h *slowRevocations) begin(role string, now time.Time) (end func(), ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -69,7 +70,8 @@ func (h *slowRevocations) clear(role string) {
 	delete(h.roles, role)
 }
 
-// serverAnswers reports whether the database still answers after a revocation hung until its deadline.
+// serverAnswers reports whether the database still answers after a revocation hung until its
+// deadline.
 func serverAnswers(ctx context.Context, conn Conn) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
 	defer cancel()

@@ -13,22 +13,23 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// MaxStatements is how many bytes the statements of one field may have together: each credential
-// runs them, and each lease keeps those that revoke it.
+// MaxStatements is how many bytes the statements of one field may have together. Each credential
+// runs them, and each lease stores those that revoke it.
 const MaxStatements = 64 << 10
 
-// statements are SQL as it is written: a list, or one text. Each text may also be a list in JSON, as command lines give
-// it, and either of the two in base64. Unlike other lists a text is not taken apart at its commas. A nil pointer was not given.
+// statements are the SQL of a field: a list, or one text. Each text may also be a list in JSON,
+// as command lines send it, and both may be in base64. Unlike in other lists, commas do not
+// separate texts.
 type statements struct {
 	list      []string
-	written   []string // in another form than list; nil: as list
-	oversized bool     // far above MaxStatements, and not read
+	written   []string // as sent, if in another form than list
+	oversized bool     // far above MaxStatements, and not parsed
 }
 
 // UnmarshalJSON takes a list of strings or a string.
 func (s *statements) UnmarshalJSON(text []byte) error {
 	*s = statements{}
-	if s.oversized = len(text) > 8*MaxStatements; s.oversized { // six bytes may write one, as \u0020 does
+	if s.oversized = len(text) > 8*MaxStatements; s.oversized { // JSON may write one byte as six, such as \u0020
 		return nil
 	}
 	text = bytes.TrimSpace(text)
@@ -55,7 +56,8 @@ func (s *statements) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// CheckSize refuses statements that are too long together. A kind of database calls it before it reads any.
+// CheckSize refuses statements that are too long together. A kind of database calls it before it
+// parses any.
 func CheckSize(field string, statements []string) error {
 	total := 0
 	for _, text := range statements {
@@ -71,7 +73,7 @@ func tooLong(field string) error {
 	return invalid("field %q: its statements have more than %d KiB together; let them call a procedure of the database instead", field, MaxStatements>>10)
 }
 
-// expand reads one text of a list: the statement itself, a list in JSON, or either in base64.
+// expand parses one text of a list: a statement, a list in JSON, or one of these in base64.
 func expand(text string) []string {
 	if plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text)); err == nil && isText(plain) {
 		text = string(plain)
@@ -84,37 +86,39 @@ func expand(text string) []string {
 
 func blank(text string) bool { return strings.TrimSpace(text) == "" }
 
-// parseList reads a list of strings in JSON.
+// parseList parses a list of strings in JSON.
 func parseList(text string) (listed []string, ok bool) {
 	return listed, strings.HasPrefix(strings.TrimSpace(text), "[") && json.Unmarshal([]byte(text), &listed) == nil
 }
 
-// isText tells what base64 was made of text from a word that base64 could be made of by chance.
+// isText reports whether decoded base64 is text. A word that is valid base64 by chance decodes to
+// something else.
 func isText(plain []byte) bool {
-	return len(plain) > 0 && utf8.Valid(plain) && !bytes.ContainsFunc(plain, func(c rune) bool { return unicode.IsControl(c) && !unicode.IsSpace(c) })
+	control := func(c rune) bool { return unicode.IsControl(c) && !unicode.IsSpace(c) }
+	return len(plain) > 0 && utf8.Valid(plain) && !bytes.ContainsFunc(plain, control)
 }
 
-// A statementForm has, by field, statements as they were written where that was in another form than a list of statements: clients
-// compare what they read with what they have written.
+// A statementForm has, by field, statements as they were sent, if in another form than a list.
+// Clients compare what they read with what they have written.
 type statementForm map[string][]string
 
-// set replaces a field's statements by those that were given, if they were.
-func (f *statementForm) set(field string, list *[]string, given *statements) error {
-	if given == nil {
+// set replaces a field's statements if some were sent.
+func (f *statementForm) set(field string, list *[]string, sent *statements) error {
+	if sent == nil {
 		return nil
 	}
-	if given.oversized {
+	if sent.oversized {
 		return tooLong(field)
 	}
-	if err := CheckSize(field, given.list); err != nil {
+	if err := CheckSize(field, sent.list); err != nil {
 		return err
 	}
-	*list = given.list
+	*list = sent.list
 	next := statementForm{}
 	maps.Copy(next, *f)
 	delete(next, field)
-	if given.written != nil {
-		next[field] = given.written
+	if sent.written != nil {
+		next[field] = sent.written
 	}
 	if *f = next; len(next) == 0 {
 		*f = nil
@@ -122,7 +126,7 @@ func (f *statementForm) set(field string, list *[]string, given *statements) err
 	return nil
 }
 
-// out is a field's statements as they were written; list is what they were read as.
+// out is a field's statements as they were sent. list is their parsed form.
 func (f statementForm) out(field string, list []string) []string {
 	if as := f[field]; as != nil {
 		return as
@@ -149,7 +153,7 @@ var placeholders = map[string][]string{
 	rootStatements:          {"name", "username", "password"},
 }
 
-// inspect finds what is wrong with the statements of a field, and what is in them.
+// inspect checks the statements of a field, and returns what is in them.
 func (p *Provider) inspect(field string, list []string) (Found, error) {
 	found, err := Found{}, error(nil)
 	if len(list) > 0 {
@@ -159,8 +163,8 @@ func (p *Provider) inspect(field string, list []string) (Found, error) {
 	return found, err
 }
 
-// checkPlaceholders refuses placeholders that the field does not have: they would reach the database as they are, and make a user
-// whose name they are, which nobody revokes.
+// checkPlaceholders refuses placeholders that the field does not have. The database would get
+// them unreplaced, and create a user of that name, which nothing revokes.
 func (f Found) checkPlaceholders() error {
 	known := placeholders[f.field]
 	for _, name := range f.Placeholders {
@@ -175,12 +179,12 @@ func (f Found) checkPlaceholders() error {
 	return nil
 }
 
-// longestPlaceholder is how many bytes after its braces a placeholder is looked for in.
+// longestPlaceholder is how many bytes after the braces are searched for the end of a placeholder.
 const longestPlaceholder = 64
 
-// Placeholder reads what rest begins with. found is what stands between double braces, also where that is no
-// placeholder but was meant for one: {{ name }}, {{user}}, {{.Name}}, {{name}. What is not found is data, such as the array
-// '{{1,2},{3,4}}'. It looks at each byte once at most before the next brace.
+// Placeholder parses a placeholder at the start of rest. It also finds what was probably meant as
+// one: {{ name }}, {{user}}, {{.Name}}, {{name}. Other text is data, such as the array
+// '{{1,2},{3,4}}'. It reads each byte at most once before the next brace.
 func Placeholder(rest string) (name string, found bool) {
 	inner, ok := strings.CutPrefix(rest, "{{")
 	if !ok {
@@ -207,15 +211,15 @@ func Placeholder(rest string) (name string, found bool) {
 	return name, true
 }
 
-// checkLogin finds what keeps users of a kind of database from logging in by their credentials, or from being refused where they
-// should be. made is what the statements that make them have or, for static ones, those that tell the database of a new
-// password or key.
-func (c *credentialConfig) checkLogin(p *Provider, made Found, others ...Found) error {
-	all := Found{Placeholders: slices.Clone(made.Placeholders)}
+// checkLogin refuses statements by which users could not log in, or could log in without their
+// credentials. set is what the kind of database finds in the statements that set the password or
+// key: those that create the user or, for a static role, those of a rotation.
+func (c *credentialConfig) checkLogin(p *Provider, set Found, others ...Found) error {
+	all := Found{Placeholders: slices.Clone(set.Placeholders)}
 	for _, o := range others {
 		all.Placeholders = append(all.Placeholders, o.Placeholders...)
 	}
-	kind, field := c.kind(), made.field
+	kind, field := c.kind(), set.field
 	switch {
 	case kind != typePassword && !slices.Contains(p.Logins, kind):
 		return invalid("field \"credential_type\": users of %s cannot log in by %s; take credential_type=password", p.Name, kind)
@@ -225,33 +229,33 @@ func (c *credentialConfig) checkLogin(p *Provider, made Found, others ...Found) 
 		return invalid("field %q: {{password}} cannot be used with credential_type %s, whose users have no password; remove it from all statements, or set credential_type=password", field, kind)
 	case kind == typeRSAKey && all.Has("subject"):
 		return invalid("field %q: {{subject}} is the subject of a certificate and cannot be used with credential_type %s; use {{public_key}}", field, typeRSAKey)
-	case kind == typeRSAKey && !made.Has("public_key"):
+	case kind == typeRSAKey && !set.Has("public_key"):
 		return invalid("field %q: with credential_type %s the statements must tell the database the user's key by {{public_key}}, or nobody could log in with it; put it in, or set credential_type=password", field, typeRSAKey)
-	case kind == typeCertificate && p.BindsSubject && !made.Has("subject"):
+	case kind == typeCertificate && p.BindsSubject && !set.Has("subject"):
 		return invalid("field %q: a user without password must be bound to its certificate, or %s accepts any client that knows the name; write REQUIRE SUBJECT '{{subject}}' into the statement that makes the user", field, p.Name)
 	}
 	return nil
 }
 
-// checkCreation refuses statements by which the database would not learn whom to let in, and by what. Rules have neither name nor
-// password in them: their kind of database adds both.
-func (c *credentialConfig) checkCreation(p *Provider, made Found) error {
-	switch field := made.field; {
+// checkCreation refuses statements without the user's name or password. Rules have neither,
+// because their kind of database adds both.
+func (c *credentialConfig) checkCreation(p *Provider, creation Found) error {
+	switch field := creation.field; {
 	case p.Rules:
-	case !made.Has("name", "username"):
+	case !creation.Has("name", "username"):
 		return invalid("field %q: {{name}} is not in it, so that no user of that name would be made; put it where the user's name belongs", field)
-	case !c.setsPassword(p, made):
+	case !c.setsPassword(p, creation):
 		return invalid("field %q: {{password}} is not in it, so that nobody could log in with the password that is given out; put it where the user's password belongs, or set credential_type", field)
 	}
 	return nil
 }
 
-// told reports whether statements tell the database the password that is given out.
+// setsPassword reports whether statements set the password that is issued.
 func (c *credentialConfig) setsPassword(p *Provider, found Found) bool {
 	return p.Rules || c.kind() != typePassword || found.Has("password")
 }
 
-// checkRotation refuses to rotate by statements that change no password.
+// checkRotation refuses a rotation whose statements change no password.
 func (c *credentialConfig) checkRotation(p *Provider, field string, list []string) error {
 	found, err := p.inspect(field, list)
 	if err == nil && len(list) > 0 && !c.setsPassword(p, found) {
@@ -260,8 +264,8 @@ func (c *credentialConfig) checkRotation(p *Provider, field string, list []strin
 	return err
 }
 
-// warnRotation warns of statements that change no password. They are stored, as the reference does, and a rotation by them is
-// refused.
+// warnRotation warns of statements that change no password. They are stored, as in the reference,
+// but rotations are refused.
 func (c *credentialConfig) warnRotation(r *route.Request, p *Provider, found Found, statements []string) {
 	if len(statements) > 0 && !c.setsPassword(p, found) {
 		r.Warn("%s: {{password}} is not in it, so that no password can be rotated by it; put it where the new password belongs", found.field)

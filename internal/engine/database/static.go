@@ -229,7 +229,8 @@ func (s *staticData) checkStatements(r *route.Request, p *Provider) error {
 	return err
 }
 
-// applyImportOptions applies fields that have an effect only on a new role, and warns if the role exists.
+// applyImportOptions applies fields that have an effect only on a new role, and warns if the role
+// exists.
 func (in *staticIn) applyImportOptions(r *route.Request, s *staticData) {
 	if !s.stored {
 		set(&s.Skip, in.Skip)
@@ -310,7 +311,8 @@ func (s *staticRoutes) read(ctx context.Context, r *route.Request, in nameIn) (*
 	return out, nil
 }
 
-// failedAttempts counts attempts in a row: failed rotations, and attempts of the rotation in flight.
+// failedAttempts counts attempts in a row: failed rotations, and attempts of the rotation in
+// flight.
 func (s *staticRole) failedAttempts() int {
 	n := s.Rec.Failures
 	if s.Rec.Turn != nil {
@@ -319,7 +321,8 @@ func (s *staticRole) failedAttempts() int {
 	return n
 }
 
-// warnLastRotation warns of what was unusual about the last rotation, and of a login that could not be tested.
+// warnLastRotation warns of what was unusual about the last rotation, and of a login that could
+// not be tested.
 func (s *staticRole) warnLastRotation(r *route.Request) {
 	if s.Note != "" {
 		r.Warn("the last rotation: %s", s.Note)

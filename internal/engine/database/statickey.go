@@ -9,17 +9,18 @@ import (
 )
 
 // A static role whose user logs in with a key rotates like one with a password: the new key is
-// durable before it is sent to the database, and published once a login with it has worked, where one
-// can be tested.
+// durable before it is sent to the database, and published once a login with it has worked, where
+// one can be tested.
 //
-// Only statements with {{subject}} invalidate the previous certificate. Without them it stays valid
-// until it expires, so each certificate outlives its second rotation: it is published until the
-// first, and that may fail.
+// Only statements with {{subject}} invalidate the previous certificate. Without them it stays
+// valid until it expires, so each certificate outlives its second rotation: it is published until
+// the first, and that may fail.
 
 // certificateMargin is how long a certificate outlives its second rotation.
 const certificateMargin = time.Hour
 
-// checkCommonNames refuses names that X.509 cannot hold, or that are ambiguous in the one-line form of a subject.
+// checkCommonNames refuses names that X.509 cannot hold, or that are ambiguous in the one-line
+// form of a subject.
 func (s *staticData) checkCommonNames() error {
 	for _, u := range s.Users {
 		if len(u) > longestCommonName {

@@ -10,35 +10,35 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// legacyStatic is a static role as it was stored before rotate kept it: one row with all, secrets included.
+// legacyStatic is a static role as versions without [rotate] stored it: one row, secrets included.
 type legacyStatic struct {
 	staticData
-	Place   string    `json:"place"` // where the connection led when the passwords were set
+	Place   string    `json:"place"` // serverID of the connection when the passwords were set
 	Current int       `json:"current"`
 	Last    time.Time `json:"last"`
 	Next    time.Time `json:"next"`
 	Due     time.Time `json:"due"`
 	Failed  int       `json:"failed"`
 	Why     string    `json:"why"`
-	// Unproven says why a login with what is given out could not be tried.
+	// Unproven says why a login with the published credentials could not be tested.
 	Unproven string          `json:"unproven"`
 	Turn     *legacyRotation `json:"turn"`
 
 	Passwords [][]byte `json:"pw"`
-	Fresh     []byte   `json:"fresh"` // what the turn sets
+	Fresh     []byte   `json:"fresh"` // what Turn sets
 	CAKey     []byte   `json:"ca_key"`
 }
 
-// legacyRotation is a change of a password that was begun.
+// legacyRotation is a rotation in flight.
 type legacyRotation struct {
 	User    int       `json:"user"`
 	By      string    `json:"by"`
 	At      time.Time `json:"at"`
-	Sent    bool      `json:"sent"` // the database may have made it
+	Sent    bool      `json:"sent"` // the database may have changed the password
 	Refused int       `json:"refused"`
 }
 
-// upgradeStatic reads a row of an earlier version.
+// upgradeStatic makes a record of a row of an earlier version.
 func upgradeStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	if len(r.Data) != 0 {
 		return nil, nil
@@ -64,11 +64,11 @@ func upgradeStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	if old.Unproven != "" {
 		r.Unproven = []string{old.Unproven}
 	}
-	for i, word := range old.Passwords {
-		if len(word) == 0 {
+	for i, value := range old.Passwords {
+		if len(value) == 0 {
 			continue
 		}
-		ref, err := old.credential(s, i, 0, word)
+		ref, err := old.credential(s, i, 0, value)
 		if err != nil {
 			return nil, err
 		}
@@ -81,9 +81,12 @@ func upgradeStatic(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	return s, old.upgradeRotation(r, s)
 }
 
-// credential makes what a user logs in with one of s.
-func (o *legacyStatic) credential(s *rotate.Secrets, user int, n uint32, word []byte) (*rotate.Ref, error) {
-	c := rotate.Credential{ID: fmt.Sprintf("%s#%d", o.Users[user], n), Account: o.Users[user], Secret: map[string]secret.Value{secretField: secret.New(word)}}
+// credential adds a secret of a user to s.
+func (o *legacyStatic) credential(s *rotate.Secrets, user int, n uint32, value []byte) (*rotate.Ref, error) {
+	c := rotate.Credential{
+		ID: fmt.Sprintf("%s#%d", o.Users[user], n), Account: o.Users[user],
+		Secret: map[string]secret.Value{secretField: secret.New(value)},
+	}
 	if o.Place != "" {
 		c.Public = map[string]string{serverField: o.Place}
 	}
@@ -95,7 +98,8 @@ func (o *legacyStatic) credential(s *rotate.Secrets, user int, n uint32, word []
 	return &rotate.Ref{ID: c.ID, Account: c.Account, At: o.Last, Expires: c.Expires}, nil
 }
 
-// upgradeRotation goes on with a change that the database may have made. One of which it surely did not hear begins anew at its time.
+// upgradeRotation continues a rotation that the database may have carried out. One that was
+// surely not sent starts again at its time.
 func (o *legacyStatic) upgradeRotation(r *rotate.Record, s *rotate.Secrets) error {
 	t := o.Turn
 	if t == nil {

@@ -69,8 +69,8 @@ func (s *staticCreds) read(ctx context.Context, r *route.Request, in nameIn) (*s
 	return out, nil
 }
 
-// checkUserExists warns that the last rotation has failed, and refuses a user that the database does
-// not have any more. Only then does a read ask the database.
+// checkUserExists warns that the last rotation has failed, and refuses a user that the database
+// does not have any more. Only then does a read ask the database.
 func (s *staticCreds) checkUserExists(ctx context.Context, r *route.Request, role *staticRole) error {
 	if role.Rec.Turn != nil || role.Rec.LastError == "" {
 		return nil
@@ -85,8 +85,8 @@ func (s *staticCreds) checkUserExists(ctx context.Context, r *route.Request, rol
 	return nil
 }
 
-// setTTL sets when to read again. Clients sleep for ttl if it is not zero and rotation_period comes
-// with it, so ttl of an overdue rotation is the time to its next attempt.
+// setTTL sets when to read again. Clients sleep for ttl if it is not zero and rotation_period
+// comes with it, so ttl of an overdue rotation is the time to its next attempt.
 func (out *staticCredsOut) setTTL(role *staticRole, now time.Time) {
 	left := role.Rec.Next.Sub(now)
 	if left <= 0 || role.unresolved() {
@@ -101,12 +101,12 @@ func (out *staticCredsOut) setTTL(role *staticRole, now time.Time) {
 	}
 }
 
-// readWithin bounds how long a read waits for the outcome of a rotation. After that, it returns the
-// previous password.
+// readWithin bounds how long a read waits for the outcome of a rotation. After that, it returns
+// the previous password.
 const readWithin = 2 * time.Second
 
-// resolve waits for a rotation in flight. If its outcome is unknown, resolve finds out which password
-// works, provided that the database answers soon.
+// resolve waits for a rotation in flight. If its outcome is unknown, resolve finds out which
+// password works, provided that the database answers soon.
 func (s *staticCreds) resolve(ctx context.Context, r *route.Request, name string) (*staticRole, error) {
 	soon, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
@@ -161,8 +161,8 @@ func (s *staticCreds) setFirstPassword(ctx context.Context, role *staticRole) er
 	return role.rotate(ctx, "request")
 }
 
-// warnUnresolved warns that the outcome of a rotation is unknown. If there is no previous password,
-// it returns an error instead.
+// warnUnresolved warns that the outcome of a rotation is unknown. If there is no previous
+// password, it returns an error instead.
 func warnUnresolved(r *route.Request, role *staticRole, why string) error {
 	user := role.currentUser()
 	if role.currentSecret().Empty() {

@@ -12,9 +12,9 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// staticData is what the record of a static role stores for this engine. A static role rotates the
-// password of an existing user. With a second user, rotations alternate: each changes the password of
-// the user that is not published, so that no reader loses access.
+// staticData is what the record of a static role stores for this engine. A static role rotates
+// the password of an existing user. With a second user, rotations alternate: each changes the
+// password of the user that is not published, so that no reader loses access.
 type staticData struct {
 	DB         string        `json:"db"` // a connection's name
 	Users      []string      `json:"users"`
@@ -107,8 +107,8 @@ func (s *staticRole) rotate(ctx context.Context, by string) error {
 	return rotateNow(ctx, s.Edit, by, func() error { return decodeStatic(s.Rec, s.Sec, &s.staticData) })
 }
 
-// rotateNow continues a record's rotation in flight. If there is none, or it only set the old secret
-// again, rotateNow starts one.
+// rotateNow continues a record's rotation in flight. If there is none, or it only set the old
+// secret again, rotateNow starts one.
 func rotateNow(ctx context.Context, e *rotate.Edit, by string, after func() error) error {
 	untilEnd := func(*rotate.Record) bool { return false }
 	if last := e.Rec.LastRotated; e.Rec.Turn != nil {
@@ -141,8 +141,8 @@ func (s *staticRole) currentUser() string {
 // unresolved reports whether it is unknown which password of the published user is in force.
 func (s *staticRole) unresolved() bool { return s.Rec.Unsettled(s.currentUser()) }
 
-// belongsTo reports whether a credential was made for the server of a connection. A credential of an
-// earlier version, which did not store the server, counts as one that was.
+// belongsTo reports whether a credential was made for the server of a connection. A credential of
+// an earlier version, which did not store the server, counts as one that was.
 func belongsTo(cr rotate.Credential, c *connection) bool {
 	id := cr.Public[serverField]
 	return id == "" || id == c.serverID()

@@ -56,8 +56,8 @@ type staticTarget struct {
 	recorder
 }
 
-// targetConnection returns the connection of a target. A user that changes its own password logs in
-// with it, so the password is sent only to the server for which it was given.
+// targetConnection returns the connection of a target. A user that changes its own password logs
+// in with it, so the password is sent only to the server for which it was given.
 func (s *staticUsers) targetConnection(ctx context.Context, t *staticTarget) (*connection, error) {
 	c, err := s.connection(ctx, t.r.Name, &t.staticData)
 	if err == nil && t.SelfManaged && !belongsTo(t.s.Keys[t.r.Current.Key()], c) {

@@ -91,12 +91,12 @@ func (s *revoker) bounds(ctx context.Context, u engine.Undo) (ttl, longest time.
 	return ro.TTL, ro.MaxTTL, nil
 }
 
-// undo removes a user. While a create may still take effect, undo cancels it, removes the user if it
-// exists, and asks for another call.
+// undo removes a user. While a create may still take effect, undo cancels it, removes the user if
+// it exists, and asks for another call.
 //
-// undo uses the current revocation statements of the role, so that correcting them helps users that
-// were issued before. If the role was replaced or the connection deleted, it uses those that the
-// lease was issued with.
+// undo uses the current revocation statements of the role, so that correcting them helps users
+// that were issued before. If the role was replaced or the connection deleted, it uses those that
+// the lease was issued with.
 func (s *revoker) undo(ctx context.Context, u engine.Undo) (engine.Undone, error) {
 	l, c, err := s.lease(ctx, u)
 	if err != nil {
@@ -165,8 +165,9 @@ func (s *revoker) revoke(ctx context.Context, u engine.Undo, l *issuedUser, c *c
 // disableWithin bounds Disable. It is one short statement.
 const disableWithin = 10 * time.Second
 
-// disableUser ends a user's access first, because dropping the user may fail or hang for long. If the
-// database answers but does not disable the user, notDisabled says why, and the user is still dropped.
+// disableUser ends a user's access first, because dropping the user may fail or hang for long. If
+// the database answers but does not disable the user, notDisabled says why, and the user is still
+// dropped.
 func disableUser(ctx context.Context, conn Conn, user string) (notDisabled, err error) {
 	short, cancel := context.WithTimeout(ctx, disableWithin)
 	defer cancel()
@@ -215,8 +216,8 @@ func (s *revoker) drop(ctx context.Context, conn Conn, l *issuedUser, c *connect
 	s.slow.clear(l.RoleID)
 	done := engine.Undone{Note: s.noteRevocation(ctx, l, ro, o, report)}
 	if report.Remains {
-		// The statements may keep the user on purpose, but then it is not revoked: a person must see and
-		// correct this.
+		// The statements may keep the user on purpose, but then it is not revoked: a person must
+		// see and correct this.
 		return done, engine.LeaseOnly(fault.New(op, fault.Upstream, "the user %s is still in the database after revocation_statements of role %q have succeeded; make them drop it, or leave them out", l.User, l.Role))
 	}
 	return done, nil
@@ -255,7 +256,8 @@ func (s *revoker) noteRevocation(ctx context.Context, l *issuedUser, ro *role, o
 		forAll := strings.ReplaceAll(text, l.User, "a user") // the same text for all users of the role
 		changed, err := s.roles.setNote(ctx, l.Role, ro, forAll)
 		if err != nil {
-			// Only a warning, because the user is revoked, and the next revocation has the same note.
+			// Only a warning, because the user is revoked, and the next revocation has the same
+			// note.
 			s.log.Warn("storing a note on a role failed", "role", l.Role, "error", err)
 		}
 		if !changed && err == nil {

@@ -12,16 +12,17 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// Fields are those that errors of connecting point to, in a kind's own words.
+// Fields names the fields that errors of connecting refer to, as the kind of database calls them.
 type Fields struct {
 	Address   string // "host and port in connection_url"
 	Authority string // "tls_ca"
-	Name      string // what says which name the certificate is for: "tls_server_name"
+	Name      string // of the server name in the certificate: "tls_server_name"
 	Pair      string // the client's certificate: "tls_certificate and private_key"
-	TLS       string // what switches TLS on or off: "sslmode in connection_url"
+	TLS       string // of switching TLS on or off: "sslmode in connection_url"
 }
 
-// Unreachable says in our words why there is no connection, cause and next step; false where the error does not tell.
+// Unreachable says why there is no connection, with cause and next step; false if the error does
+// not say why.
 func (f Fields) Unreachable(err error) (string, bool) {
 	if text, ok := f.tlsReason(err); ok {
 		return text, true
@@ -44,7 +45,7 @@ func (f Fields) Unreachable(err error) (string, bool) {
 	return "", false
 }
 
-// tlsReason are the reasons that TLS has.
+// tlsReason says why TLS failed.
 func (f Fields) tlsReason(err error) (string, bool) {
 	_, authority := errors.AsType[x509.UnknownAuthorityError](err)
 	_, hostname := errors.AsType[x509.HostnameError](err)

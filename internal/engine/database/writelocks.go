@@ -10,7 +10,8 @@ import (
 // writeLocks serializes this server's writes of a connection or a role.
 type writeLocks struct{ byKey locks.Named }
 
-// do runs write while it holds the lock of a key. It repeats write if another server wrote at the same time.
+// do runs write while it holds the lock of a key. It repeats write if another server wrote at the
+// same time.
 func (l *writeLocks) do(ctx context.Context, key string, write func() error) error {
 	release, err := l.byKey.Take(ctx, key)
 	if err != nil {
