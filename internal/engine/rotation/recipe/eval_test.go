@@ -204,3 +204,95 @@ func FuzzEvaluate(f *testing.F) {
 		}
 	})
 }
+
+// TestBoundsOfFunctionsAreExact: what is as long as a text may be passes, and one byte more, of what goes in or comes out, does not.
+func TestBoundsOfFunctionsAreExact(t *testing.T) {
+	text := func(n int) cty.Value { return cty.StringVal(strings.Repeat("a", n)) }
+	list := func(n, each int) cty.Value {
+		var out []cty.Value
+		for range n {
+			out = append(out, text(each))
+		}
+		return cty.ListVal(out)
+	}
+	one := cty.StringVal("a")
+	for _, c := range []struct {
+		name string
+		args []cty.Value
+		fine bool
+	}{
+		{"trimspace", []cty.Value{text(maxText - 16)}, true}, // each value counts as 16 bytes more
+		{"trimspace", []cty.Value{text(maxText - 15)}, false},
+		{"trimprefix", []cty.Value{text(maxText / 2), text(maxText/2 - 32)}, true},
+		{"trimprefix", []cty.Value{text(maxText / 2), text(maxText/2 - 31)}, false},
+		{"jsonencode", []cty.Value{text(maxText - 18)}, true},
+		{"jsonencode", []cty.Value{text(maxText - 17)}, false},
+		{"base64encode", []cty.Value{text(maxText / 4 * 3)}, true},
+		{"base64encode", []cty.Value{text(maxText/4*3 + 1)}, false},
+		{"replace", []cty.Value{text(maxText / 2), one, cty.StringVal("a")}, true},
+		{"replace", []cty.Value{text(maxText/2 + 1), one, cty.StringVal("b")}, false},
+		{"join", []cty.Value{one, list(2, (maxText-50)/2)}, true},
+		{"join", []cty.Value{cty.StringVal("aaa"), list(2, (maxText-50)/2)}, false},
+		{"split", []cty.Value{one, text(maxValues - 1)}, true},
+		{"split", []cty.Value{one, text(maxValues)}, false},
+	} {
+		got, err := functions[c.name].Call(c.args)
+		if (err == nil) != c.fine || err != nil && !strings.Contains(err.Error(), errTooBig.Error()) {
+			t.Errorf("%s of %d and more: %v", c.name, len(c.args[0].GoString()), err)
+		}
+		if c.fine && got.IsNull() {
+			t.Errorf("%s came to nothing", c.name)
+		}
+	}
+}
+
+// TestWhatErrorsQuote: where an expression fails is quoted from the recipe, and no value is.
+func TestWhatErrorsQuote(t *testing.T) {
+	const reply = `{"map": {"x": 1}, "list": ["a"], "text": "canary-text"}`
+	for text, want := range map[string]string{
+		`response.json.map.nothing`:                         `does not have an attribute named "nothing"`,
+		`response.json.list`:                                "want a string, got",
+		`link(response.headers["link"], "prev")`:            "cannot be evaluated",
+		`join(",", response.json.map)`:                      "Invalid function argument",
+		`join(",", response.json.text)`:                     "Invalid function argument",
+		`"${tonumber(response.json.text)}"`:                 "Invalid function argument",
+		`"${1 + response.json.text}"`:                       "",
+		`"${response.json.list[response.json.text].x}"`:     "",
+		`"${response.json.map["${response.json.text}"].x}"`: "",
+	} {
+		_, out, problem, err := evaluate(t, text, reply)
+		if problem != nil {
+			err = problem
+		}
+		if err == nil || strings.Contains(err.Error(), "canary-text") {
+			t.Errorf("%s = %q, %v; want an error without a value", text, out, err)
+		} else if !strings.Contains(err.Error(), want) && want != "cannot be evaluated" && want != "Invalid function argument" {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// TestKnownForms: a secret is found in each form in which a URL or a reply may have it.
+func TestKnownForms(t *testing.T) {
+	for _, form := range []string{"a/B+c d", "a%2FB%2Bc+d", "a%2FB%2Bc%20d", "a%2fB%2bc+d", "a%2fB%2bc%20d", "a%2fB+c%20d", "a%2FB+c%20d", `a\/B+c d`} {
+		ev := &evaluator{redactor: new(secret.Redactor)}
+		ev.know("a/B+c d")
+		if got := ev.redactor.Scrub("it says " + form + "."); strings.Contains(got, form) {
+			t.Errorf("%s is shown", form)
+		}
+	}
+}
+
+// TestNoTime: null, "" and what is not there are no time, and anything else is one or an error.
+func TestNoTime(t *testing.T) {
+	for text, fine := range map[string]bool{`""`: true, `null`: true, `page`: true, `"soon"`: false} {
+		e, diags := hclsyntax.ParseExpression([]byte(text), "x", hcl.InitialPos)
+		if diags.HasErrors() {
+			t.Fatal(diags)
+		}
+		ev := &evaluator{redactor: new(secret.Redactor)}
+		if got, err := ev.when(e, testScope(cty.EmptyObjectVal)); (err == nil) != fine || !got.IsZero() {
+			t.Errorf("%s is %v, %v", text, got, err)
+		}
+	}
+}

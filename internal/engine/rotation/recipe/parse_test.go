@@ -275,3 +275,55 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestLimitsAreExact: a recipe may have as much as the limits say, and no more.
+func TestLimitsAreExact(t *testing.T) {
+	times := strings.Repeat
+	for _, c := range []struct{ text, want string }{
+		{times("(", maxNesting), ""},
+		{times("[", maxNesting+1), "Nested too deeply"},
+		{times(`"${`, maxNesting/2), ""},
+		{times(`"${`, maxNesting/2) + "(", "Nested too deeply"},
+		{times("()", 100) + times("[]", 100) + times("{}", 100) + times(`"a" `, 100) + times(`"${1}" `, 100), ""},
+		{times("!", maxUnary), ""},
+		{times("!", maxUnary+1), "in a row"},
+		{times("-1 ", 2*maxUnary), ""},
+		{times("?", maxChoices), ""},
+		{times("?", maxChoices+1), "conditions with ?"},
+		{`"` + times("${1}", maxPieces) + `"`, ""},
+		{`"` + times("${1}", maxPieces+1) + `"`, "lines, escapes and templates"},
+		{`"${"` + times("${1}", 300) + `"}` + times("${1}", 300) + `"`, ""}, // each text for itself
+		{times("a ", maxTokens-1), ""},
+		{times("a ", maxTokens), "words and signs"},
+		{times("/* ", maxOpen) + "*/ " + times("/* ", maxOpen), ""},
+		{"a */ " + times("/* ", maxOpen+1), "close the comment"},
+	} {
+		why := ""
+		for _, d := range costs([]byte(c.text), "x") {
+			if d.Summary == "Too large an expression" || d.Summary == "Comment without an end" {
+				why = d.Detail
+			}
+		}
+		if (why == "") != (c.want == "") || !strings.Contains(why, c.want) {
+			t.Errorf("%.20s… of %d bytes: %q, want %q", c.text, len(c.text), why, c.want)
+		}
+	}
+	for _, c := range []struct {
+		json string
+		fine bool
+	}{
+		{"[" + times("1,", maxNodes-1) + "]", true}, {"[" + times("1,", maxNodes) + "]", false},
+		{"[" + times("now,", maxNames) + "]", true}, {"[" + times("now,", maxNames+1) + "]", false},
+		{"[" + times("[for a in [1] : a],", maxLoops+1) + "]", true}, // one after the other
+		{`[1 + tonumber("2")]`, true}, {`[1 + "2"]`, false}, {`["2" + 1]`, false}, {`[-"2"]`, false},
+	} {
+		_, err := parse("x.hcl", []byte(minimal(c.json)))
+		if (err == nil) != c.fine {
+			t.Errorf("%.30s… of %d bytes: %v", c.json, len(c.json), err)
+		}
+	}
+	_, err := parse("x.hcl", []byte(minimal("["+times("now,", maxNames+10)+"]")))
+	if n := strings.Count(fault.Message(err), "more than 64 times"); n != 1 {
+		t.Errorf("one expression is complained of %d times: %v", n, err)
+	}
+}

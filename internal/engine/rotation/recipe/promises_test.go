@@ -123,3 +123,62 @@ func TestWhyThereIsNoReply(t *testing.T) {
 
 // nap sleeps, in a bubble.
 func nap(d time.Duration) { time.Sleep(d) }
+
+// TestWhatIsToldOfWhatWasSent: names of parameters without values, headers without credentials, the body without secrets.
+func TestWhatIsToldOfWhatWasSent(t *testing.T) {
+	var made []rotate.Exchange
+	text := strings.Replace(minimal(`{ name = marker, t = admin.token }`), "  retry = ", "  query = { b = \"two\", a = admin.token }\n  headers = { \"X-Version\" = \"7\", \"X-Token\" = admin.token }\n  retry = ", 1)
+	s := told(t, text, rotationtest.Pipe(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) })), &made)
+	_, _ = s.Create(t.Context(), order)
+	if len(made) != 1 {
+		t.Fatalf("told of %d requests", len(made))
+	}
+	x := made[0]
+	if strings.Join(x.Query, " ") != "a b" {
+		t.Errorf("parameters %q", x.Query)
+	}
+	headers := strings.Join(x.Headers, "\n")
+	if !strings.Contains(headers, "Authorization: Bearer [secret]") || !strings.Contains(headers, "X-Version: 7") || !strings.Contains(headers, "X-Token: [secret]") {
+		t.Errorf("headers %q", x.Headers)
+	}
+	if !strings.Contains(x.Body, order.Marker.String()) || !strings.Contains(x.Body, "[secret]") {
+		t.Errorf("body %q", x.Body)
+	}
+	if strings.Contains(headers+x.Body, adminCanary) {
+		t.Errorf("the admin's token is shown: %+v", x)
+	}
+}
+
+// TestWhatFailuresSay: the status and what was wanted, the beginning of a refusal, and nothing of a reply that succeeded.
+func TestWhatFailuresSay(t *testing.T) {
+	answer := func(status int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status); io.WriteString(w, body) }
+	}
+	retire := func(h http.HandlerFunc, block string) (*rotate.Failure, string) {
+		t.Helper()
+		text := strings.Replace(minimal("{}"), "  method = \"DELETE\"\n", "  method = \"DELETE\"\n"+block, 1)
+		err := plain(t, text, h).Retire(t.Context(), "a")
+		f, ok := err.(*rotate.Failure)
+		if !ok {
+			t.Fatalf("%s: %v", block, err)
+		}
+		return f, err.Error()
+	}
+	f, text := retire(answer(422, strings.Repeat("x", 3*maxQuote)), "  expect { status = [200, 204] }\n")
+	if f.Status != 422 || !strings.Contains(text, "answered 422, want 200 or 204") || !strings.Contains(text, "…") || strings.Contains(text, strings.Repeat("x", maxQuote+1)) {
+		t.Errorf("a long refusal: %d, %s", f.Status, text)
+	}
+	if f, text = retire(answer(302, ""), ""); !strings.Contains(text, "redirects are not followed") || f.Status != 302 {
+		t.Errorf("a redirect: %d, %s", f.Status, text)
+	}
+	if _, text = retire(answer(200, "x"+strings.Repeat("y", maxReply)), ""); !strings.Contains(text, "let the recipe ask for less") {
+		t.Errorf("a huge reply: %s", text)
+	}
+	if f, text = retire(answer(200, `"canary-reply"`), "  expect {\n    status = [200]\n    when = response.status == 201\n  }\n"); !strings.Contains(text, "not as the recipe's condition wants") || strings.Contains(text, "canary-reply") {
+		t.Errorf("a reply that is not wanted: %d, %s", f.Status, text)
+	}
+	// A condition that is null is not met.
+	if f, text = retire(answer(422, `{}`), "  fail \"transient\" { when = try(response.json.none, null) }\n"); f.Outcome != rotate.Permanent {
+		t.Errorf("a condition that is null: %v, %s", f.Outcome, text)
+	}
+}
