@@ -101,3 +101,45 @@ func TestVerifyOfSomebodysKey(t *testing.T) {
 		t.Errorf("the provider names another key than the one that was created: %v", err)
 	}
 }
+
+// TestHostsOfEachBlock: a host that is not declared is found in the URL of whichever block, and one that only the call knows is not
+// complained of.
+func TestHostsOfEachBlock(t *testing.T) {
+	const evil = "https://evil.example.com"
+	verify := "verify {\n  proof = \"management\"\n  url = \"%s/me\"\n}\n"
+	list := "list {\n  url = \"%s/keys\"\n  items = response.json.keys\n  id = item.id\n}\n"
+	used := "last_used {\n  url = \"%s/used\"\n  value = response.json.at\n}\n"
+	disable := "disable {\n  method = \"POST\"\n  url = \"%s/keys/${urlencode(key.id)}/off\"\n}\n"
+	all := func(of string) string {
+		text := minimal("{}")
+		for name, block := range map[string]string{"verify": verify, "list": list, "last_used": used, "disable": disable} {
+			host := "https://api.example.com"
+			if name == of {
+				host = evil
+			}
+			text += strings.ReplaceAll(block, "%s", host)
+		}
+		return text
+	}
+	if _, err := parse("x", []byte(all(""))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"verify", "list", "last_used", "disable"} {
+		if _, err := parse("x", []byte(all(name))); !strings.Contains(fault.Message(err), "that of "+name+" leads to") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for url, want := range map[string]string{
+		`"https://api.example.com"`:                "",
+		`"https://api.example.com?x=1"`:            "",
+		`"https://evil.example.com?x=1"`:           "leads to",
+		`"https://evil.example.com"`:               "leads to",
+		`"https://evil.example.com${admin.token}"`: "", // more of the host may come with the call
+		`"keys"`: "which is no URL",
+	} {
+		_, err := parse("x", []byte(strings.Replace(minimal("{}"), `url = "https://api.example.com/keys"`, "url = "+url, 1)))
+		if got := fault.Message(err); want == "" && strings.Contains(got, "leads to") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", url, got, want)
+		}
+	}
+}
