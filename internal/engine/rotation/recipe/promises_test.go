@@ -182,3 +182,22 @@ func TestWhatFailuresSay(t *testing.T) {
 		t.Errorf("a condition that is null: %v, %s", f.Outcome, text)
 	}
 }
+
+// TestPartsThatCannotBeMade: a request whose parameters come to nothing that can be sent is not sent without them.
+func TestPartsThatCannotBeMade(t *testing.T) {
+	for _, query := range []string{`jsondecode(admin.token)`, `jsondecode("[1, \"${admin.token}\"]")`, `jsondecode("{\"a\": {\"b\": \"${admin.token}\"}}")`, `jsondecode("null")`} {
+		text := strings.Replace(minimal("{}"), "  retry = ", "  query = "+query+"\n  retry = ", 1)
+		s := plain(t, text, func(http.ResponseWriter, *http.Request) { t.Errorf("%s: called", query) })
+		if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent || strings.Contains(err.Error(), adminCanary) {
+			t.Errorf("%s: %v", query, err)
+		}
+	}
+	// What is told of credentials hides them, also from a redactor that does not know them.
+	var made []rotate.Exchange
+	text := strings.Replace(minimal("{}"), `auth "bearer" { token = admin.token }`, `auth "header" { headers = { Authorization = "Basic bm8tc2VjcmV0" } }`, 1)
+	s := told(t, text, rotationtest.Pipe(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) })), &made)
+	_, _ = s.Create(t.Context(), order)
+	if len(made) != 1 || !strings.Contains(strings.Join(made[0].Headers, "\n"), "Authorization: Basic [secret]") {
+		t.Errorf("told %+v", made)
+	}
+}
