@@ -31,6 +31,7 @@ type jobs struct {
 	view   *barrier.View
 	mounts *mounts.Manager
 	leases *lease.Manager
+	places *places
 }
 
 // storedJob is a job's row.
@@ -345,6 +346,9 @@ func (m *jobs) disable(ctx context.Context, s *storedJob) (done bool, err error)
 	if e := m.mounts.Snapshot().Table.ByUUID(s.Mount); e != nil && e.Class == mounts.ClassSecret {
 		prefix := due.Prefix + workLane + s.Mount + "/"
 		if err := removeBelow(ctx, m.view, prefix, storage.PrefixEnd(prefix)); err != nil {
+			return false, err
+		}
+		if err := m.places.releaseAll(ctx, s.Mount); err != nil {
 			return false, err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -64,6 +65,12 @@ func (p *places) reserve(ctx context.Context, uuid string, r engine.Reservation)
 		}
 		if err := publishable(p.mounts, place.Path); err != nil {
 			return nil, err
+		}
+		// The mount that follows one which is disabled at this moment must know of the record, see
+		// mounts.Manager: the record is committed before that, or not at all.
+		if at := p.mounts.Snapshot().Route(place.Path).Entry(); !expected[at.Key()] {
+			expected[at.Key()] = true
+			ops = append(ops, at.Expect())
 		}
 		if row.Version != 0 {
 			record, err := p.view.Get(ctx, other.Record)
@@ -130,6 +137,60 @@ func (p *places) markOps(ctx context.Context, r engine.Reservation) (ops []stora
 		ops = append(ops, more...)
 	}
 	return ops, nil
+}
+
+// releaseAll releases the places of all records of a mount that is about to be removed, one record in
+// each commit. It is repeatable: after a crash it goes on with those that are left.
+func (p *places) releaseAll(ctx context.Context, uuid string) error {
+	if o := p.mounts.Snapshot().ByUUID(uuid); o != nil && o.Publisher != nil {
+		for r, err := range o.Publisher.Reserved(ctx) {
+			if err == nil {
+				err = p.release(ctx, uuid, r)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	for row, err := range p.view.Scan(ctx, placePrefix, storage.PrefixEnd(placePrefix)) {
+		if err != nil {
+			return err
+		}
+		var who publisher // of a record that cannot be read
+		if json.Unmarshal(row.Value, &who) == nil && who.Mount == uuid {
+			if _, err := p.view.Commit(ctx, storage.Remove(row.Key)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// maxReleases is how often the release of a record's places is attempted, because a client may write
+// one of the secrets at the same time.
+const maxReleases = 8
+
+// release releases the places of one record, but for those that another record has by now.
+func (p *places) release(ctx context.Context, uuid string, r engine.Reservation) error {
+	for try := 1; ; try++ {
+		had := engine.Reservation{Record: r.Record}
+		for _, place := range r.Had {
+			row, who, err := p.publisherAt(ctx, placeKey(place))
+			if err != nil {
+				return err
+			}
+			if row.Version == 0 || who.Record == "mount/"+uuid+"/"+r.Record {
+				had.Had = append(had.Had, place)
+			}
+		}
+		ops, err := p.reserve(ctx, uuid, had)
+		if err != nil || len(ops) == 0 {
+			return err
+		}
+		if _, err = p.view.Commit(ctx, ops...); !errors.Is(err, storage.ErrConflict) || try == maxReleases {
+			return err
+		}
+	}
 }
 
 // overwrite commits a client's write of published fields, after it has asked each publisher of one

@@ -118,7 +118,8 @@ func (u *unsealed) connect(cfg Config) {
 		},
 	})
 	u.counts = &counts{view: u.view, leases: u.leases, clock: u.clock, log: u.log}
-	u.jobs = &jobs{view: u.view, mounts: u.mounts, leases: u.leases}
+	places := &places{view: u.view, mounts: u.mounts, policies: u.policies}
+	u.jobs = &jobs{view: u.view, mounts: u.mounts, leases: u.leases, places: places}
 	wrapped := wrapping.New(u.barrier, u.tokens)
 	u.issuer = &tokens{
 		view: u.view, store: u.tokens, leases: u.leases, policies: u.policies, mounts: u.mounts, wrapping: wrapped,
@@ -131,7 +132,7 @@ func (u *unsealed) connect(cfg Config) {
 		barrier: u.barrier, view: u.view, dial: cfg.Dial, files: cfg.ConnectionFolders, clock: u.clock,
 		events: u.events, trail: u.trail,
 		tokens: u.tokens, leases: u.leases, policies: u.policies, mounts: u.mounts, log: u.log,
-		places:     &places{view: u.view, mounts: u.mounts, policies: u.policies},
+		places:     places,
 		publishing: &publishing{mounts: u.mounts, policies: u.policies, trail: u.trail},
 	}
 	u.pipeline = &pipeline{

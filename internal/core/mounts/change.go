@@ -32,6 +32,9 @@ func (m *Manager) Enable(ctx context.Context, e mount.Entry) (warnings []string,
 	if err := m.checkTune(&e); err != nil {
 		return nil, err
 	}
+	if err := m.inherit(ctx, s, &e); err != nil {
+		return nil, err
+	}
 	return options.Warnings, m.add(ctx, &e, absoluteOps(&e, options)...)
 }
 
@@ -169,6 +172,9 @@ func (m *Manager) changeLocked(
 	if err != nil {
 		return nil, err
 	}
+	if err := m.inherit(ctx, s, &e); err != nil { // nothing is published to kv of version 1
+		return nil, err
+	}
 	return judged.Warnings, m.replace(ctx, s, &e, absoluteOps(&e, judged)...)
 }
 
@@ -263,6 +269,9 @@ func (m *Manager) Move(ctx context.Context, from, to string, extra ...storage.Op
 	}
 	e := *old
 	e.Path = clean
+	if err := m.inherit(ctx, s, &e); err != nil {
+		return err
+	}
 	return m.replace(ctx, s, &e, extra...)
 }
 
@@ -328,6 +337,29 @@ func (s *Snapshot) publishedBelow(ctx context.Context, path, otherwise string) e
 			}
 			if record.Path == "" && err != nil {
 				return err
+			}
+		}
+	}
+	return nil
+}
+
+// inherit notes in a mount's record whether something is published below its path already: to the mount that was there before, and
+// was disabled by force. A write of a client must be judged from the commit on that stores the record. A record that cannot be read
+// may publish there, too.
+func (m *Manager) inherit(ctx context.Context, s *Snapshot, e *mount.Entry) error {
+	e.Inherits = false
+	t := m.cfg.engine(e.Type)
+	if e.Class != mount.ClassSecret || t == nil || !t.Inherits {
+		return nil
+	}
+	for _, o := range s.Rotators() {
+		for record, err := range o.Rotator.Rotations().Statuses(ctx) {
+			switch {
+			case record.Path == "" && err != nil:
+				return err
+			case err != nil, strings.HasPrefix(record.Place, e.Path):
+				e.Inherits = true
+				return nil
 			}
 		}
 	}

@@ -76,6 +76,7 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 			entry := o.Entry()
 			return engine.Settings{
 				Path: entry.Path, Options: entry.Options, DefaultTTL: o.DefaultTTL(), MaxTTL: o.MaxTTL(),
+				Inherits: entry.Inherits,
 			}
 		},
 	})

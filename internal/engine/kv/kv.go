@@ -30,7 +30,7 @@ import (
 )
 
 // Type is the key/value engine.
-var Type = engine.Type{Name: "kv", Aliases: []string{"generic"}, Options: options, Open: open}
+var Type = engine.Type{Name: "kv", Aliases: []string{"generic"}, Inherits: true, Options: options, Open: open}
 
 // versionOption is the only option. Without it, or if it is "1", the mount is unversioned.
 const versionOption = "version"

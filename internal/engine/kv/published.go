@@ -74,8 +74,10 @@ func (v *versioned) Mark(ctx context.Context, path string, published, released [
 // overwrites describes how a client changes published fields; nil: it does not. It costs nothing
 // if no key publishes to the path.
 func (r *revision) overwrites(ctx context.Context, b *backend) (*engine.Overwrite, error) {
-	if r.by == nil || r.old != nil && !r.old.mayBePublished() && !r.next.mayBePublished() ||
-		r.old == nil && len(r.next.Published) == 0 {
+	inherits := b.m.Settings().Inherits // the records do not name the fields
+	named := r.old != nil && (r.old.mayBePublished() || r.next.mayBePublished()) ||
+		r.old == nil && len(r.next.Published) > 0
+	if r.by == nil || !named && !inherits {
 		return nil, nil
 	}
 	now := time.Now()
@@ -96,7 +98,7 @@ func (r *revision) overwrites(ctx context.Context, b *backend) (*engine.Overwrit
 	if r.old != nil && len(r.old.Published) > 0 {
 		fields = r.old.Published // the next record of a deleted secret has none
 	}
-	if len(fields) == 0 {
+	if len(fields) == 0 || inherits {
 		fields = slices.Sorted(maps.Keys(oldTexts))
 		for name := range newTexts {
 			if _, known := oldTexts[name]; !known {

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"strings"
 
@@ -10,6 +11,25 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
+
+// Reserved implements [engine.Publisher].
+func (b *backend) Reserved(ctx context.Context) iter.Seq2[engine.Reservation, error] {
+	return func(yield func(engine.Reservation, error) bool) {
+		for r, err := range b.rotations.Records(ctx, keyKind) {
+			var data keyData
+			switch {
+			case r.Name == "" && err != nil:
+				yield(engine.Reservation{}, err)
+				return
+			case err != nil || decodeData(r, &data) != nil:
+				continue // damaged
+			}
+			if !yield(engine.Reservation{Record: recordPrefix + r.Name, Name: "keys/" + r.Name, Had: data.places()}, nil) {
+				return
+			}
+		}
+	}
+}
 
 // Overwritten implements [engine.Publisher]: a client is about to write the path of a key.
 func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overwrite, commit func([]storage.Op) error) error {

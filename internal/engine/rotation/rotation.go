@@ -26,7 +26,7 @@ func NewWith(n Network, ps ...Provider) engine.Type {
 			n.Dial = m.Host.Dial
 		}
 		b := &backend{catalog: &catalog{m: m, net: n, providers: ps}}
-		b.rotations = b.manager()
+		b.rotations = rotate.New(m.Rotations(), b.kind())
 		go b.rotations.Walk(ctx)
 		return b, nil
 	}}

@@ -138,12 +138,6 @@ func (b *backend) kind() rotate.Kind {
 	}
 }
 
-// manager is what keeps a mount's keys.
-func (b *backend) manager() *rotate.Manager {
-	m := b.m
-	return rotate.New(m.Rotations(), b.kind())
-}
-
 // adopt takes the data of a record that was stored before it had its own field: they stood among the record's.
 func adopt(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	if len(r.Data) != 0 {
