@@ -83,7 +83,7 @@ func (s *configRoutes) store(ctx context.Context, e *rotate.Edit, old, c *connec
 	if err != nil {
 		return err
 	}
-	e.Ops = append(e.Ops, op)
+	e.Ops = append(append(e.Ops, ops...), op) // a new connection gets its name by this commit, too
 	if e.Rec.Data, err = c.rotationData(); err != nil {
 		return err
 	}
