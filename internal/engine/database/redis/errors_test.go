@@ -65,7 +65,8 @@ func TestExplain(t *testing.T) {
 		if said, answered := errors.AsType[*answer](tt.err); answered {
 			code = strings.TrimPrefix(said.word(), "-")
 		}
-		databasetest.Told{Kind: tt.kind, Unchanged: tt.unchanged, Want: tt.want, Code: code}.Check(t, name, err)
+		_, partly := errors.AsType[*partly](tt.err)
+		databasetest.Told{Kind: tt.kind, Unchanged: tt.unchanged, Refused: partly, Want: tt.want, Code: code}.Check(t, name, err)
 	}
 	if got := (call{}).refused(&answer{text: "ERR x"}); got != "the log has its words" {
 		t.Errorf("without rules: %q", got)
