@@ -1,10 +1,8 @@
 package aws_test
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,20 +24,8 @@ type world struct {
 	*enginetest.World
 	t   *testing.T
 	aws *awstest.Server
-	log *syncBuffer
+	log *enginetest.Log
 }
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-func (s *syncBuffer) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
 
 // rootWithoutPair keeps the pair that is stored, and all else of rootConfig.
 var rootWithoutPair = with(rootConfig, fields{"access_key": nil, "secret_key": nil})
@@ -50,7 +36,7 @@ var rootConfig = fields{
 
 func open(t *testing.T, o awstest.Options, c enginetest.Config) *world {
 	t.Helper()
-	w := &world{t: t, aws: awstest.Start(t, o), log: new(syncBuffer)}
+	w := &world{t: t, aws: awstest.Start(t, o), log: new(enginetest.Log)}
 	c.Log = slog.New(slog.NewJSONHandler(w.log, nil))
 	c.Host = func(h *engine.Host) { h.Dial = w.aws.Dial }
 	w.World = enginetest.Open(t, aws.Type, c)
@@ -58,19 +44,7 @@ func open(t *testing.T, o awstest.Options, c enginetest.Config) *world {
 	return w
 }
 
-func with(base, more fields) fields {
-	out := fields{}
-	for _, m := range []fields{base, more} {
-		for k, v := range m {
-			if v == nil {
-				delete(out, k)
-			} else {
-				out[k] = v
-			}
-		}
-	}
-	return out
-}
+func with(base, more fields) fields { return enginetest.With(base, more) }
 
 const (
 	policyARN = "arn:aws:iam::123456789012:policy/DeployAccess"

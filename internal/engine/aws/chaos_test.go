@@ -120,7 +120,7 @@ func (c *chaos) Heal() { c.aws.Clear() }
 func (c *chaos) Act(server int) (string, func() error) {
 	w := c.worlds[server]
 	ask := func(path string, body any) (string, func() error) {
-		return path, func() error { _, err := w.Do(route.Write, path, body); return err }
+		return path, func() error { return w.Write(path, body) }
 	}
 	switch n := c.Rand.IntN(20); {
 	case n < 9:

@@ -44,21 +44,15 @@ func (w *world) thing(kind, user string) *rotatetest.Thing {
 	}
 }
 
-// asks makes a request.
-func (w *world) asks(path string, body any) error {
-	_, err := w.Do(route.Write, path, body)
-	return err
-}
-
 func staticThing(t *testing.T, store storage.Store) *rotatetest.Thing {
 	w := open(t, awstest.Options{KeyLag: 3 * time.Second, ListLag: 5 * time.Second}, enginetest.Config{Store: store})
 	w.aws.AddUser(awstest.Account, "svc")
 	s := w.thing("static", "svc")
 	s.Configure = func() error {
-		return w.asks("static-roles/svc", with(svc, fields{"grace_period": "1h", "idle_period": "30m", "inactive_period": "10m"}))
+		return w.Write("static-roles/svc", with(svc, fields{"grace_period": "1h", "idle_period": "30m", "inactive_period": "10m"}))
 	}
 	s.Change = func(when fields) { w.Must(t, route.Write, "static-roles/svc", when) }
-	s.Rotate = func() error { return w.asks("rotate-role/svc", nil) }
+	s.Rotate = func() error { return w.Write("rotate-role/svc", nil) }
 	s.Given = func() string { id, secret := w.given("svc"); return id + " " + secret }
 	s.Works = func(given string) bool { id, secret, _ := strings.Cut(given, " "); return w.aws.Works(id, secret) }
 	return s
@@ -68,9 +62,9 @@ func rootThing(t *testing.T, store storage.Store) *rotatetest.Thing {
 	w := open(t, awstest.Options{KeyLag: 3 * time.Second, ListLag: 5 * time.Second}, enginetest.Config{Store: store})
 	w.Must(t, route.Write, "roles/r", with(deploy, fields{"propagation_checks": 0}))
 	s := w.thing("root", awstest.Admin)
-	s.Configure = func() error { return w.asks("config/root", fields{"rotation_period": "24h"}) }
+	s.Configure = func() error { return w.Write("config/root", fields{"rotation_period": "24h"}) }
 	s.Change = func(when fields) { w.Must(t, route.Write, "config/root", when) }
-	s.Rotate = func() error { return w.asks("config/rotate-root", nil) }
+	s.Rotate = func() error { return w.Write("config/rotate-root", nil) }
 	lent := 0
 	s.Made = func() int { return w.aws.Calls("CreateAccessKey") - lent }
 	s.Given = func() string {

@@ -285,7 +285,7 @@ func TestSecondServerMakesNoRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := enginetest.Memory()
 		w := open(t, awstest.Options{UsedLag: time.Hour}, enginetest.Config{Store: store})
-		other := &world{t: t, aws: w.aws, log: new(syncBuffer)}
+		other := &world{t: t, aws: w.aws, log: new(enginetest.Log)}
 		other.World = enginetest.Open(t, aws.Type, enginetest.Config{Store: store, Host: func(h *engine.Host) { h.Dial = w.aws.Dial }})
 		other.Must(t, route.Read, "config/root", nil)
 		w.aws.Inject(awstest.Fault{Action: "ListAccessKeys", Mode: awstest.Slow, Wait: 25 * time.Second, Times: 1})

@@ -2,7 +2,6 @@ package aws_test
 
 import (
 	"flag"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -102,22 +101,14 @@ func TestRecordsOfBefore(t *testing.T) {
 			quick := with(svc, fields{"propagation_checks": 0})
 			w.Must(t, route.Write, "static-roles/svc", quick)
 			w.Must(t, route.Write, "static-roles/brought", with(quick, fields{"username": "brought", "access_key": id, "secret_key": secret}))
-			if err := os.WriteFile(file, w.rows(), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			w.Stop()
+			w.Save(t, file, "mount/"+enginetest.UUID+"/", "due/work-")
 			return
 		}
-		rows, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.Stop()
-		w.Load(t, rows)
+		rows := w.Restore(t, file)
 		w.Reopen(t)
 		for _, role := range []string{"svc", "brought"} {
 			a := w.Must(t, route.Read, "static-creds/"+role, nil)
-			if id, _ := a.Data["access_key"].(string); !strings.Contains(string(rows), id) || a.Data["secret_key"] == "" || a.Data["expiration"] != "2000-01-02T00:00:00Z" {
+			if id, _ := a.Data["access_key"].(string); !strings.Contains(rows, id) || a.Data["secret_key"] == "" || a.Data["expiration"] != "2000-01-02T00:00:00Z" {
 				t.Errorf("%s gives out %s", role, a.Text)
 			}
 		}
@@ -137,9 +128,6 @@ func TestRecordsOfBefore(t *testing.T) {
 	})
 }
 
-// rows are all that the mount stores, and what of it is due.
-func (w *world) rows() []byte { return w.Rows(w.t, "mount/"+enginetest.UUID+"/", "due/work-") }
-
 // TestNothingIsIgnoredInSilence: a field that a role or the configuration does not have is warned of, and one that is not
 // built is refused, so that nobody relies on what has no effect.
 //
@@ -148,12 +136,7 @@ func (w *world) rows() []byte { return w.Rows(w.t, "mount/"+enginetest.UUID+"/",
 func TestNothingIsIgnoredInSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := static(t, awstest.Options{}, nil)
-		for path, body := range map[string]fields{"config/root": rootConfig, "roles/r": deploy, "static-roles/svc": {"rotation_period": "25h"}} {
-			a := w.Must(t, route.Write, path, with(body, fields{"skip_import_rotation": true}))
-			if !strings.Contains(strings.Join(a.Warnings, "\n"), `unknown parameter "skip_import_rotation"`) {
-				t.Errorf("%s: warnings %q", path, a.Warnings)
-			}
-		}
+		w.WarnsOfUnknown(t, "skip_import_rotation", map[string]fields{"config/root": rootConfig, "roles/r": deploy, "static-roles/svc": {"rotation_period": "25h"}})
 		for _, field := range []string{"role_arn", "identity_token_audience", "identity_token_ttl"} {
 			w.Refused(t, route.Write, "config/root", with(rootConfig, fields{field: "24h"}), fault.Invalid, "not built yet")
 		}

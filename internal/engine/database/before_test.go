@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -59,12 +58,7 @@ func TestStaticRolesOfBefore(t *testing.T) {
 	for _, took := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			w := open(t, enginetest.Config{})
-			w.Stop()
-			rows, err := os.ReadFile(stored)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.Load(t, rows)
+			w.Restore(t, stored)
 			w.asStored(took)
 			w.Reopen(t)
 			roles := []string{"done", "known", "sent", "failed", "left", "certified", "own", "first"}
@@ -116,12 +110,7 @@ func TestRootOfBefore(t *testing.T) {
 	for _, took := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			w := open(t, enginetest.Config{})
-			w.Stop()
-			rows, err := os.ReadFile(stored)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.Load(t, rows)
+			w.Restore(t, stored)
 			id, err := w.View.Get(context.Background(), "mount/"+enginetest.UUID+"/config/sent")
 			if err != nil {
 				t.Fatal(err)

@@ -25,7 +25,7 @@ type chaos struct {
 	*rotatetest.Harness
 	worlds [2]*enginetest.World
 	fake   *databasetest.Fake
-	log    *syncBuffer
+	log    *enginetest.Log
 	leased *enginetest.Leased
 	asked  bool // the two that take turns are rotated on request, too
 
@@ -48,7 +48,7 @@ const readEvery = 20 * time.Second
 var taking = map[string][]string{"svc": {"svc"}, "pair": {"left", "right"}, "own": {"self"}}
 
 func newChaos(h *rotatetest.Harness) rotatetest.Subject {
-	c := &chaos{Harness: h, fake: new(databasetest.Fake), log: new(syncBuffer), asked: h.Rand.IntN(2) == 0}
+	c := &chaos{Harness: h, fake: new(databasetest.Fake), log: new(enginetest.Log), asked: h.Rand.IntN(2) == 0}
 	c.leased = &enginetest.Leased{Barrier: c.Barrier, Users: c.users, Complain: h.Complain}
 	return c
 }
@@ -188,7 +188,7 @@ func (c *chaos) Heal() { c.mu.Lock(); defer c.mu.Unlock(); c.faults = nil }
 func (c *chaos) Act(server int) (string, func() error) {
 	w := c.worlds[server]
 	ask := func(path string, body any) (string, func() error) {
-		return path, func() error { _, err := w.Do(route.Write, path, body); return err }
+		return path, func() error { return w.Write(path, body) }
 	}
 	switch n := c.Rand.IntN(14); {
 	case n < 6:

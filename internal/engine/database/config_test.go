@@ -496,7 +496,7 @@ func TestWarningsOfARepeatedWrite(t *testing.T) {
 func TestResetReachesOtherServers(t *testing.T) {
 	st := enginetest.Memory()
 	w := ready(t, enginetest.Config{Store: st})
-	other := (&world{t: t, fake: w.fake, log: new(syncBuffer)}).open(enginetest.Config{Store: st})
+	other := (&world{t: t, fake: w.fake, log: new(enginetest.Log)}).open(enginetest.Config{Store: st})
 	other.lend("ro")
 	before := other.opens.Load()
 	other.lend("ro")

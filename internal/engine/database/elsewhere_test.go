@@ -163,7 +163,7 @@ func TestReadsDoNotSetTheFirstPassword(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sets, logins atomic.Int32
 		var lost atomic.Bool
-		w := &world{t: t, fake: new(databasetest.Fake), log: new(syncBuffer), fate: func(call string) databasetest.Fate {
+		w := &world{t: t, fake: new(databasetest.Fake), log: new(enginetest.Log), fate: func(call string) databasetest.Fate {
 			if call == "login" {
 				logins.Add(1)
 			}
@@ -537,7 +537,7 @@ func TestRowOfBeforeIsCleared(t *testing.T) {
 func TestRotationReachesOtherServers(t *testing.T) {
 	st := enginetest.Memory()
 	w := ready(t, enginetest.Config{Store: st})
-	other := (&world{t: t, fake: w.fake, log: new(syncBuffer)}).open(enginetest.Config{Store: st})
+	other := (&world{t: t, fake: w.fake, log: new(enginetest.Log)}).open(enginetest.Config{Store: st})
 	other.lend("ro")
 	w.Must(t, route.Write, "rotate-root/prod", nil)
 	other.lend("ro")

@@ -334,14 +334,21 @@ func TestDeletedWhileIssuing(t *testing.T) {
 	}
 }
 
+// creating begins to create a user, in a bubble, which takes six seconds.
+func (w *world) creating() (result chan error) {
+	w.t.Helper()
+	w.Must(w.t, route.Write, "roles/app-slow", with(ro, fields{"creation_statements": []string{"SLEEP 6s", "CREATE"}}))
+	result = make(chan error)
+	go func() { _, err := w.Do(route.Read, "creds/app-slow", nil); result <- err }()
+	time.Sleep(time.Second)
+	return result
+}
+
 // A change of the connection does not cut what runs on the old pool.
 func TestChangeWhileCreating(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
-		w.Must(t, route.Write, "roles/app-slow", with(ro, fields{"creation_statements": []string{"SLEEP 6s", "CREATE"}}))
-		result := make(chan error)
-		go func() { _, err := w.Do(route.Read, "creds/app-slow", nil); result <- err }()
-		time.Sleep(time.Second)
+		result := w.creating()
 		w.Must(t, route.Write, "config/prod", fields{"max_open_connections": 9})
 		w.Must(t, route.Write, "reset/prod", nil)
 		w.lend("ro")
@@ -360,10 +367,7 @@ func TestChangeWhileCreating(t *testing.T) {
 func TestCloseWhileCreating(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
-		w.Must(t, route.Write, "roles/app-slow", with(ro, fields{"creation_statements": []string{"SLEEP 6s", "CREATE"}}))
-		result := make(chan error)
-		go func() { _, err := w.Do(route.Read, "creds/app-slow", nil); result <- err }()
-		time.Sleep(time.Second)
+		result := w.creating()
 		start := time.Now()
 		if err := w.Engine.Close(); err != nil || time.Since(start) > time.Second {
 			t.Errorf("Close = %v after %v", err, time.Since(start))

@@ -70,21 +70,15 @@ func (w *world) thing(kind, name string, users ...string) *rotatetest.Thing {
 	}
 }
 
-// asks makes a request.
-func (w *world) asks(path string, body any) error {
-	_, err := w.Do(route.Write, path, body)
-	return err
-}
-
 func staticThing(t *testing.T, store storage.Store, more fields) *rotatetest.Thing {
 	w := withUsers(t, enginetest.Config{Store: store}, "svc", "svc-b")
 	w.Must(t, route.Write, "config/own", ownConfig)
 	s := w.thing("static", "svc", "svc", "svc-b")
 	s.Configure = func() error {
-		return w.asks("static-roles/svc", with(with(svc, more), fields{"rotation_period": "24h"}))
+		return w.Write("static-roles/svc", with(with(svc, more), fields{"rotation_period": "24h"}))
 	}
 	s.Change = func(when fields) { w.Must(t, route.Write, "static-roles/svc", when) }
-	s.Rotate = func() error { return w.asks("rotate-role/svc", nil) }
+	s.Rotate = func() error { return w.Write("rotate-role/svc", nil) }
 	s.Given = func() string { name, password := w.given("svc"); return name + " " + password }
 	if more["alternate_username"] != nil {
 		s.Works = func(given string) bool {
@@ -98,9 +92,9 @@ func staticThing(t *testing.T, store storage.Store, more fields) *rotatetest.Thi
 func rootThing(t *testing.T, store storage.Store) *rotatetest.Thing {
 	w := ready(t, enginetest.Config{Store: store})
 	s := w.thing("root", "prod", databasetest.FakeAdmin)
-	s.Configure = func() error { return w.asks("config/prod", fields{"rotation_period": "24h"}) }
+	s.Configure = func() error { return w.Write("config/prod", fields{"rotation_period": "24h"}) }
 	s.Change = func(when fields) { w.Must(t, route.Write, "config/prod", when) }
-	s.Rotate = func() error { return w.asks("rotate-root/prod", nil) }
+	s.Rotate = func() error { return w.Write("rotate-root/prod", nil) }
 	s.Given = func() string { w.lend("ro"); return w.fake.Root() }
 	return s
 }

@@ -116,7 +116,7 @@ func TestWrittenAsAnotherServerRotates(t *testing.T) {
 	m := &meddler{Store: enginetest.Memory()}
 	w := ready(t, enginetest.Config{Store: m})
 	w.fake.AddUser("other", oldPassword)
-	other := (&world{t: t, fake: w.fake, log: new(syncBuffer)}).open(enginetest.Config{Store: m})
+	other := (&world{t: t, fake: w.fake, log: new(enginetest.Log)}).open(enginetest.Config{Store: m})
 	m.mu.Lock()
 	m.commit = func(key string) {
 		if !strings.Contains(key, "/conn/") {

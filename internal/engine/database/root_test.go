@@ -51,20 +51,26 @@ func TestFailingRootWaitsThroughWrites(t *testing.T) {
 	})
 }
 
+// hanging is ready, with a database that does not answer changes of passwords while it hangs.
+func hanging(t *testing.T) (w *world, hangs *atomic.Bool) {
+	hangs = new(atomic.Bool)
+	w = &world{t: t, fake: new(databasetest.Fake), log: new(enginetest.Log), fate: func(call string) databasetest.Fate {
+		if call == "set password" && hangs.Load() {
+			return databasetest.Hang
+		}
+		return databasetest.Well
+	}}
+	w.open(enginetest.Config{})
+	w.Must(t, route.Write, "config/prod", prod)
+	w.Must(t, route.Write, "roles/ro", ro)
+	return w, hangs
+}
+
 // It is not known whether the administrator's password was changed, and it was not: the old one goes on to be used, after one look,
 // and the database is not asked for each use.
 func TestRootUnknownGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var hangs atomic.Bool
-		w := &world{t: t, fake: new(databasetest.Fake), log: new(syncBuffer), fate: func(call string) databasetest.Fate {
-			if call == "set password" && hangs.Load() {
-				return databasetest.Hang
-			}
-			return databasetest.Well
-		}}
-		w.open(enginetest.Config{})
-		w.Must(t, route.Write, "config/prod", prod)
-		w.Must(t, route.Write, "roles/ro", ro)
+		w, hangs := hanging(t)
 		hangs.Store(true)
 		if _, err := w.Do(route.Write, "rotate-root/prod", nil); err == nil {
 			t.Fatal("a database that hangs has changed a password")
@@ -92,16 +98,7 @@ func TestRootUnknownGoesOn(t *testing.T) {
 // is a login that the database refuses, and databases lock accounts after some.
 func TestRootUnknownLooksEverMoreRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var hangs atomic.Bool
-		w := &world{t: t, fake: new(databasetest.Fake), log: new(syncBuffer), fate: func(call string) databasetest.Fate {
-			if call == "set password" && hangs.Load() {
-				return databasetest.Hang
-			}
-			return databasetest.Well
-		}}
-		w.open(enginetest.Config{})
-		w.Must(t, route.Write, "config/prod", prod)
-		w.Must(t, route.Write, "roles/ro", ro)
+		w, hangs := hanging(t)
 		hangs.Store(true)
 		_, _ = w.Do(route.Write, "rotate-root/prod", nil)
 		known := map[string]bool{databasetest.FakePassword: true}
@@ -197,7 +194,7 @@ func TestRotating(t *testing.T) {
 func TestLoginsThatFailMakeNothingAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var away atomic.Bool
-		w := &world{t: t, fake: new(databasetest.Fake), log: new(syncBuffer), fate: func(call string) databasetest.Fate {
+		w := &world{t: t, fake: new(databasetest.Fake), log: new(enginetest.Log), fate: func(call string) databasetest.Fate {
 			if call == "login" && away.Load() {
 				return databasetest.Before
 			}

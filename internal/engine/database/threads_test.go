@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -106,9 +105,6 @@ func TestNoTurnIsLeftOver(t *testing.T) {
 
 var update = flag.Bool("update", false, "write testdata anew")
 
-// rows are all that the mount stores, and what of it is due.
-func (w *world) rows() []byte { return w.Rows(w.t, "mount/"+enginetest.UUID+"/", "due/") }
-
 // TestRecordsOfBefore: what earlier versions have stored is read by this one, gives out the same passwords, and
 // turns at its time, not at the start of a newer version; one that was imported and never turned, too.
 // A record that a version reads otherwise than it was meant fails here; testdata is added to, never changed.
@@ -127,18 +123,10 @@ func TestRecordsOfBefore(t *testing.T) {
 			w.Must(t, route.Write, "roles/ro", ro)
 			w.Must(t, route.Write, "static-roles/svc", svc)
 			w.Must(t, route.Write, "static-roles/known", with(svc, fields{"username": "known", "skip_import_rotation": true, "password": oldPassword}))
-			if err := os.WriteFile(file, w.rows(), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			w.Stop()
+			w.Save(t, file, "mount/"+enginetest.UUID+"/", "due/")
 			return
 		}
-		rows, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.Stop()
-		w.Load(t, rows)
+		w.Restore(t, file)
 		n := w.changes() // before the engine is at work
 		w.Reopen(t)
 		for _, role := range []string{"svc", "known"} {
@@ -203,12 +191,7 @@ func TestPairedRolesNeverTurnTogether(t *testing.T) {
 // https://github.com/hashicorp/vault/pull/29093
 func TestNothingIsIgnoredInSilence(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "svc")
-	for path, body := range map[string]fields{"config/prod": prod, "roles/ro": ro, "static-roles/svc": svc} {
-		a := w.Must(t, route.Write, path, with(body, fields{"skip_imports_rotation": true, "allowed_roles": "*"}))
-		if !strings.Contains(strings.Join(a.Warnings, "\n"), `unknown parameter "skip_imports_rotation"`) {
-			t.Errorf("%s: warnings %q", path, a.Warnings)
-		}
-	}
+	w.WarnsOfUnknown(t, "skip_imports_rotation", map[string]fields{"config/prod": with(prod, fields{"allowed_roles": "*"}), "roles/ro": ro, "static-roles/svc": svc})
 	w.Refused(t, route.Write, "static-roles/other", with(svc, fields{"credential_type": "fingerprint"}), fault.Invalid, `field "credential_type"`)
 	if a := w.Must(t, route.Write, "static-roles/svc", fields{"skip_import_rotation": true}); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "skip_import_rotation") {
 		t.Errorf("skip_import_rotation for a role that was imported: warnings %q", a.Warnings)

@@ -1,7 +1,6 @@
 package database_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -27,7 +26,7 @@ type world struct {
 	*enginetest.World
 	t     *testing.T
 	fake  *databasetest.Fake
-	log   *syncBuffer
+	log   *enginetest.Log
 	opens atomic.Int32 // pools opened
 	shuts atomic.Int32 // pools closed
 
@@ -44,21 +43,9 @@ type world struct {
 	fate func(call string) databasetest.Fate // nil: all is well. Set before anything is opened
 }
 
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-func (s *syncBuffer) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
-
 func open(t *testing.T, c enginetest.Config) *world {
 	t.Helper()
-	return (&world{t: t, fake: new(databasetest.Fake), log: new(syncBuffer)}).open(c)
+	return (&world{t: t, fake: new(databasetest.Fake), log: new(enginetest.Log)}).open(c)
 }
 
 func (w *world) open(c enginetest.Config) *world {
@@ -265,21 +252,7 @@ func (h *hooked) Close() error {
 
 type fields = map[string]any
 
-// with returns base with more over it.
-func with(base fields, more fields) fields {
-	out := fields{}
-	for k, v := range base {
-		out[k] = v
-	}
-	for k, v := range more {
-		if v == nil {
-			delete(out, k)
-		} else {
-			out[k] = v
-		}
-	}
-	return out
-}
+func with(base, more fields) fields { return enginetest.With(base, more) }
 
 var prod = fields{
 	"plugin_name": "fake-database-plugin", "allowed_roles": "ro,app-*", "connection_url": "fake://{{username}}:{{password}}@db",

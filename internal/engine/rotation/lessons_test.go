@@ -27,8 +27,7 @@ func keyThing(t *testing.T, store storage.Store) *rotatetest.Thing {
 		Server: w, Kind: "key", Noun: `of key "demo" is in flight`,
 		Mount: func() rotatetest.Mount { return w.Engine.(rotatetest.Mount) },
 		Configure: func() error {
-			_, err := w.Do(route.Write, "keys/demo", basic(map[string]any{"rotation_period": "24h", "grace_period": "2h", "idle_period": "30m", "skip_import_rotation": true}))
-			return err
+			return w.Write("keys/demo", basic(map[string]any{"rotation_period": "24h", "grace_period": "2h", "idle_period": "30m", "skip_import_rotation": true}))
 		},
 		Change:      func(when map[string]any) { w.must(route.Patch, "keys/demo", when) },
 		Unscheduled: true, Always: true, // neither is built yet
@@ -52,7 +51,7 @@ func keyThing(t *testing.T, store storage.Store) *rotatetest.Thing {
 // replaced asks for a rotation, and waits in a bubble until consumers read another key.
 func (w *world) replaced() error {
 	was := w.value()
-	if _, err := w.Do(route.Write, "keys/demo/rotate", nil); err != nil {
+	if err := w.Write("keys/demo/rotate", nil); err != nil {
 		return err
 	}
 	for range 10 * 60 {
