@@ -49,6 +49,6 @@ func Expiry(requestID, id string, m Mount) Action {
 // Turn is one step of a scheduled rotation: "create", "publish" or "retire".
 func Turn(requestID, path, turn, step string, m Mount) Action {
 	return Action{ID: requestID, Actor: ActorRotation, Operation: "rotate", Path: path, Mount: m, Detail: Detail{
-		"turn": turn, "step": step, "reason": "scheduled",
+		"rotation": turn, "step": step, "reason": "scheduled",
 	}}
 }

@@ -79,7 +79,7 @@ func pairs() map[string][2]*Entry {
 		database)
 	add("automatic-expiry", expiry.Request(noon), &Response{LeaseID: expiry.Path}, "")
 	turn := Turn("55555555-aaaa-4aaa-8aaa-aaaaaaaaaaaa", "rotation/keys/stripe", "turn-7", "publish", rotation)
-	add("automatic-turn", turn.Request(noon), &Response{Data: Detail{"version": "8", "key_id": "key_2"}}, "")
+	add("automatic-rotation", turn.Request(noon), &Response{Data: Detail{"version": "8", "key_id": "key_2"}}, "")
 	add("login-wrapped", &Entry{
 		Kind: KindRequest, Time: noon, Decision: &Decision{Allowed: true},
 		Request: &Request{

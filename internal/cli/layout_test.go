@@ -27,11 +27,11 @@ func TestTerminalControlIsEscaped(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	out.WriteString(historyTable([]map[string]any{{"turn": "1", "by": hostile, "rolled_back_because": hostile, "key_id": hostile}}))
+	out.WriteString(historyTable([]map[string]any{{"rotation": "1", "by": hostile, "rolled_back_because": hostile, "key_id": hostile}}))
 	if text := out.String() + errors.String(); strings.ContainsAny(text, "\x1b\u202e") {
 		t.Errorf("printed: %q", text)
 	}
-	table := historyTable([]map[string]any{{"turn": "1", "reason": "manual\n2 done", "rolled_back_because": "x\n3 done"}})
+	table := historyTable([]map[string]any{{"rotation": "1", "reason": "manual\n2 done", "rolled_back_because": "x\n3 done"}})
 	if n := strings.Count(table, "\n"); n != 3 {
 		t.Errorf("one rotation has %d lines:\n%s", n-2, table)
 	}

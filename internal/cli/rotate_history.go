@@ -73,7 +73,7 @@ func rotatingPath(s *session, mount, name string) (target, error) {
 
 // rotationsOf returns the rotations in an answer.
 func rotationsOf(sec *api.Secret) []map[string]any {
-	list, _ := sec.Data["turns"].([]any)
+	list, _ := sec.Data["rotations"].([]any)
 	var rotations []map[string]any
 	for _, item := range list {
 		if rotation, ok := item.(map[string]any); ok {
@@ -92,7 +92,7 @@ func historyTable(rotations []map[string]any) string {
 			reason += ", " + by
 		}
 		rows = append(rows, []string{
-			text(r["turn"]), text(r["result"]), oneLine(reason),
+			text(r["rotation"]), text(r["result"]), oneLine(reason),
 			toSecond(r["started"]), toSecond(r["published"]), toSecond(r["retired"]),
 			text(r["key_id"]), text(r["proof"]), text(r["dead_proof"]), oneLine(rotationNote(r)),
 		})
@@ -139,7 +139,7 @@ func showRotation(ctx context.Context, s *session, mount string, path target, nu
 		return s.out.show(sec)
 	}
 	for _, t := range rotationsOf(sec) {
-		if fmt.Sprint(t["turn"]) == number {
+		if fmt.Sprint(t["rotation"]) == number {
 			if sec.Data = t; s.out.format == "table" && s.out.field == "" {
 				sec.Data = withoutEmpty(t)
 			}
@@ -153,7 +153,7 @@ func showRotation(ctx context.Context, s *session, mount string, path target, nu
 func showReplies(ctx context.Context, s *session, mount string, path target, number string) error {
 	sec, err := s.read(ctx, call{
 		op: "read", path: path, doing: "reading " + string(path),
-		params: url.Values{"turn": {number}, "steps": {"true"}},
+		params: url.Values{"rotation": {number}, "steps": {"true"}},
 	})
 	switch {
 	case isNotFound(err):

@@ -130,7 +130,7 @@ func grid(v any) (header []string, rows [][]string, ok bool) {
 // rest by name.
 func fieldOrder(object map[string]any) []string {
 	var keys []string
-	leading := []string{"turn", "step", "time", "at", "state", "started", "finished"}
+	leading := []string{"rotation", "step", "time", "at", "state", "started", "finished"}
 	for _, key := range leading {
 		if _, ok := object[key]; ok {
 			keys = append(keys, key)

@@ -225,7 +225,7 @@ func follow(ctx context.Context, s *session, mount string, path target, done fun
 // progress returns the fields whose change follow prints. The remaining time is not among them.
 func progress(data map[string]any) string {
 	var values []string
-	for _, name := range []string{"turn", "state", "current_key_id", "pending_key_id", "alert", "paused"} {
+	for _, name := range []string{"rotation", "state", "current_key_id", "pending_key_id", "alert", "paused"} {
 		values = append(values, text(data[name]))
 	}
 	return strings.Join(values, " ")

@@ -40,7 +40,7 @@ func (p *publishing) publish(ctx context.Context, pub engine.Publication) (int, 
 	a := audit.Action{
 		ID: NewRequestID(), Actor: audit.ActorRotation, Operation: "update", Path: e.Path + "data/" + rest,
 		Mount:  audit.Mount{Point: e.Path, Type: e.Type, Accessor: e.Accessor, Class: e.Class},
-		Detail: audit.Detail{"turn": pub.Turn, "key": pub.Key, "step": "publish"},
+		Detail: audit.Detail{"rotation": pub.Turn, "key": pub.Key, "step": "publish"},
 	}
 	err = p.trail.act(ctx, a, func(ctx context.Context) error {
 		version, err = o.Versioned.Publish(ctx, rest, pub)

@@ -22,14 +22,14 @@ const (
 // A step is a row of the key's journal: one commit of its rotation.
 type step struct {
 	What  string            `json:"what"`
-	Turn  int               `json:"turn"`
+	Turn  int               `json:"rotation"`
 	State string            `json:"state"`
 	More  map[string]string `json:"more"`
 }
 
 // A turn is a row of the key's history.
 type turn struct {
-	N      int    `json:"turn"`
+	N      int    `json:"rotation"`
 	Result string `json:"result"`
 	Dead   string `json:"dead_proof"`
 }
@@ -77,7 +77,7 @@ func (j *journal) until(ctx context.Context, n int, what string) error {
 // fetch reads the history and appends new steps to the queue.
 func (j *journal) fetch(ctx context.Context) ([]turn, error) {
 	var all struct {
-		Turns []turn `json:"turns"`
+		Turns []turn `json:"rotations"`
 		Steps []step `json:"steps"`
 	}
 	if err := j.server().do(ctx, http.MethodGet, "rotation/keys/"+keyName+"/history?steps=true", nil, &all); err != nil {

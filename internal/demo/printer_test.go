@@ -31,13 +31,13 @@ func TestSay(t *testing.T) {
 func TestTable(t *testing.T) {
 	var b bytes.Buffer
 	wrong := newPrinter(&b).table([]row{
-		exactly("turns", 4, 4, "as told"),
+		exactly("rotations", 4, 4, "as told"),
 		exactly("failed calls", 2, 0, ""),
 		atLeast("consumer's calls", 100, 100, ""),
 		atLeast("readings", 0, 1, ""),
 	})
 	want := `                                  seen   expected
-  turns                              4   4               ok     as told
+  rotations                          4   4               ok     as told
   failed calls                       2   0               WRONG
   consumer's calls                 100   100 or more     ok
   readings                           0   1 or more       WRONG
@@ -58,8 +58,8 @@ func TestColours(t *testing.T) {
 		t.Error("a buffer is taken for a terminal")
 	}
 	p.colours = true
-	p.say("key", "turns")
-	if text := b.String(); !strings.Contains(text, "\x1b[33mkey      \x1b[0m turns\n") {
+	p.say("key", "rotations")
+	if text := b.String(); !strings.Contains(text, "\x1b[33mkey      \x1b[0m rotations\n") {
 		t.Errorf("got %q", text)
 	}
 }
@@ -72,7 +72,7 @@ func (closed) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
 func TestGone(t *testing.T) {
 	p, gone := newPrinter(closed{}), 0
 	p.gone = func() { gone++ }
-	p.say("key", "turns")
+	p.say("key", "rotations")
 	if gone != 1 {
 		t.Errorf("gone was called %d times, want 1", gone)
 	}

@@ -63,7 +63,7 @@ func (s *stage) configureKey(ctx context.Context) error {
 // rotate starts a rotation and returns its number.
 func (s *stage) rotate(ctx context.Context) (int, error) {
 	var begun struct {
-		Turn int `json:"turn"`
+		Turn int `json:"rotation"`
 	}
 	err := s.operator.do(ctx, http.MethodPost, "rotation/keys/"+keyName+"/rotate", nil, &begun)
 	return begun.Turn, err

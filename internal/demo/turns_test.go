@@ -38,7 +38,7 @@ func (t teller) client() *client {
 
 // history is the server's answer about the rotations of the key.
 func history(steps ...step) map[string]any {
-	return map[string]any{"data": map[string]any{"turns": []turn{}, "steps": steps}}
+	return map[string]any{"data": map[string]any{"rotations": []turn{}, "steps": steps}}
 }
 
 func TestJournal(t *testing.T) {

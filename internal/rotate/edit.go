@@ -352,7 +352,7 @@ func row(e *Edit, what string, made []Exchange) JournalRow {
 // event is the operation that tells of what has happened.
 func event(e *Edit, what string) storage.Op {
 	data := e.kind.Details(e.Rec)
-	data["turn"], data["state"] = fmt.Sprint(e.Rec.Number()), string(e.Rec.State())
+	data["rotation"], data["state"] = fmt.Sprint(e.Rec.Number()), string(e.Rec.State())
 	for k, v := range e.said {
 		data[k] = v
 	}

@@ -13,18 +13,18 @@ import (
 type HistoryQuery struct {
 	Limit int  `json:"limit" default:"all that are kept" doc:"How many rotations to return at most."`
 	Steps bool `json:"steps" default:"false" doc:"Whether to return the steps of each rotation."`
-	Turn  int  `json:"turn" default:"all" doc:"The number of one rotation to show, with its steps, the requests to the provider and the beginnings of its replies, without secrets."`
+	Turn  int  `json:"rotation" default:"all" doc:"The number of one rotation to show, with its steps, the requests to the provider and the beginnings of its replies, without secrets."`
 }
 
 // A History is the answer. It holds no secret.
 type History struct {
-	Turns []PastTurn   `json:"turns"` // the newest first
+	Turns []PastTurn   `json:"rotations"` // the newest first
 	Steps []JournalRow `json:"steps,omitempty"`
 }
 
 // A PastTurn is a rotation as the history shows it. Of the one in flight it is what has happened so far.
 type PastTurn struct {
-	N           int       `json:"turn"`
+	N           int       `json:"rotation"`
 	Result      State     `json:"result"` // where it stands, or how it ended
 	Reason      string    `json:"reason"`
 	By          string    `json:"by"`
@@ -63,7 +63,7 @@ func (m *Manager) History(ctx context.Context, kind, name string, missing error,
 	if q.Turn != 0 {
 		past = slices.DeleteFunc(past, func(t *Turn) bool { return int(t.N) != q.Turn })
 		if len(past) == 0 {
-			return nil, fault.New("rotate.History", fault.NotFound, "%s has no rotation %d in its history; leave the parameter \"turn\" out to list those that are kept", e.name(), q.Turn)
+			return nil, fault.New("rotate.History", fault.NotFound, "%s has no rotation %d in its history; leave the parameter \"rotation\" out to list those that are kept", e.name(), q.Turn)
 		}
 	}
 	if q.Limit <= 0 {

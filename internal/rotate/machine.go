@@ -83,7 +83,7 @@ func audited(ctx context.Context, e *Edit, do step) error {
 	if t == nil {
 		n++ // the step that begins a rotation makes its first call, too
 	}
-	a.Detail["turn"], a.Detail["step"] = strconv.FormatUint(uint64(n), 10), string(e.Rec.State())
+	a.Detail["rotation"], a.Detail["step"] = strconv.FormatUint(uint64(n), 10), string(e.Rec.State())
 	// Retiring a leaked credential only takes access away: it does not wait for a device.
 	if s := e.Rec.State(); s == Grace || s == Retiring {
 		a.Takes = t.leaked()

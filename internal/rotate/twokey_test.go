@@ -496,7 +496,7 @@ func TestTakingAwayWaitsForNoDevice(t *testing.T) {
 			i.want("after a rotation", "B")
 			taking := map[bool]int{}
 			for _, a := range i.audited {
-				if a.Detail["turn"] != "2" {
+				if a.Detail["rotation"] != "2" {
 					continue
 				}
 				s := rotate.State(a.Detail["step"])
@@ -664,7 +664,7 @@ func TestAuditNamesTheRotation(t *testing.T) {
 			i.Fatal(err)
 		}
 		i.creating = func() {
-			if got, want := i.audited[len(i.audited)-1].Detail["turn"], fmt.Sprint(i.orders[len(i.orders)-1].Marker.Turn); got != want {
+			if got, want := i.audited[len(i.audited)-1].Detail["rotation"], fmt.Sprint(i.orders[len(i.orders)-1].Marker.Turn); got != want {
 				i.Errorf("the entry of the call for rotation %s names rotation %s", want, got)
 			}
 		}

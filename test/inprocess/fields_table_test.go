@@ -290,7 +290,7 @@ func updatesOfRotation() map[string]update {
 			over: []field{{name: "brake", value: true}, {name: "default_grace_period", value: "24h"}, {name: "default_read_ttl", value: "30s"}},
 		},
 		"patch rotation/keys/{name}": {
-			op: route.Patch, mount: "rotation", path: "{m}/keys/k", moves: []string{"next_rotation", "state", "due", "turn", "turns", "attempts", "status", "summary"},
+			op: route.Patch, mount: "rotation", path: "{m}/keys/k", moves: []string{"next_rotation", "state", "due", "rotation", "rotations", "attempts", "status", "summary"},
 			setup: []setup{{"{m}/config", fields{"brake": true}}},
 			base: fields{
 				"recipe": "http-demo", "params": fields{"url": "http://127.0.0.1:1"}, "admin": fields{"token": "t"}, "path": "secret/{m}", "skip_import_rotation": true,

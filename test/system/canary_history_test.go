@@ -69,7 +69,7 @@ func (c *canaries) histories(path string, rotations int) {
 	c.t.Helper()
 	c.clean("the history of "+path, c.good("GET", path+"/history?steps=true", nil).Body)
 	for n := 1; n <= rotations; n++ {
-		a := c.good("GET", fmt.Sprintf("%s/history?turn=%d&steps=true", path, n), nil)
+		a := c.good("GET", fmt.Sprintf("%s/history?rotation=%d&steps=true", path, n), nil)
 		c.clean("the history of "+path, a.Body)
 		if a.Get("data", "steps") == nil {
 			c.t.Errorf("of rotation %d of %s nothing is kept: this tests nothing", n, path)

@@ -317,7 +317,7 @@ func (c *canaries) rotation() {
 	c.ask(c.root, "POST", "rotation/keys/url", key(c.plain("admin token to a closed port"), "http://127.0.0.1:1"))
 	c.ask(c.root, "POST", "rotation/keys/url/rotate", nil)
 	c.ask(c.root, "PUT", "rotation/recipes/broken", object{"recipe": `name = "` + c.plain("word in a broken recipe")})
-	for _, path := range []string{"rotation/keys/wrong", "rotation/keys/wrong/history?steps=true&turn=1", "rotation/keys/url/history?steps=true", "rotation/keys/wrong/plan"} {
+	for _, path := range []string{"rotation/keys/wrong", "rotation/keys/wrong/history?steps=true&rotation=1", "rotation/keys/url/history?steps=true", "rotation/keys/wrong/plan"} {
 		c.clean("the answer to "+path, c.ask(c.root, "GET", path, nil).Body)
 	}
 }

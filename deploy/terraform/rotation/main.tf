@@ -1,4 +1,4 @@
-# A third party's key that turns by itself. There is no resource for that in HashiCorp's provider, and
+# A third party's key that Keyturn rotates. There is no resource for this in HashiCorp's provider, and
 # none is needed: vault_generic_endpoint writes the API. Reads never show the secrets in
 # admin, so ignore_absent_fields leaves them as they were written.
 

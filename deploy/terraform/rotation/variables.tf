@@ -29,7 +29,7 @@ variable "secret" {
 }
 
 variable "rotation_period" {
-  description = "Seconds between two turns: 30 days for payments, 60 for most, 90 for what is of little risk."
+  description = "Seconds between two rotations: 30 days for keys of payments, 60 for most, 90 for keys of little risk."
   type        = number
   default     = 2592000
 }

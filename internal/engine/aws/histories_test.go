@@ -21,7 +21,7 @@ var secretKey = regexp.MustCompile(`[A-Za-z0-9+/]{40}`)
 // past reads the history of a path, with what is kept of one rotation, in which no secret may be.
 func (w *world) past(path string, turn int) (h rotate.History, made []rotate.Exchange) {
 	w.t.Helper()
-	a := w.Must(w.t, route.Read, path+"/history", fields{"turn": turn, "steps": true})
+	a := w.Must(w.t, route.Read, path+"/history", fields{"rotation": turn, "steps": true})
 	if s := secretKey.FindString(a.Text); s != "" {
 		w.t.Errorf("the history of %s shows %q", path, s)
 	}
@@ -95,7 +95,7 @@ func TestHistoryOfNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
 		w.Refused(t, route.Read, "static-roles/none/history", nil, fault.NotFound, "list static-roles/")
-		if a := w.Must(t, route.Read, "config/root/history", nil); a.Text != `{"turns":[]}` {
+		if a := w.Must(t, route.Read, "config/root/history", nil); a.Text != `{"rotations":[]}` {
 			t.Errorf("the history of what never rotated is %s", a.Text)
 		}
 	})

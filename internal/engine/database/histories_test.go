@@ -19,7 +19,7 @@ import (
 // first half of one.
 func (w *world) past(path string, turn int, secrets ...string) (h rotate.History, made []rotate.Exchange) {
 	w.t.Helper()
-	a := w.Must(w.t, route.Read, path+"/history", fields{"turn": turn, "steps": true})
+	a := w.Must(w.t, route.Read, path+"/history", fields{"rotation": turn, "steps": true})
 	for _, s := range secrets {
 		if strings.Contains(a.Text, s[:len(s)/2]) {
 			w.t.Errorf("the history of %s shows a part of %q: %s", path, s, a.Text)
@@ -135,8 +135,8 @@ func TestHistoryOfNothing(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
 		w.Refused(t, route.Read, "static-roles/none/history", nil, fault.NotFound, "list static-roles/")
 		w.Refused(t, route.Read, "config/none/history", nil, fault.NotFound, "list config/")
-		w.Refused(t, route.Read, "config/prod/history", fields{"turn": 1}, fault.NotFound, "leave the parameter")
-		if a := w.Must(t, route.Read, "config/prod/history", nil); a.Text != `{"turns":[]}` {
+		w.Refused(t, route.Read, "config/prod/history", fields{"rotation": 1}, fault.NotFound, "leave the parameter")
+		if a := w.Must(t, route.Read, "config/prod/history", nil); a.Text != `{"rotations":[]}` {
 			t.Errorf("the history of what never rotated is %s", a.Text)
 		}
 	})

@@ -419,12 +419,12 @@ func TestChangedRecipeNeedsBinding(t *testing.T) {
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "rebind")
 		w.after(32 * 24 * time.Hour)
 		s := w.status()
-		if s["turn"] != 2.0 || !contains(s["alert"].(string), "bind it anew") || s["overdue"] != true {
+		if s["rotation"] != 2.0 || !contains(s["alert"].(string), "bind it anew") || s["overdue"] != true {
 			t.Errorf("a turn began by a text that the key is not bound to: %v", s)
 		}
 		w.must(route.Write, "keys/demo/rebind", nil)
 		w.until(rotate.Grace)
-		if s := w.status(); s["turn"] != 3.0 || s["recipe_hash"] != "h:mine:2" {
+		if s := w.status(); s["rotation"] != 3.0 || s["recipe_hash"] != "h:mine:2" {
 			t.Errorf("after binding: %v", s)
 		}
 	})
@@ -457,7 +457,7 @@ func TestChangedProviderNeedsBinding(t *testing.T) {
 		}
 		w.must(route.Write, "keys/demo/rebind", nil)
 		w.until(rotate.Grace)
-		if s := w.status(); s["turn"] != 2.0 || s["recipe_hash"] != "h:upgraded" {
+		if s := w.status(); s["rotation"] != 2.0 || s["recipe_hash"] != "h:upgraded" {
 			t.Errorf("after binding: %v", s)
 		}
 	})
@@ -501,7 +501,7 @@ func TestManagementProofIsUnproven(t *testing.T) {
 		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}))
 		w.until(rotate.Grace)
 		s := w.until(rotate.Scheduled)
-		h := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)[0].(map[string]any)
+		h := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)[0].(map[string]any)
 		p := w.must(route.Read, "keys/demo/plan", nil)
 		if len(s["unproven"].([]any)) == 0 || h["proven"] != false || !contains(fmt.Sprint(p["notes"]), "unproven") {
 			t.Errorf("status %v, history %v, plan %v", s["unproven"], h["proven"], p["notes"])
@@ -564,7 +564,7 @@ func TestLostReplyAtTheLimit(t *testing.T) {
 		rotationtest.Breaker(w.vendor, time.Minute)(rotatetest.Create, rotatetest.CutAfter)
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
-		if s := w.status(); s["turn"] != 2.0 {
+		if s := w.status(); s["rotation"] != 2.0 {
 			t.Errorf("status: %v", s)
 		}
 		w.until(rotate.Scheduled)
@@ -600,7 +600,7 @@ func TestIntentsComeFirst(t *testing.T) {
 			doing := steps[len(steps)-1].(map[string]any)
 			switch what {
 			case "create":
-				attempts := last["turns"].([]any)[0].(map[string]any)["attempts"].([]any)
+				attempts := last["rotations"].([]any)[0].(map[string]any)["attempts"].([]any)
 				if doing["what"] != "creating" || !contains(attempts[len(attempts)-1].(string), "under way") || !contains(fmt.Sprint(doing["more"]), "kt:") {
 					t.Errorf("create is called after %v with attempts %v", doing, attempts)
 				}

@@ -59,7 +59,7 @@ func TestDeletionBySuspendedServer(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
 		other := w.another()
-		turns := func() int { return len(other.Must(t, route.Read, "keys/demo/history", nil).Data["turns"].([]any)) }
+		turns := func() int { return len(other.Must(t, route.Read, "keys/demo/history", nil).Data["rotations"].([]any)) }
 		w.hook = func(what string, before bool) error {
 			if what != "reserve" || !before {
 				return nil

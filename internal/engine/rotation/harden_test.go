@@ -337,7 +337,7 @@ func TestExchangesOutliveConflict(t *testing.T) {
 		}
 		w.until(rotate.Grace)
 		n := 0
-		for _, row := range w.must(route.Read, "keys/demo/history", map[string]any{"steps": true, "turn": 1})["steps"].([]any) {
+		for _, row := range w.must(route.Read, "keys/demo/history", map[string]any{"steps": true, "rotation": 1})["steps"].([]any) {
 			requests, _ := row.(map[string]any)["requests"].([]any)
 			n += len(requests)
 		}

@@ -85,7 +85,7 @@ type keyConfig struct {
 type keyStatus struct {
 	Summary     string       `json:"summary"`
 	State       rotate.State `json:"state"`
-	Turn        int          `json:"turn"`
+	Turn        int          `json:"rotation"`
 	CurrentID   string       `json:"current_key_id"`
 	PreviousID  string       `json:"previous_key_id"`
 	PendingID   string       `json:"pending_key_id"`

@@ -255,7 +255,7 @@ func TestResumeBeforeItAsks(t *testing.T) {
 			t.Errorf("somebody has resumed it, and the key is %v", s)
 		}
 		w.live(w.idOf(current))
-		attempts := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)[0].(map[string]any)["attempts"].([]any)
+		attempts := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)[0].(map[string]any)["attempts"].([]any)
 		if !contains(attempts[0].(string), "unknown: it left "+id+", which is retired") {
 			t.Errorf("the attempts are %v", attempts)
 		}

@@ -18,7 +18,7 @@ type rotateIn struct {
 }
 
 type rotateOut struct {
-	Turn    int          `json:"turn"`
+	Turn    int          `json:"rotation"`
 	State   rotate.State `json:"state"`
 	Queued  bool         `json:"queued"`
 	Asleep  int64        `json:"sleeping_readers_seconds"`
@@ -103,7 +103,7 @@ type planIn struct {
 type planOut struct {
 	Now    string      `json:"now"` // what the key waits for
 	NextAt time.Time   `json:"next_step"`
-	Turns  []plannedIn `json:"turns"`
+	Turns  []plannedIn `json:"rotations"`
 	Steps  []string    `json:"steps"`
 	Notes  []string    `json:"notes"`
 }

@@ -242,7 +242,7 @@ func TestHandWriteWhileProviderHangs(t *testing.T) {
 			t.Errorf("it was not written: %v", s)
 		}
 		w.after(time.Hour)
-		if s := w.status(); !contains(s["alert"].(string), "the provider refuses") || s["turn"] != 1.0 {
+		if s := w.status(); !contains(s["alert"].(string), "the provider refuses") || s["rotation"] != 1.0 {
 			t.Errorf("nobody is told: %v", s)
 		}
 		w.put(current)

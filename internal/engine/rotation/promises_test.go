@@ -308,7 +308,7 @@ func TestPlanTellsWhatWillHappen(t *testing.T) {
 		}
 		nap(48 * time.Hour) // and nobody works
 		now := time.Now().UTC().Truncate(time.Second)
-		if at, err := time.Parse(time.RFC3339, plan()["turns"].([]any)[0].(map[string]any)["at"].(string)); err != nil || at.Before(now) {
+		if at, err := time.Parse(time.RFC3339, plan()["rotations"].([]any)[0].(map[string]any)["at"].(string)); err != nil || at.Before(now) {
 			t.Errorf("the next turn is planned for %v, which was before %v: %v", at, now, err)
 		}
 		if s := w.status(); s["overdue"] != true || s["overdue_seconds"].(float64) < 86400 || s["overdue_seconds"].(float64) > 48*3600 {
@@ -387,7 +387,7 @@ func TestJournalNamesTheWrite(t *testing.T) {
 			w.must(route.Write, "keys/demo/rollback", map[string]any{"reason": reason})
 			w.until(rotate.RollingBack)
 			w.until(rotate.Scheduled)
-			h := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)[0].(map[string]any)
+			h := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)[0].(map[string]any)
 			if h["rolled_back_because"] != want {
 				t.Errorf("rolled back for %q: history says %q, want %q", reason, h["rolled_back_because"], want)
 			}

@@ -23,7 +23,7 @@ func TestReplies(t *testing.T) {
 		if key == "" {
 			t.Fatal("nothing is published")
 		}
-		out := w.must(route.Read, "keys/demo/history", map[string]any{"steps": "true", "turn": "1"})
+		out := w.must(route.Read, "keys/demo/history", map[string]any{"steps": "true", "rotation": "1"})
 		b, err := json.Marshal(out["steps"])
 		if err != nil {
 			t.Fatal(err)
@@ -48,7 +48,7 @@ func TestReplies(t *testing.T) {
 		if err != nil || strings.Contains(string(all), `"requests"`) {
 			t.Errorf("replies of all rotations at once: %s, %v", all, err)
 		}
-		if _, err := w.do(route.Read, "keys/demo/history", map[string]any{"turn": 9}); err == nil {
+		if _, err := w.do(route.Read, "keys/demo/history", map[string]any{"rotation": 9}); err == nil {
 			t.Error("a rotation that never was has a history")
 		}
 		for e, err := range w.View.Scan(t.Context(), "mount/", storage.PrefixEnd("mount/")) {

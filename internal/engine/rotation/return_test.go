@@ -200,7 +200,7 @@ func TestOrphans(t *testing.T) {
 				t.Errorf("orphan %v", o)
 			}
 			w.must(route.Write, "keys/demo/orphans", map[string]any{"confirm": o["key_id"]})
-			if h := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)[0].(map[string]any)["attempts"].([]any); !contains(h[0].(string), "unknown: it left "+o["key_id"].(string)+", which is retired") {
+			if h := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)[0].(map[string]any)["attempts"].([]any); !contains(h[0].(string), "unknown: it left "+o["key_id"].(string)+", which is retired") {
 				t.Errorf("the attempts are %v", h)
 			}
 		}

@@ -39,7 +39,7 @@ func TestWrittenByHand(t *testing.T) {
 				t.Errorf("consumers read %q", w.value())
 			}
 			w.live(w.idOf(old))
-			h := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)[0].(map[string]any)
+			h := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)[0].(map[string]any)
 			if h["result"] != "rolled-back" || !contains(h["rolled_back_because"].(string), "written") {
 				t.Errorf("the history says %v", h)
 			}

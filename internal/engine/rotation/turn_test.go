@@ -37,7 +37,7 @@ func TestTurn(t *testing.T) {
 		s := w.status()
 		first := w.idOf(w.value())
 		w.live(first)
-		if s["current_key_id"] != first || s["turn"] != 1.0 || s["last_error"] != "" || s["overdue"] != false || len(s["unproven"].([]any)) != 0 {
+		if s["current_key_id"] != first || s["rotation"] != 1.0 || s["last_error"] != "" || s["overdue"] != false || len(s["unproven"].([]any)) != 0 {
 			t.Errorf("after the first turn: %v", s)
 		}
 		next, err := time.Parse(time.RFC3339, s["next_rotation"].(string))
@@ -64,11 +64,11 @@ func TestTurn(t *testing.T) {
 		if s["current_key_id"] != second || s["alert"] != "" {
 			t.Errorf("after the second turn: %v", s)
 		}
-		h := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)
+		h := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)
 		if len(h) != 2 || h[0].(map[string]any)["dead_proof"] != "refused" || h[0].(map[string]any)["proven"] != true || h[0].(map[string]any)["result"] != "done" {
 			t.Errorf("history: %v", h)
 		}
-		if p := w.must(route.Read, "keys/demo/plan", nil); len(p["turns"].([]any)) != 5 || len(p["notes"].([]any)) != 0 || p["now"] != "waiting for the next rotation" {
+		if p := w.must(route.Read, "keys/demo/plan", nil); len(p["rotations"].([]any)) != 5 || len(p["notes"].([]any)) != 0 || p["now"] != "waiting for the next rotation" {
 			t.Errorf("plan: %v", p)
 		}
 		if len(w.audits) == 0 || w.audits[0].Path != "rotation/keys/demo" || w.audits[0].Operation != "rotate" {
@@ -126,7 +126,7 @@ func TestManualTurn(t *testing.T) {
 		w.turned()
 		first := w.idOf(w.value())
 		out := w.must(route.Write, "keys/demo/rotate", map[string]any{})
-		if out["turn"] != 2.0 || out["state"] != "creating" {
+		if out["rotation"] != 2.0 || out["state"] != "creating" {
 			t.Errorf("rotate: %v", out)
 		}
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Conflict, "rotation 2")
@@ -160,7 +160,7 @@ func TestLeaked(t *testing.T) {
 			t.Errorf("rotate leaked in grace: %v", out)
 		}
 		start = time.Now()
-		w.run(start.Add(time.Hour), func() bool { s := w.status(); return s["turn"] == 4.0 && s["state"] == "scheduled" })
+		w.run(start.Add(time.Hour), func() bool { s := w.status(); return s["rotation"] == 4.0 && s["state"] == "scheduled" })
 		if took := time.Since(start); took > 3*time.Minute {
 			t.Errorf("both keys were gone after %v", took)
 		}
@@ -269,7 +269,7 @@ func TestRollbackAfterPublishing(t *testing.T) {
 		}
 		s := w.until(rotate.Scheduled)
 		w.live(w.idOf(old))
-		h := w.must(route.Read, "keys/demo/history", nil)["turns"].([]any)[0].(map[string]any)
+		h := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)[0].(map[string]any)
 		if s["current_key_id"] != w.idOf(old) || h["result"] != "rolled-back" {
 			t.Errorf("after rolling back: %v, %v", s, h)
 		}
@@ -518,7 +518,7 @@ func TestPauseAndResume(t *testing.T) {
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "audit week")
 		w.after(40 * 24 * time.Hour)
 		s := w.status()
-		if s["turn"] != 1.0 || s["paused"] != true || s["overdue"] != true {
+		if s["rotation"] != 1.0 || s["paused"] != true || s["overdue"] != true {
 			t.Errorf("paused: %v", s)
 		}
 		// What was skipped keeps its own time; nothing is derived from zero (V#29537).
@@ -527,7 +527,7 @@ func TestPauseAndResume(t *testing.T) {
 		}
 		w.must(route.Write, "keys/demo/resume", nil)
 		w.until(rotate.Grace)
-		if s := w.status(); s["turn"] != 2.0 || s["overdue"] != false {
+		if s := w.status(); s["rotation"] != 2.0 || s["overdue"] != false {
 			t.Errorf("resumed: %v", s)
 		}
 		w.must(route.Write, "keys/demo/pause", nil)
@@ -628,7 +628,7 @@ func TestDelete(t *testing.T) {
 		// A name's second life does not take the first one's keys for its own.
 		w.turned()
 		w.live(old, fresh, w.idOf(w.value()))
-		if s := w.status(); s["turn"] != 1.0 || w.idOf(w.value()) == fresh {
+		if s := w.status(); s["rotation"] != 1.0 || w.idOf(w.value()) == fresh {
 			t.Errorf("the second life published nothing: %v", s)
 		}
 	})
