@@ -201,3 +201,22 @@ func TestPartsThatCannotBeMade(t *testing.T) {
 		t.Errorf("told %+v", made)
 	}
 }
+
+// TestEchoedSecrets: a provider that refuses a call, and echoes what it was sent, shows in no error the admin's credential, nor what
+// the recipe made of it.
+func TestEchoedSecrets(t *testing.T) {
+	for _, sent := range []string{`admin.token`, `"hashed-${upper(admin.token)}"`, `base64encode("x:${admin.token}")`} {
+		text := strings.Replace(minimal("{}"), "  method = \"DELETE\"\n", "  method = \"POST\"\n  json = { sent = "+sent+" }\n", 1)
+		echo := ""
+		s := plain(t, text, func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			echo = strings.TrimSuffix(strings.TrimPrefix(string(body), `{"sent":"`), `"}`)
+			w.WriteHeader(422)
+			io.WriteString(w, "you sent "+echo)
+		})
+		err := s.Retire(t.Context(), "a")
+		if err == nil || !strings.Contains(err.Error(), "you sent") || echo == "" || strings.Contains(err.Error(), echo) {
+			t.Errorf("%s was sent as %q: %v", sent, echo, err)
+		}
+	}
+}
