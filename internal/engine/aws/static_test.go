@@ -1,11 +1,14 @@
 package aws_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/engine/aws"
 	"github.com/keyturn/keyturn/internal/engine/aws/awstest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -176,6 +179,37 @@ func TestOtherAccount(t *testing.T) {
 		time.Sleep(31 * time.Hour)
 		if second, _ := w.given("svc"); second == first || len(w.aws.Keys(other, "svc")) != 1 {
 			t.Errorf("keys %+v", w.aws.Keys(other, "svc"))
+		}
+	})
+}
+
+// TestReplaceKeyThatIsGivenOut: a server that is suspended before it deletes a key to make room deletes none that another
+// server gives out by then.
+func TestReplaceKeyThatIsGivenOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := enginetest.Memory()
+		w := open(t, awstest.Options{}, enginetest.Config{Store: store})
+		w.aws.AddUser(awstest.Account, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		first, secret := w.given("svc")
+		theirs, theirSecret := w.aws.AddKey(awstest.Account, "svc")
+		other := enginetest.Open(t, aws.Type, enginetest.Config{Store: store, Host: func(h *engine.Host) {
+			h.Dial = w.aws.Watched(t, func(form url.Values, call func()) error {
+				call()
+				if form.Get("Action") == "ListAccessKeys" && theirSecret != "" {
+					adopted := with(svc, fields{"access_key": theirs, "secret_key": theirSecret})
+					theirSecret = ""
+					w.Must(t, route.Delete, "static-roles/svc", nil)
+					w.Must(t, route.Write, "static-roles/svc", adopted)
+				}
+				return nil
+			})
+		}})
+		if _, err := other.Do(route.Write, "rotate-role/svc", fields{"replace_key": theirs}); !fault.Is(err, fault.Conflict) {
+			t.Errorf("the request was answered %v", err)
+		}
+		if id, _ := w.given("svc"); id != theirs || !w.aws.Works(first, secret) {
+			t.Errorf("%s is given out, want %s", id, theirs)
 		}
 	})
 }

@@ -45,7 +45,7 @@ func (s *staticRoutes) rotateNow(ctx context.Context, r *route.Request, in rotat
 		if hasKey(e.Rec, e.Sec) && e.CurrentID() != was {
 			return nil
 		}
-		if err := s.deleteKey(ctx, e.Rec, replace); err != nil {
+		if err := s.deleteKey(ctx, e, replace); err != nil {
 			return err
 		}
 		if err := e.Control().Resume(ctx); err != nil {
@@ -88,12 +88,12 @@ func (s *staticRoutes) finishRotation(ctx context.Context, e *rotate.Edit, repla
 	return nil
 }
 
-// deleteKey deletes a key to make room.
-func (s *staticRoutes) deleteKey(ctx context.Context, r *rotate.Record, id string) error {
-	if id == "" || id == r.Current.Key() {
+// deleteKey deletes a key that is in the way. On another server it may have become the one that is given out.
+func (s *staticRoutes) deleteKey(ctx context.Context, e *rotate.Edit, id string) error {
+	if id == "" || id == e.Rec.Current.Key() {
 		return nil
 	}
-	d := staticDataOf(r)
+	d := staticDataOf(e.Rec)
 	c, done, err := s.users.client(ctx, &d)
 	if err != nil {
 		return upstreamError("aws.rotate", err)
@@ -106,10 +106,11 @@ func (s *staticRoutes) deleteKey(ctx context.Context, r *rotate.Record, id strin
 	if !slices.ContainsFunc(keys, func(k client.Key) bool { return k.ID == id }) {
 		return nil
 	}
-	if err := c.DeleteKey(ctx, d.User, id); err != nil {
-		return upstreamError("aws.rotate", err)
+	err = e.Control().TakeAway(ctx, "making-room", func(ctx context.Context) error { return c.DeleteKey(ctx, d.User, id) })
+	if err != nil && !fault.Is(err, fault.Conflict) {
+		err = upstreamError("aws.rotate", err)
 	}
-	return nil
+	return err
 }
 
 // driveRequested drives a requested rotation, and returns its result. was is the previous key.
