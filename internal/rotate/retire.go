@@ -66,11 +66,38 @@ func gone(ctx context.Context, e *Edit, id string) bool {
 
 // endGrace goes on to retire, whose first call has a commit before it.
 func endGrace(ctx context.Context, e *Edit) error {
+	if done, err := keepsOld(ctx, e); done || err != nil {
+		return err
+	}
 	e.to(Retiring)
 	if e.turn().Victim() == nil {
 		return retire(ctx, e)
 	}
 	return takeAway(ctx, e) // what consumers read has just been compared
+}
+
+// keepsOld keeps the key that is left behind as long as the provider refuses the one that readers have: it may be the only one that
+// works. One that nobody may use is not kept.
+func keepsOld(ctx context.Context, e *Edit) (done bool, err error) {
+	t := e.turn()
+	if t.Victim() == nil || t.End.Now || e.can.Proof == ProofNone {
+		return false, nil
+	}
+	live, known := e.Sec.Keys[t.Live().Key()]
+	if !known {
+		return false, nil
+	}
+	err = call(ctx, func(ctx context.Context) error { return e.target.Verify(ctx, live) })
+	e.Now = time.Now().UTC()
+	switch {
+	case ctx.Err() != nil:
+		return true, ctx.Err()
+	case err == nil || OutcomeOf(err) != Rejected:
+		return false, nil
+	}
+	e.note(err)
+	e.raise(t.State, fmt.Sprintf("%s: the provider refuses the key %s, which its consumers read: somebody has deleted or disabled it there; the key %s is not retired; enable the one, or roll back to the other", e.name(), live.ID, t.Victim().ID))
+	return true, e.Commit(ctx, "held", e.Now.Add(heldWait))
 }
 
 // retire ends the key that is left behind – disable, wait, delete, prove – and then the turn.

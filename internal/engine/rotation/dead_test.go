@@ -95,3 +95,33 @@ func TestJournalOfKeyInUse(t *testing.T) {
 		}
 	})
 }
+
+// TestOldKeyIsKeptWhileNewOneIsDead: where somebody has deleted the new key at the provider, the old one is the only one that works.
+func TestOldKeyIsKeptWhileNewOneIsDead(t *testing.T) {
+	bubble(t, func(w *world) {
+		old, fresh := w.inGrace(nil)
+		if err := w.vendor.Delete(w.Context(), adminToken, w.idOf(fresh)); err != nil { // by hand
+			t.Fatal(err)
+		}
+		tried := 0
+		w.hook = func(what string, before bool) error {
+			if what == "verify" && before {
+				tried++
+			}
+			return nil
+		}
+		w.after(72 * time.Hour)
+		s := w.status()
+		if !contains(s["alert"].(string), "the provider refuses the key "+w.idOf(fresh)) || s["state"] != "grace" || tried > 30 {
+			t.Errorf("a day after its grace, with %d calls: %v", tried, s)
+		}
+		w.live(w.idOf(old))
+		w.must(route.Write, "keys/demo/rollback", nil)
+		w.until(rotate.Scheduled)
+		w.readable()
+		w.live(w.idOf(old))
+		if s := w.status(); s["current_key_id"] != w.idOf(old) || s["alert"] != "" {
+			t.Errorf("after the rollback: %v", s)
+		}
+	})
+}

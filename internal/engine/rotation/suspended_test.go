@@ -124,3 +124,37 @@ func TestLookAtValueWithAnotherLabel(t *testing.T) {
 		}
 	})
 }
+
+// TestReturnRacesWithOrphans: a key that is about to be published again is not published once another server has retired it as an
+// orphan, on request.
+func TestReturnRacesWithOrphans(t *testing.T) {
+	workshop(t, func(w *world) {
+		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:1"})
+		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}))
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		first := w.idOf(w.value())
+		w.must(route.Patch, "keys/demo", map[string]any{"recipe": "house", "admin": map[string]string{"token": adminToken}}) // it is disowned
+		w.rotated()
+		second := w.value()
+		other := w.another()
+		orphaned := false
+		w.hook = func(what string, before bool) error {
+			if what != "publish" || !before {
+				return nil
+			}
+			w.hook = nil
+			other.Must(t, route.Write, "keys/demo/orphans", map[string]any{"confirm": first})
+			nap(time.Minute)
+			orphaned = true
+			return nil
+		}
+		if _, err := w.do(route.Write, "keys/demo/rollback", map[string]any{"version": 1}); err == nil || !orphaned {
+			t.Errorf("the key came back: %v; an orphan was retired: %v", err, orphaned)
+		}
+		w.readable()
+		if w.value() != second {
+			t.Errorf("consumers read the key %q", w.idOf(w.value()))
+		}
+	})
+}
