@@ -139,8 +139,8 @@ func (p *places) markOps(ctx context.Context, r engine.Reservation) (ops []stora
 	return ops, nil
 }
 
-// releaseAll releases the places of all records of a mount that is about to be removed, one record in
-// each commit. It is repeatable: after a crash it goes on with those that are left.
+// releaseAll releases the places of all records of a mount that is about to be removed, one record
+// in each commit. It is repeatable: after a crash it goes on with those that are left.
 func (p *places) releaseAll(ctx context.Context, uuid string) error {
 	if o := p.mounts.Snapshot().ByUUID(uuid); o != nil && o.Publisher != nil {
 		for r, err := range o.Publisher.Reserved(ctx) {
@@ -166,8 +166,8 @@ func (p *places) releaseAll(ctx context.Context, uuid string) error {
 	return nil
 }
 
-// maxReleases is how often the release of a record's places is attempted, because a client may write
-// one of the secrets at the same time.
+// maxReleases is how often the release of a record's places is attempted, because a client may
+// write one of the secrets at the same time.
 const maxReleases = 8
 
 // release releases the places of one record, but for those that another record has by now.

@@ -38,7 +38,8 @@ type Type struct {
 	Aliases []string
 	// Single: only core mounts it, once (cubbyhole).
 	Single bool
-	// Inherits: what is published at a path goes on to the next mount of this engine there, see [Settings].
+	// Inherits: what is published at a path goes on to the next mount of this engine there, see
+	// [Settings].
 	Inherits bool
 	// Options checks the new options of a mount before they are stored. was are the current ones,
 	// empty for a new mount. If they change, the engine is reopened, and requests go to the new
@@ -93,8 +94,9 @@ type Settings struct {
 	Options    map[string]string
 	DefaultTTL time.Duration // effective: the mount's, else the system's
 	MaxTTL     time.Duration
-	// Inherits: when the mount came to its path, records published below it already, to a mount that was there before. No
-	// [Versioned.Mark] says which fields they hold here: any field may be one.
+	// Inherits: when the mount came to its path, records published below it already, to a mount
+	// that was there before. No [Versioned.Mark] says which fields they hold here: any field may
+	// be one.
 	Inherits bool
 }
 
@@ -335,7 +337,8 @@ type Publisher interface {
 	// mount's store, and calls commit; see [Host.Overwrite]. It waits seconds for a provider, not
 	// minutes.
 	Overwritten(ctx context.Context, record string, o Overwrite, commit func(along []storage.Op) error) error
-	// Reserved are the records of the mount with the places that each has, as Had. Those that cannot be read are left out.
+	// Reserved are the records of the mount with the places that each has, as Had. Those that
+	// cannot be read are left out.
 	Reserved(ctx context.Context) iter.Seq2[Reservation, error]
 }
 

@@ -43,7 +43,8 @@ type Entry struct {
 	Created     time.Time         `json:"created"`
 	// Gone is when it was disabled; since then, its engine only revokes.
 	Gone time.Time `json:"gone,omitzero"`
-	// Inherits: when the mount came to its path, something was published below it already. It goes on to be published here.
+	// Inherits: when the mount came to its path, something was published below it already. It goes
+	// on to be published here.
 	Inherits bool `json:"inherits,omitempty"`
 	// Version is that of the stored record. Commits that depend on the mount assert it.
 	Version storage.Version `json:"-"`

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// What a refusal or an alert advises must work in the state in which it is given. A rotation on request is refused while another one is
-// in flight, and while the record is paused.
+// What a refusal or an alert advises must work in the state in which it is given. A rotation on
+// request is refused while another one is in flight, and while the record is paused.
 
 // instead is what gives consumers a credential that works.
 func instead(e *Edit) string {

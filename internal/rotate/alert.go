@@ -58,7 +58,8 @@ func (r *Record) alarmBut(known string) (text string, since time.Time) {
 	return text, since
 }
 
-// Reviewed ends what waited for a person. An alert about what consumers read stays: it ends once they read the right value.
+// Reviewed ends what waited for a person. An alert about what consumers read stays: it ends once
+// they read the right value.
 func (r *Record) Reviewed() { r.setAlerts(alerts{place: r.alerts().place}) }
 
 // alarm raises an alert that waits for a person. It says what has become of calls that failed.

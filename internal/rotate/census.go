@@ -176,7 +176,8 @@ func (c *census) chunks() iter.Seq[[]standing] {
 	}
 }
 
-// Pauses of walks: between two of them, after one that the store has ended, and after every so many rows of one.
+// Pauses of walks: between two of them, after one that the store has ended, and after every so
+// many rows of one.
 const (
 	walkEvery = time.Hour
 	walkAgain = time.Minute

@@ -19,8 +19,8 @@ func (m *Manager) take(ctx context.Context, k *Kind, name string) (release func(
 	return release, err
 }
 
-// Change runs f on a record with its lock held; f commits. A record that is not stored is new, unless missing says
-// otherwise: then that error is returned.
+// Change runs f on a record with its lock held; f commits. A record that is not stored is new,
+// unless missing says otherwise: then that error is returned.
 func (m *Manager) Change(ctx context.Context, kind, name string, missing error, f func(e *Edit) error) error {
 	k := m.kinds[kind]
 	release, err := m.take(ctx, k, name)
@@ -61,8 +61,8 @@ func (m *Manager) Target(ctx context.Context, kind, name string) (Target, Creden
 	return e.target, e.Sec.Keys[e.Rec.Current.Key()], nil
 }
 
-// Delete forgets a record. Its history and its journal go first. The caller has changed it in hand, and Ops and Abs join
-// the commit.
+// Delete forgets a record. Its history and its journal go first. The caller has changed it in
+// hand, and Ops and Abs join the commit.
 func (e *Edit) Delete(ctx context.Context) error {
 	m, k, name := e.m, e.kind, e.Rec.Name
 	for _, prefix := range []string{k.Journal, k.History} {
@@ -86,8 +86,8 @@ func (e *Edit) Delete(ctx context.Context) error {
 	return err
 }
 
-// clearRows removes all rows below a prefix, in as many commits as it takes. Each asserts the record: another server may have
-// gone on with it, or with the next one of its name.
+// clearRows removes all rows below a prefix, in as many commits as it takes. Each asserts the
+// record: another server may have gone on with it, or with the next one of its name.
 func clearRows(ctx context.Context, e *Edit, prefix string) error {
 	for {
 		var ops []storage.Op
@@ -108,8 +108,8 @@ func clearRows(ctx context.Context, e *Edit, prefix string) error {
 	}
 }
 
-// Unfinished returns a record of any kind whose rotation is in flight; nil if there is none. Nobody would end it
-// once its mount is gone.
+// Unfinished returns a record of any kind whose rotation is in flight; nil if there is none.
+// Nobody would end it once its mount is gone.
 func (m *Manager) Unfinished(ctx context.Context) (kind string, r *Record, err error) {
 	for name := range m.kinds {
 		for r, err := range m.Records(ctx, name) {

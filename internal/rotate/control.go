@@ -31,7 +31,8 @@ type Answer struct {
 	Asleep time.Duration
 }
 
-// RotateNow begins a rotation, by the same steps as one that fell due, and commits that; in place, Drive does.
+// RotateNow begins a rotation, by the same steps as one that fell due, and commits that; in place,
+// Drive does.
 func (c Control) RotateNow(ctx context.Context, ask Ask) (out Answer, err error) {
 	e := c.e
 	if err := mayBegin(ctx, e); err != nil {
@@ -207,8 +208,9 @@ func mayGoBack(ctx context.Context, e *Edit, force bool) error {
 	return nil
 }
 
-// oldWorks refuses to publish a key again that the provider refuses: readers would be left with a dead key, and the one that
-// works would be retired. Whether it works may be impossible to find out just now, which does not hold up a rollback.
+// oldWorks refuses to publish a key again that the provider refuses: readers would be left with a
+// dead key, and the one that works would be retired. Whether it works may be impossible to find
+// out just now, which does not hold up a rollback.
 func oldWorks(ctx context.Context, e *Edit, force bool) error {
 	t := e.turn()
 	old, known := e.Sec.Keys[t.Old.Key()]
@@ -280,8 +282,8 @@ func (c Control) Resume(ctx context.Context) error {
 	return fault.New("rotate.Resume", fault.Held, "it is paused again: %s", e.Rec.Paused.Reason)
 }
 
-// Corrected tries at once what has failed, because its configuration was corrected. A pause that asked a person ends. The
-// caller commits.
+// Corrected tries at once what has failed, because its configuration was corrected. A pause that
+// asked a person ends. The caller commits.
 func (c Control) Corrected() {
 	e := c.e
 	rec := e.Rec
@@ -299,8 +301,9 @@ func (c Control) Corrected() {
 	}
 }
 
-// Drive does the steps of the rotation in flight at once, as long as they need no waiting and none fails, until the
-// record is as done wants it. It returns why it could not go on: the error of a call, or nil if the record waits.
+// Drive does the steps of the rotation in flight at once, as long as they need no waiting and none
+// fails, until the record is as done wants it. It returns why it could not go on: the error of a
+// call, or nil if the record waits.
 func (c Control) Drive(ctx context.Context, done func(r *Record) bool) error {
 	e := c.e
 	for e.Rec.Turn != nil && e.Rec.Paused == nil && !done(e.Rec) && !inGrace(e) {
@@ -347,7 +350,8 @@ func (c Control) RetireNow() {
 	}
 }
 
-// Undo rolls back a rotation that has published nothing. The caller commits it, due now. byUser: it does not count as failed.
+// Undo rolls back a rotation that has published nothing. The caller commits it, due now. byUser:
+// it does not count as failed.
 func (c Control) Undo(why string, byUser bool) {
 	e := c.e
 	e.turn().Back = &Back{At: e.Now, Reason: why, ByUser: byUser}
@@ -369,8 +373,9 @@ func (c Control) Disown() {
 	}
 }
 
-// Supersede puts a rotation in flight that has published already: the current credential is the new one, and old, which was there
-// before, has its grace. The caller commits it, due when the grace ends.
+// Supersede puts a rotation in flight that has published already: the current credential is the
+// new one, and old, which was there before, has its grace. The caller commits it, due when the
+// grace ends.
 func (c Control) Supersede(why Start, old *Ref) {
 	e := c.e
 	e.start(why)
@@ -380,7 +385,8 @@ func (c Control) Supersede(why Start, old *Ref) {
 	endAfter(e, e.Now, false)
 }
 
-// Abandon ends the rotation in flight where it stands, and commits that. What it has at the provider is for a person, as why says.
+// Abandon ends the rotation in flight where it stands, and commits that. What it has at the
+// provider is for a person, as why says.
 func (c Control) Abandon(ctx context.Context, why string) error {
 	e := c.e
 	if err := e.Unlock(ctx); err != nil {
@@ -397,8 +403,9 @@ func (c Control) Abandon(ctx context.Context, why string) error {
 	return finish(ctx, e)
 }
 
-// Retime applies a timing that was changed to what is planned, and to a grace in progress. It returns when the record is due, for
-// the caller's commit. What is overdue stays so, unless another schedule says otherwise.
+// Retime applies a timing that was changed to what is planned, and to a grace in progress. It
+// returns when the record is due, for the caller's commit. What is overdue stays so, unless
+// another schedule says otherwise.
 func (c Control) Retime(was Timing) time.Time {
 	e := c.e
 	rec, now := e.Rec, e.timing()
@@ -420,7 +427,8 @@ func (c Control) Retime(was Timing) time.Time {
 	return later(t.End.After, e.Now)
 }
 
-// Fresh forgets that rotations have failed: their cause may be gone, and the next one is not put off.
+// Fresh forgets that rotations have failed: their cause may be gone, and the next one is not put
+// off.
 func (c Control) Fresh() {
 	e := c.e
 	e.Rec.Failures, e.Rec.Retry = 0, time.Time{}
@@ -430,8 +438,8 @@ func (c Control) Fresh() {
 	}
 }
 
-// WindUp deletes the record once what is in flight has ended: a credential that was not published is retired, one that was
-// replaced has its grace. The current one stays. It commits that.
+// WindUp deletes the record once what is in flight has ended: a credential that was not published
+// is retired, one that was replaced has its grace. The current one stays. It commits that.
 func (c Control) WindUp(ctx context.Context) error {
 	e := c.e
 	t := e.turn()

@@ -251,7 +251,8 @@ func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 	return true, nil
 }
 
-// looked reports whether what the calls have left was looked for since the rotation was otherwise done.
+// looked reports whether what the calls have left was looked for since the rotation was otherwise
+// done.
 func looked(open []*Attempt) bool {
 	return !slices.ContainsFunc(open, func(a *Attempt) bool { return !a.Looked })
 }
@@ -305,8 +306,8 @@ func leftovers(ctx context.Context, e *Edit, open []*Attempt) (unsure []string, 
 	return unsure, nil
 }
 
-// unknown are the credentials that were not there before a call, and that it may have created. One that was used is somebody
-// else's: the secret of a lost one is known to nobody.
+// unknown are the credentials that were not there before a call, and that it may have created. One
+// that was used is somebody else's: the secret of a lost one is known to nobody.
 func unknown(ctx context.Context, e *Edit, a *Attempt, all []Listed) (fresh []Listed, err error) {
 	known := append(slices.Clone(a.Before), e.turn().New.Key(), e.turn().Old.Key(), e.Rec.Current.Key())
 	for i := range e.turn().Attempts {

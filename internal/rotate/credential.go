@@ -27,8 +27,9 @@ type Retry string
 const (
 	RetrySafe  Retry = "safe"  // call again: the same marker cannot create a second credential
 	RetryAdopt Retry = "adopt" // list, retire what the call left, then create anew
-	// RetryNever: stop and ask a person, because a second call does harm. In place, it means that a secret which the provider may
-	// have is never replaced by another one: should its call have an effect late, nobody would know what is in force.
+	// RetryNever: stop and ask a person, because a second call does harm. In place, it means that
+	// a secret which the provider may have is never replaced by another one: should its call have
+	// an effect late, nobody would know what is in force.
 	RetryNever Retry = "never"
 )
 
@@ -55,7 +56,8 @@ type Capabilities struct {
 	Label    bool // List shows markers
 	LastUsed bool
 	Disable  bool
-	// ListsDisabled: List tells which credentials are disabled, so that one which somebody has enabled again is not retired.
+	// ListsDisabled: List tells which credentials are disabled, so that one which somebody has
+	// enabled again is not retired.
 	ListsDisabled bool
 	Proof         Proof
 	Retry         Retry
@@ -140,7 +142,8 @@ type Failure struct {
 	Outcome    Outcome
 	Status     int           // of the HTTP reply; 0: none
 	RetryAfter time.Duration // as the provider asked, at most a day; 0: not asked
-	// Repeats: Create would create another credential and fail the same way, because the reply is not what was expected.
+	// Repeats: Create would create another credential and fail the same way, because the reply is
+	// not what was expected.
 	Repeats bool
 	// ID is set where Create failed although a credential surely exists, its secret lost
 	// or unreadable. It is ours, and is retired.

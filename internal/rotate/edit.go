@@ -14,8 +14,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// An Edit is one record in hand, with its lock held: what was read, what was changed, and the way to
-// commit it. What may be asked of it is its [Control].
+// An Edit is one record in hand, with its lock held: what was read, what was changed, and the way
+// to commit it. What may be asked of it is its [Control].
 type Edit struct {
 	Rec      *Record
 	Sec      *Secrets // once unlocked
@@ -44,7 +44,8 @@ type Edit struct {
 	missed  time.Time  // the rotation whose window is over, for the log, once it is committed
 }
 
-// load reads a record to change it; nil if there is none. The caller holds its lock, or changes nothing.
+// load reads a record to change it; nil if there is none. The caller holds its lock, or changes
+// nothing.
 func (m *Manager) load(ctx context.Context, k *Kind, name string) (*Edit, error) {
 	row, err := m.cfg.Store.Get(ctx, k.Records+name)
 	if err != nil {
@@ -77,7 +78,8 @@ func (m *Manager) edit(k *Kind, r *Record) *Edit {
 	return &Edit{m: m, kind: k, Rec: r, Now: time.Now().UTC(), Redactor: new(secret.Redactor)}
 }
 
-// decode reads the row of the record that into names. It returns the secrets that a row of an earlier version holds.
+// decode reads the row of the record that into names. It returns the secrets that a row of an
+// earlier version holds.
 func (k *Kind) decode(row storage.Entry, into *Record) (*Secrets, error) {
 	name := into.Name
 	err := decode(row, into)
@@ -98,7 +100,8 @@ func (k *Kind) decode(row storage.Entry, into *Record) (*Secrets, error) {
 // New reports whether the record is not stored yet.
 func (e *Edit) New() bool { return e.version == 0 }
 
-// CurrentID is the credential that is current as the record is stored. What a commit that failed was to change does not count.
+// CurrentID is the credential that is current as the record is stored. What a commit that failed
+// was to change does not count.
 func (e *Edit) CurrentID() string { return e.current }
 
 // Unlock reads the record's secrets, which are written with it from then on.
@@ -201,7 +204,8 @@ func commitKept(ctx context.Context, e *Edit, what string, due time.Time) error 
 	}
 }
 
-// present is the operation by which another commit to the mount's store fails once the record is not what was read.
+// present is the operation by which another commit to the mount's store fails once the record is
+// not what was read.
 func present(e *Edit) storage.Op { return storage.Expect(e.kind.Records+e.Rec.Name, e.version) }
 
 // asserted is the same for a commit to another mount's.
@@ -242,14 +246,17 @@ func removals(keys []string) (ops []storage.Op) {
 }
 
 const (
-	// trimmed is how many rows of a prefix are removed by the commit that trims; there may be more.
+	// trimmed is how many rows of a prefix are removed by the commit that trims; there may be
+	// more.
 	trimmed = 40
-	// trimEvery is after how many commits the journal is trimmed, on average: fewer than the rows that one trim removes.
+	// trimEvery is after how many commits the journal is trimmed, on average: fewer than the rows
+	// that one trim removes.
 	trimEvery = 20
 )
 
 // What is neither journaled nor told: braked is what happens to each record every other minute
-// while the brake is on, for weeks perhaps; tries counts a call, before it is made, refusal a write that was refused.
+// while the brake is on, for weeks perhaps; tries counts a call, before it is made, refusal a
+// write that was refused.
 const (
 	braked  = "braked"
 	tries   = "tries"
@@ -320,8 +327,8 @@ func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err err
 }
 
 // tick makes a time one that the due index can hold: whole milliseconds, never early. While
-// working on the item at from, it is another time than that: the due loop takes a row that did not change for the one
-// that it has just done.
+// working on the item at from, it is another time than that: the due loop takes a row that did not
+// change for the one that it has just done.
 func tick(due, from time.Time, working bool) time.Time {
 	due = due.UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond)
 	if due.Unix() <= 0 {
@@ -362,7 +369,8 @@ func event(e *Edit, what string) storage.Op {
 // maxText bounds what is kept of a third party's words.
 const maxText = 500
 
-// words is what may be kept and shown of an error: its message, which is our own, or what others wrote, redacted; and short.
+// words is what may be kept and shown of an error: its message, which is our own, or what others
+// wrote, redacted; and short.
 func (e *Edit) words(err error) string {
 	text := fault.Message(err)
 	if text == "" {
@@ -388,7 +396,8 @@ type exchanger interface {
 	Exchanges() []Exchange
 }
 
-// exchanged are the last exchanges with the provider since the commit before, as far as the rotation may keep more.
+// exchanged are the last exchanges with the provider since the commit before, as far as the
+// rotation may keep more.
 func exchanged(e *Edit) []Exchange {
 	if target, ok := e.target.(exchanger); ok {
 		e.made = append(e.made, target.Exchanges()...)

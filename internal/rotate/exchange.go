@@ -22,8 +22,8 @@ type Exchange struct {
 	Status int       `json:"status,omitempty"` // 0: there was no reply
 	Reply  string    `json:"reply,omitempty"`  // at most [MaxReply] bytes
 	Error  string    `json:"error,omitempty"`  // why there was no reply, or why a database did not do it
-	// Connection is that to the database, in place of method, host, path and status. Code is what the database answered, such as
-	// "SQLSTATE 42501", if it refused the call.
+	// Connection is that to the database, in place of method, host, path and status. Code is what
+	// the database answered, such as "SQLSTATE 42501", if it refused the call.
 	Connection string `json:"connection,omitempty"`
 	Code       string `json:"code,omitempty"`
 	// Query, Headers and Body are shown by tests of recipes, and not kept.
@@ -81,8 +81,8 @@ func mask(red *secret.Redactor, text string) string {
 	})
 }
 
-// random reports whether a run of letters and digits is no word: it has a digit, or capitals all over, which no name
-// such as InvalidClientTokenId has.
+// random reports whether a run of letters and digits is no word: it has a digit, or capitals all
+// over, which no name such as InvalidClientTokenId has.
 func random(run string) bool {
 	var small, capital int
 	for _, r := range run {
@@ -137,7 +137,8 @@ type walker struct {
 	out     strings.Builder
 }
 
-// walkJSON writes the beginning of a JSON text, with its values replaced. ok is false where it is no JSON.
+// walkJSON writes the beginning of a JSON text, with its values replaced. ok is false where it is
+// no JSON.
 func walkJSON(body []byte, w *walker) (text string, ok bool) {
 	if !json.Valid(body) {
 		return "", false

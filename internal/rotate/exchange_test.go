@@ -46,7 +46,8 @@ func TestShowReply(t *testing.T) {
 	}
 }
 
-// Of a creating call that failed, a new secret is not kept either, although nobody knows it and it looks like none.
+// Of a creating call that failed, a new secret is not kept either, although nobody knows it and it
+// looks like none.
 func TestShowReplyOfCreate(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"error":{"code":17,"message":"the limit is reached"},"id":"k1","pin":1234,"value":"sesame"}`: `{"error": {"code": 17, "message": "the limit is reached"}, "id": "[text]", "pin": "[number]", "value": "[text]"}`,
@@ -62,7 +63,8 @@ func TestShowReplyOfCreate(t *testing.T) {
 	}
 }
 
-// FuzzShowReply: whatever a reply is, a value of a reply that succeeded is not kept, and never more than the limit.
+// FuzzShowReply: whatever a reply is, a value of a reply that succeeded is not kept, and never
+// more than the limit.
 func FuzzShowReply(f *testing.F) {
 	f.Add(`{"id":"a","key":%q}`, 200)
 	f.Add(`[[%q,{"x":%q}]]`, 500)
@@ -84,7 +86,8 @@ func FuzzShowReply(f *testing.F) {
 	})
 }
 
-// The code and the words of a provider that does not speak JSON are kept as those of one that does.
+// The code and the words of a provider that does not speak JSON are kept as those of one that
+// does.
 func TestShowReason(t *testing.T) {
 	red := new(secret.Redactor)
 	red.Know(secret.Text("hunter two"))

@@ -18,8 +18,9 @@ func (r *Record) Unsettled(account string) bool {
 	return t.State == RollingBack || t.told()
 }
 
-// FindOut finds out which secret is in force where that is not known, by trying them, and commits what it finds. It sets none. After nil,
-// and without a rotation in flight, it is the one that Current says; after an error nobody knows, and it says why.
+// FindOut finds out which secret is in force where that is not known, by trying them, and commits
+// what it finds. It sets none. After nil, and without a rotation in flight, it is the one that
+// Current says; after an error nobody knows, and it says why.
 func (c Control) FindOut(ctx context.Context) error {
 	e := c.e
 	t := e.turn()
@@ -61,8 +62,8 @@ func findOld(ctx context.Context, e *Edit) error {
 	return finish(context.WithoutCancel(ctx), e)
 }
 
-// Take makes a credential that somebody vouches for the current one of its account. A rotation in flight ends: whatever became
-// of it, this credential is in force. The caller commits it.
+// Take makes a credential that somebody vouches for the current one of its account. A rotation in
+// flight ends: whatever became of it, this credential is in force. The caller commits it.
 func (c Control) Take(ctx context.Context, given Credential, why string) error {
 	e := c.e
 	if err := e.busy("rotate.Take"); err != nil {

@@ -13,7 +13,8 @@ import (
 const (
 	handTries = 20              // calls to the provider at once
 	handEvery = 3 * time.Minute // and one more each
-	// countEvery is how often a refused write is counted that has cost no call, and tellEvery how often the journal tells of them.
+	// countEvery is how often a refused write is counted that has cost no call, and tellEvery how
+	// often the journal tells of them.
 	countEvery = time.Minute
 	tellEvery  = 10 * time.Minute
 )
@@ -69,7 +70,8 @@ func askFor(ctx, short context.Context, j *judgement, c Credential) (answer erro
 }
 
 // countRefused counts a write that was refused. One that has cost no call to the provider is
-// counted once in a while: who writes without an end does not keep the record's rotation from its commits.
+// counted once in a while: who writes without an end does not keep the record's rotation from its
+// commits.
 func (m *Manager) countRefused(ctx context.Context, k *Kind, name, by string, asked bool) error {
 	var err error
 	for range 5 {

@@ -22,7 +22,8 @@ type History struct {
 	Steps []JournalRow `json:"steps,omitempty"`
 }
 
-// A PastTurn is a rotation as the history shows it. Of the one in flight it is what has happened so far.
+// A PastTurn is a rotation as the history shows it. Of the one in flight it is what has happened
+// so far.
 type PastTurn struct {
 	N           int       `json:"rotation"`
 	Result      State     `json:"result"` // where it stands, or how it ended
@@ -47,7 +48,8 @@ type PastTurn struct {
 	Errors      []Error   `json:"errors"`
 }
 
-// History shows the rotations of a record, for a request. missing is the error where there is no such record.
+// History shows the rotations of a record, for a request. missing is the error where there is no
+// such record.
 func (m *Manager) History(ctx context.Context, kind, name string, missing error, q HistoryQuery) (*History, error) {
 	e, err := m.View(ctx, kind, name)
 	if err == nil && e == nil {

@@ -26,7 +26,8 @@ func judging(e *Edit, o Overwrite, commit func(along []storage.Op) error) *judge
 	return &judgement{Edit: e, o: o, commit: commit, past: lineage{e: e}}
 }
 
-// name is the record in messages to the client: whoever writes a secret need not know what is below another mount.
+// name is the record in messages to the client: whoever writes a secret need not know what is
+// below another mount.
 func (j *judgement) name() string {
 	if !j.o.Shown {
 		return "the rotated key"
@@ -44,7 +45,8 @@ type Overwrite struct {
 	Force   bool                    // what is refused is written nevertheless
 	Shown   bool                    // the client may know which record publishes there
 	Warn    func(format string, args ...any)
-	// Reads is told what consumers read once this is written, before it is. nil: nobody wants to know.
+	// Reads is told what consumers read once this is written, before it is. nil: nobody wants to
+	// know.
 	Reads func(r Reads)
 }
 
@@ -63,7 +65,8 @@ func (o *Overwrite) by() string {
 	return o.By
 }
 
-// judgeTimeout bounds how long a client that writes the place of a credential waits for its judgement.
+// judgeTimeout bounds how long a client that writes the place of a credential waits for its
+// judgement.
 const judgeTimeout = 4 * time.Second
 
 // store commits the write and the record together.
@@ -94,7 +97,8 @@ func (j *judgement) store(what string, due time.Time) error {
 	return nil
 }
 
-// unmoved is when the record is due after what is no step of it: nothing of that changes while a rotation is in flight.
+// unmoved is when the record is due after what is no step of it: nothing of that changes while a
+// rotation is in flight.
 func (e *Edit) unmoved() time.Time {
 	if e.turn() != nil {
 		return e.Rec.Due
@@ -152,7 +156,8 @@ func (j *judgement) mention() {
 	j.Say("version", fmt.Sprint(j.o.Version))
 }
 
-// unknown is a write whose credential could not be tried: consumers' secrets are not down because a provider is.
+// unknown is a write whose credential could not be tried: consumers' secrets are not down because
+// a provider is.
 func (j *judgement) unknown(err error) error {
 	j.o.Warn("it was written, but whether that key lives could not be checked (%s); %s looks again, and raises an alert if it does not", j.words(err), j.name())
 	j.Say("error", j.words(err))

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A lineage says which rotation of a record made, published or retired a credential. It reads the rotations once, so it
-// lasts no longer than the record is in hand.
+// A lineage says which rotation of a record made, published or retired a credential. It reads the
+// rotations once, so it lasts no longer than the record is in hand.
 type lineage struct {
 	e     *Edit
 	turns []*Turn

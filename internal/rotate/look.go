@@ -8,8 +8,9 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// tryCurrent asks the provider for the current credential, which is what consumers read. One that the provider refuses twice is an alert;
-// nothing is rotated by itself, because a provider that refuses one key for a while may refuse all.
+// tryCurrent asks the provider for the current credential, which is what consumers read. One that
+// the provider refuses twice is an alert; nothing is rotated by itself, because a provider that
+// refuses one key for a while may refuse all.
 func tryCurrent(ctx context.Context, j *judgement) error {
 	e, rec := j.Edit, j.Rec
 	made, known := e.Sec.Keys[rec.Current.Key()]
@@ -77,7 +78,8 @@ func look(ctx context.Context, e *Edit) error {
 	return j.run(ctx, short)
 }
 
-// lookAgain plans another look after one that has found out nothing: on another day, unless there is a doubt.
+// lookAgain plans another look after one that has found out nothing: on another day, unless there
+// is a doubt.
 func (e *Edit) lookAgain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -15,7 +15,8 @@ const (
 	firstLook   = time.Minute
 	longestLook = time.Hour
 	quietLooks  = 4 // after so many that have failed, an alert stands: the value may be one that can never be tried
-	// sureLooks is how often in a row the provider refuses the current credential until that is an alert.
+	// sureLooks is how often in a row the provider refuses the current credential until that is an
+	// alert.
 	sureLooks = 2
 )
 
@@ -25,8 +26,9 @@ func (r *Record) planLook(now time.Time) {
 	r.Look = now.Add(cron.Backoff(r.Looks, firstLook, longestLook))
 }
 
-// endLooks ends the looks that a doubt has caused: it is known what consumers read. The next one is that of another day: somebody may
-// delete at the provider the credential that they read. Each record has its own time, so that they never come at once.
+// endLooks ends the looks that a doubt has caused: it is known what consumers read. The next one
+// is that of another day: somebody may delete at the provider the credential that they read. Each
+// record has its own time, so that they never come at once.
 func endLooks(e *Edit) {
 	r := e.Rec
 	r.Look, r.Looks, r.Wrote = time.Time{}, 0, ""

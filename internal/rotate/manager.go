@@ -44,8 +44,9 @@ type Config struct {
 	Schedule func(kind, name string, from, to time.Time) []storage.Op
 	// Event returns the operation that records an event, on an absolute key.
 	Event func(kind string, details map[string]string) storage.Op
-	// Audited runs act between the two lines of an audit entry, fail closed: without the first line act is not
-	// called. An action that takes only takes access away, and does not wait for a device.
+	// Audited runs act between the two lines of an audit entry, fail closed: without the first
+	// line act is not called. An action that takes only takes access away, and does not wait for a
+	// device.
 	Audited func(ctx context.Context, a Action, act func(ctx context.Context) error) error
 	// ClockHeld reports that the clock is not trusted; nil: it always is.
 	ClockHeld func() bool

@@ -62,14 +62,16 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 	return all, nil
 }
 
-// mayUse reports whether the call of an attempt may still answer with the key that it has created: it is under way, or it will be
-// repeated with the same marker. Otherwise nobody will ever know the secret of that key.
+// mayUse reports whether the call of an attempt may still answer with the key that it has created:
+// it is under way, or it will be repeated with the same marker. Otherwise nobody will ever know
+// the secret of that key.
 func mayUse(e *Edit, a *Attempt) bool {
 	return e.turn().State == Creating && (a.Outcome == "" && e.Now.Before(a.Deadline.Add(clockMargin)) || e.can.Retry == RetrySafe)
 }
 
-// RetireOrphan retires one of the credentials that Orphans lists, and commits that. It is judged anew, and the commit
-// before the call asserts the record: what is current or previous by then is not retired.
+// RetireOrphan retires one of the credentials that Orphans lists, and commits that. It is judged
+// anew, and the commit before the call asserts the record: what is current or previous by then is
+// not retired.
 func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 	const op = "rotate.RetireOrphan"
 	e := c.e
@@ -88,7 +90,8 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 		return fault.New(op, fault.Conflict, "the key %s is not retired by request: %s", id, all[i].Keep)
 	}
 	due := e.Rec.Due
-	// What a lost call of the rotation in flight has left is recorded as that before: who dies in between goes on with it.
+	// What a lost call of the rotation in flight has left is recorded as that before: who dies in
+	// between goes on with it.
 	var lost *Attempt
 	if t := e.turn(); t != nil {
 		if lost = t.attempt(markerOf(all[i]).String()); lost != nil {

@@ -190,7 +190,8 @@ func (j *judgement) victim(ctx, short context.Context) error {
 	return j.store("written", t.End.After)
 }
 
-// written is a credential on record as it is written: its parts that are no secret may be another's.
+// written is a credential on record as it is written: its parts that are no secret may be
+// another's.
 func (j *judgement) written(ref *Ref) Credential {
 	c := j.Sec.Keys[ref.Key()]
 	public := map[string]string{}
@@ -267,7 +268,8 @@ func (j *judgement) other(ctx, short context.Context) error {
 	return j.strange("the provider takes it, and the next rotation replaces it without retiring it")
 }
 
-// tryOther is try for a credential that no rotation has made. untested says that the provider cannot be asked for such a one.
+// tryOther is try for a credential that no rotation has made. untested says that the provider
+// cannot be asked for such a one.
 func (j *judgement) tryOther(ctx, short context.Context, c Credential) (done, untested bool, err error) {
 	answer, stop, err := askFor(ctx, short, j, c)
 	switch {
@@ -281,8 +283,8 @@ func (j *judgement) tryOther(ctx, short context.Context, c Credential) (done, un
 }
 
 // mismatch says why what is written cannot be one credential, as far as the record knows: the ID
-// beside a secret of ours is another one's. So is a secret beside an ID of ours, where the provider
-// can only be asked whether the ID exists.
+// beside a secret of ours is another one's. So is a secret beside an ID of ours, where the
+// provider can only be asked whether the ID exists.
 func mismatch(j *judgement) string {
 	place, asked := j.target.Place(), j.can.Proof == ProofManagement
 	of := "" // the key whose ID is written with another secret
@@ -314,7 +316,8 @@ func idField(reads map[string]secret.Value, id string) string {
 	return ""
 }
 
-// candidate is what consumers are to read as a credential, and whether the provider can be asked for it.
+// candidate is what consumers are to read as a credential, and whether the provider can be asked
+// for it.
 func (j *judgement) candidate() (c Credential, triable bool) {
 	c = j.target.Place().Credential(j.o.Fields)
 	c.ID = j.inferID()

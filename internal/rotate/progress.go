@@ -166,11 +166,12 @@ func unopened(ctx context.Context, e *Edit, err error) error {
 }
 
 const (
-	// maxTries is how many calls in a row may fail before a state gives up, and triesTake how long that takes.
+	// maxTries is how many calls in a row may fail before a state gives up, and triesTake how long
+	// that takes.
 	maxTries  = 9
 	triesTake = 45 * time.Minute
-	// longestWait is the longest back-off of a call that is never given up, longestDoubt while it is not known which
-	// secret is in force, and of kinds that are eager.
+	// longestWait is the longest back-off of a call that is never given up, longestDoubt while it
+	// is not known which secret is in force, and of kinds that are eager.
 	longestWait  = 6 * time.Hour
 	longestDoubt = time.Hour
 	// callTimeout bounds each call that has no timeout of its own.
@@ -185,8 +186,8 @@ const (
 const (
 	// clockMargin is by how much the clocks of two servers may differ.
 	clockMargin = 10 * time.Second
-	// resumeAfter is when a step is taken up again that its process has not survived. A call that takes
-	// away is over by then: it has setTimeout, and clockMargin is left.
+	// resumeAfter is when a step is taken up again that its process has not survived. A call that
+	// takes away is over by then: it has setTimeout, and clockMargin is left.
 	resumeAfter = setTimeout + clockMargin
 )
 
@@ -208,8 +209,8 @@ func (e *Edit) start(why Start) {
 const (
 	// setTimeout bounds all calls of one attempt to set a secret.
 	setTimeout = 20 * time.Second
-	// refusals is how often the provider may refuse one secret before another is generated: it may be against the
-	// provider's rules.
+	// refusals is how often the provider may refuse one secret before another is generated: it may
+	// be against the provider's rules.
 	refusals = 3
 	// maxSets is how many attempts of one rotation are kept.
 	maxSets = 50

@@ -32,8 +32,8 @@ func TestRotationOfAnotherKey(t *testing.T) {
 	}
 }
 
-// TestWhatLeakedStaysLeaked: the rotation of a leaked key has failed. One that is requested afterwards, and says nothing of
-// a leak, retires that key without a grace all the same.
+// TestWhatLeakedStaysLeaked: the rotation of a leaked key has failed. One that is requested
+// afterwards, and says nothing of a leak, retires that key without a grace all the same.
 func TestWhatLeakedStaysLeaked(t *testing.T) {
 	for _, leaked := range []bool{true, false} {
 		issued(t, 1, func(i *issuer) {
@@ -84,8 +84,9 @@ func TestRetireNow(t *testing.T) {
 	})
 }
 
-// TestWindUpInGrace: a record is deleted in a grace. The key that it has made is retired in the end, and one that was there
-// before goes on to work, unless its secret was given: then it is the record's, too.
+// TestWindUpInGrace: a record is deleted in a grace. The key that it has made is retired in the
+// end, and one that was there before goes on to work, unless its secret was given: then it is the
+// record's, too.
 func TestWindUpInGrace(t *testing.T) {
 	for name, tt := range map[string]struct {
 		adopt  bool
@@ -130,8 +131,8 @@ func TestWindUpInGrace(t *testing.T) {
 	}
 }
 
-// TestUsageOfADeletedKey: nobody can tell when a key was last used that somebody has deleted; that must not hold the
-// rotation up. Of one that is there, it does, and a person is told.
+// TestUsageOfADeletedKey: nobody can tell when a key was last used that somebody has deleted; that
+// must not hold the rotation up. Of one that is there, it does, and a person is told.
 func TestUsageOfADeletedKey(t *testing.T) {
 	for _, deleted := range []bool{true, false} {
 		issued(t, 2, func(i *issuer) {
@@ -155,8 +156,8 @@ func TestUsageOfADeletedKey(t *testing.T) {
 	}
 }
 
-// TestNewKeyIsRefusedAtLast: a key that has worked, and that the provider refuses when it is to be published, is proven
-// anew, and given up once that takes too long. The old one stays current.
+// TestNewKeyIsRefusedAtLast: a key that has worked, and that the provider refuses when it is to be
+// published, is proven anew, and given up once that takes too long. The old one stays current.
 func TestNewKeyIsRefusedAtLast(t *testing.T) {
 	issued(t, 1, func(i *issuer) {
 		i.settle = rotate.Settle{Successes: 1, Interval: 5 * time.Second, Timeout: 10 * time.Minute}

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// settle verifies the new credential some times in a row, because providers are eventually consistent; verify does
-// so once more after a wait.
+// settle verifies the new credential some times in a row, because providers are eventually
+// consistent; verify does so once more after a wait.
 func settle(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
 		return unopened(ctx, e, err)

@@ -168,8 +168,8 @@ func put(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err e
 	if there != nil {
 		to.CAS = there.Version
 	}
-	// Values of the new credential are not what a rollback publishes: this rotation had published them, and whoever wrote the
-	// place afterwards kept them.
+	// Values of the new credential are not what a rollback publishes: this rotation had published
+	// them, and whoever wrote the place afterwards kept them.
 	made, known := e.Sec.Keys[e.turn().New.Key()]
 	if e.turn().Back == nil && e.turn().Put.Again == 0 && (there == nil || there.ID != p.ID && !(known && holds(e, there, made))) {
 		keepPrevious(e, there)
@@ -177,7 +177,8 @@ func put(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err e
 	return false, e.Commit(ctx, "overtaken", e.Now)
 }
 
-// unpublished deals with an error of publishing. One that only a person can correct pauses the record.
+// unpublished deals with an error of publishing. One that only a person can correct pauses the
+// record.
 func unpublished(ctx context.Context, e *Edit, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -59,7 +59,8 @@ func (m *Manager) Journal(ctx context.Context, kind, name string, turn uint32) (
 	return rows, nil
 }
 
-// Read reads a record and its secrets as one commit has left them; nil if there is none. Neither is committed.
+// Read reads a record and its secrets as one commit has left them; nil if there is none. Neither
+// is committed.
 func (m *Manager) Read(ctx context.Context, kind, name string) (*Record, *Secrets, error) {
 	for {
 		e, err := m.View(ctx, kind, name)

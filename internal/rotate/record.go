@@ -50,8 +50,9 @@ type Record struct {
 	// Calling is until when a call that takes something away at the provider may be under way;
 	// zero: none is. Due is not before.
 	Calling time.Time `json:"calling,omitzero"`
-	// Look is when it is looked at what consumers read: once a day, or soon, because somebody has written a value that could not be
-	// tried, or because the provider has refused the current one. Looks counts those that have found no answer.
+	// Look is when it is looked at what consumers read: once a day, or soon, because somebody has
+	// written a value that could not be tried, or because the provider has refused the current
+	// one. Looks counts those that have found no answer.
 	Look  time.Time `json:"look,omitzero"`
 	Looks int       `json:"looks,omitempty"`
 	// Wrote is who has written that value.
@@ -60,9 +61,11 @@ type Record struct {
 	Hand *Hand `json:"hand,omitempty"`
 	// Gone: its user has deleted the record. It ends what is in flight, and is then removed.
 	Gone bool `json:"gone,omitempty"`
-	// Disowned are credentials that were current when the configuration began to lead elsewhere: a person deletes them.
+	// Disowned are credentials that were current when the configuration began to lead elsewhere: a
+	// person deletes them.
 	Disowned []string `json:"disowned,omitempty"`
-	// Idle are the credentials of accounts that take turns with the current one, the newest of each.
+	// Idle are the credentials of accounts that take turns with the current one, the newest of
+	// each.
 	Idle []*Ref `json:"idle,omitempty"`
 
 	// Data is the engine's own: what was configured.
@@ -76,7 +79,8 @@ type Ref struct {
 	At      time.Time `json:"at"`
 	Expires time.Time `json:"expires"`
 	Adopted bool      `json:"adopted"` // created by somebody else
-	// Leaked: somebody has said so. However it becomes current again, no rotation gives it a grace.
+	// Leaked: somebody has said so. However it becomes current again, no rotation gives it a
+	// grace.
 	Leaked bool `json:"leaked,omitempty"`
 }
 
@@ -120,7 +124,8 @@ type Start struct {
 	After time.Time `json:"after,omitzero"`
 }
 
-// A Turn is one rotation: the replacement of a credential, from its first intent to its last proof.
+// A Turn is one rotation: the replacement of a credential, from its first intent to its last
+// proof.
 type Turn struct {
 	N        uint32    `json:"n"`
 	ID       string    `json:"id"` // the same for no two rotations, ever: publishing is idempotent by it
@@ -283,10 +288,12 @@ func (t *Turn) leaked() bool {
 	return t.Start.Leaked
 }
 
-// Replaced reports whether readers get the new credential, and the old one is what the rotation has left to deal with.
+// Replaced reports whether readers get the new credential, and the old one is what the rotation
+// has left to deal with.
 func (t *Turn) Replaced() bool { return t.Back == nil && (t.State == Grace || t.State == Retiring) }
 
-// Needed is when somebody has shown last that the victim is needed: by its use, or by enabling it again.
+// Needed is when somebody has shown last that the victim is needed: by its use, or by enabling it
+// again.
 func (t *Turn) Needed() time.Time { return later(t.End.Used, t.End.Revived) }
 
 // Live is the credential that the rotation leaves.
@@ -305,7 +312,8 @@ func (t *Turn) Published() time.Time {
 	return t.Put.At
 }
 
-// IDs are what the rotation may have at the provider: credentials, and markers of calls whose effect is unknown.
+// IDs are what the rotation may have at the provider: credentials, and markers of calls whose
+// effect is unknown.
 func (t *Turn) IDs() (out []string) {
 	for _, h := range []*Ref{t.New, t.Victim()} {
 		if h != nil && !slices.Contains(out, h.ID) {
@@ -395,25 +403,26 @@ func (r *Record) Number() uint32 {
 type Alert struct {
 	At   time.Time `json:"at"`
 	Text string    `json:"text"`
-	// Step is the state whose calls fail: the alert ends with the first one that succeeds. "": it stands until a rotation has
-	// published, or until its own check finds the cause gone.
+	// Step is the state whose calls fail: the alert ends with the first one that succeeds. "": it
+	// stands until a rotation has published, or until its own check finds the cause gone.
 	Step State `json:"step,omitempty"`
 	// Place: it is about what consumers read, and ends once they read the right value.
 	Place bool `json:"place,omitempty"`
-	// About is what the place held when that one was raised: "nothing", or a version. While it still does, the alert stays as it is: it
-	// names who has done that, and the way back.
+	// About is what the place held when that one was raised: "nothing", or a version. While it
+	// still does, the alert stays as it is: it names who has done that, and the way back.
 	About string `json:"about,omitempty"`
 	// Before is an alert that this one covers: it stands again once this one ends.
 	Before *Alert `json:"before,omitempty"`
 }
 
 // A Hand counts the writes of a place by hand that make calls to the provider or are refused.
-// Whoever may write the place could otherwise have this server try values at the provider, with its
-// address and its admin credentials, as fast as it answers.
+// Whoever may write the place could otherwise have this server try values at the provider, with
+// its address and its admin credentials, as fast as it answers.
 type Hand struct {
 	// Free is when all calls that were made are paid for, one each [handEvery].
 	Free time.Time `json:"free"`
-	// Refused is how many writes were refused, as far as they are counted; By and Last are of the newest.
+	// Refused is how many writes were refused, as far as they are counted; By and Last are of the
+	// newest.
 	Refused int       `json:"refused,omitempty"`
 	By      string    `json:"by,omitempty"`
 	Last    time.Time `json:"last,omitzero"`

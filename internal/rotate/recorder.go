@@ -8,8 +8,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Recorder keeps the requests of one target until a commit of its record stores them. A target embeds it. Its zero value
-// is empty. It is safe for concurrent use.
+// A Recorder keeps the requests of one target until a commit of its record stores them. A target
+// embeds it. Its zero value is empty. It is safe for concurrent use.
 type Recorder struct {
 	mu   sync.Mutex // guards made
 	made []Exchange
@@ -43,7 +43,8 @@ func (x Exchange) Ended() Exchange {
 	return x
 }
 
-// ShowReason is [ShowReply] for a provider that does not speak JSON: what is kept of the code and the words of a failed call.
+// ShowReason is [ShowReply] for a provider that does not speak JSON: what is kept of the code and
+// the words of a failed call.
 func ShowReason(red *secret.Redactor, status int, code, message string, creates bool) string {
 	body, err := json.Marshal(struct {
 		Code    string `json:"code,omitempty"`

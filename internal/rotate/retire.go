@@ -76,8 +76,8 @@ func endGrace(ctx context.Context, e *Edit) error {
 	return takeAway(ctx, e) // what consumers read has just been compared
 }
 
-// keepsOld keeps the key that is left behind as long as the provider refuses the one that readers have: it may be the only one that
-// works. One that nobody may use is not kept.
+// keepsOld keeps the key that is left behind as long as the provider refuses the one that readers
+// have: it may be the only one that works. One that nobody may use is not kept.
 func keepsOld(ctx context.Context, e *Edit) (done bool, err error) {
 	t := e.turn()
 	if t.Victim() == nil || t.End.Now || e.can.Proof == ProofNone {
@@ -149,7 +149,8 @@ func conclude(ctx context.Context, e *Edit) error {
 	return account(ctx, e)
 }
 
-// retireDisabled retires a disabled credential, unless somebody has enabled it again: then it is needed, and its grace begins anew.
+// retireDisabled retires a disabled credential, unless somebody has enabled it again: then it is
+// needed, and its grace begins anew.
 func retireDisabled(ctx context.Context, e *Edit) error {
 	all, err := list(ctx, e)
 	if err != nil {
@@ -220,7 +221,8 @@ func undo(ctx context.Context, e *Edit, intent string, do func(context.Context, 
 // the provider's replicas need some seconds, and the back-off gives them half a minute.
 const undeadTries = 3
 
-// bury proves that the retired key is refused. Unless it is done, it has committed what went wrong.
+// bury proves that the retired key is refused. Unless it is done, it has committed what went
+// wrong.
 func bury(ctx context.Context, e *Edit) (done bool, err error) {
 	t := e.turn()
 	end := &t.End
@@ -252,7 +254,8 @@ func bury(ctx context.Context, e *Edit) (done bool, err error) {
 	return true, nil
 }
 
-// wrongLists is how often in a row the provider's list may not be as it should be until that is an alert: for the first minute it may lag.
+// wrongLists is how often in a row the provider's list may not be as it should be until that is an
+// alert: for the first minute it may lag.
 const wrongLists = 4
 
 // account closes the turn's books: no late effect is still to come, and a list
@@ -407,8 +410,9 @@ func finish(ctx context.Context, e *Edit) error {
 	return e.Commit(ctx, string(result), e.Planned())
 }
 
-// planRetry plans the rotation after one that failed. One in place has made one attempt, any other has tried for
-// as long as its states allow, and may have left something behind unless its kind is eager.
+// planRetry plans the rotation after one that failed. One in place has made one attempt, any other
+// has tried for as long as its states allow, and may have left something behind unless its kind is
+// eager.
 func planRetry(e *Edit) {
 	rec, when := e.Rec, e.timing().When
 	eager := e.kind.Style == InPlace || e.kind.Eager

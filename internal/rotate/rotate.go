@@ -1,6 +1,7 @@
-// Package rotate keeps what must be replaced again and again: each credential that rotates is a record
-// here, whichever engine owns it. The package alone schedules, retries, journals, verifies, publishes, retires and
-// recovers; an engine gives it a [Target] for each record, and keeps its requests and its configuration.
+// Package rotate keeps what must be replaced again and again: each credential that rotates is a
+// record here, whichever engine owns it. The package alone schedules, retries, journals, verifies,
+// publishes, retires and recovers; an engine gives it a [Target] for each record, and keeps its
+// requests and its configuration.
 //
 // A rotation goes through these states, as the tables in transitions.go say:
 //
@@ -39,12 +40,13 @@
 //
 // # Files
 //
-// A file uses only what files below it declare. From the bottom: a record and what belongs to it (record, credential,
-// secrets, marker, target, kind, manager); one record in hand, its commits and its journal (edit, exchange, history, alert,
-// census); what several steps share (transitions, progress, planning, listing, leaving, truth); the steps of a rotation
-// (create, prove, publish, set, retire); writes of published secrets by clients (lineage, judgement, hand, overwrite, look); the
-// loop that runs the steps (machine, walk) and access to records (reading, change); requests (control, find, orphans, return);
-// what is shown (status, tally).
+// A file uses only what files below it declare. From the bottom: a record and what belongs to it
+// (record, credential, secrets, marker, target, kind, manager); one record in hand, its commits
+// and its journal (edit, exchange, history, alert, census); what several steps share (transitions,
+// progress, planning, listing, leaving, truth); the steps of a rotation (create, prove, publish,
+// set, retire); writes of published secrets by clients (lineage, judgement, hand, overwrite,
+// look); the loop that runs the steps (machine, walk) and access to records (reading, change);
+// requests (control, find, orphans, return); what is shown (status, tally).
 //
 // # Locking
 //

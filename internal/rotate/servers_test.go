@@ -49,7 +49,8 @@ func TestSecondServerSetsNothing(t *testing.T) {
 	})
 }
 
-// While a call of one server is under way, another one sets nothing and ends nothing that the call may yet undo.
+// While a call of one server is under way, another one sets nothing and ends nothing that the call
+// may yet undo.
 func TestSlowSetIsWaitedFor(t *testing.T) {
 	ask := func(w *world, f func(c rotate.Control) error) error {
 		return w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return f(e.Control()) })
@@ -159,7 +160,8 @@ func TestSecondServerTakesNothingAway(t *testing.T) {
 	}
 }
 
-// A server knows that its own call has returned, although the commit that was to say so has failed.
+// A server knows that its own call has returned, although the commit that was to say so has
+// failed.
 func TestOwnCallIsNotWaitedFor(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")

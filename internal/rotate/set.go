@@ -8,9 +8,10 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// set replaces a secret in place. The new one is durable, next to the old one, before the provider is told of it. An
-// attempt whose outcome is unknown goes on until it is known, with the same secret: first the secret is tried, because it
-// may be the one in force. A secret that the provider surely does not have ends the rotation.
+// set replaces a secret in place. The new one is durable, next to the old one, before the provider
+// is told of it. An attempt whose outcome is unknown goes on until it is known, with the same
+// secret: first the secret is tried, because it may be the one in force. A secret that the
+// provider surely does not have ends the rotation.
 func set(ctx context.Context, e *Edit) error {
 	told := e.turn().told()
 	if err := e.open(ctx); err != nil {
@@ -41,8 +42,9 @@ func set(ctx context.Context, e *Edit) error {
 // told reports whether the provider may have the new secret.
 func (t *Turn) told() bool { return t.last() != nil && t.last().open() }
 
-// tryAgain tries the secret of an attempt whose outcome is unknown. One that was made for where the target does not lead any
-// more is not tried: nobody can find out whether it is in force there.
+// tryAgain tries the secret of an attempt whose outcome is unknown. One that was made for where
+// the target does not lead any more is not tried: nobody can find out whether it is in force
+// there.
 func tryAgain(ctx context.Context, e *Edit, told bool) (stillTold, done bool, err error) {
 	if !told || outdated(e, e.turn().New) {
 		return false, false, nil
@@ -97,7 +99,8 @@ func before(e *Edit, account string) Credential {
 	return Credential{}
 }
 
-// restorable is before, unless it was made for where the target does not lead any more, or has expired.
+// restorable is before, unless it was made for where the target does not lead any more, or has
+// expired.
 func restorable(e *Edit, account string) (Credential, bool) {
 	c := before(e, account)
 	expired := !c.Expires.IsZero() && !c.Expires.After(e.Now)
@@ -165,13 +168,13 @@ func replaced(ctx context.Context, e *Edit, untested error) error {
 	return finish(ctx, e)
 }
 
-// refused deals with a secret that the provider says it has set, and refuses. The old one is set again, unless it is in force
-// still. Where none is known the attempt goes on.
+// refused deals with a secret that the provider says it has set, and refuses. The old one is set
+// again, unless it is in force still. Where none is known the attempt goes on.
 func refused(ctx context.Context, e *Edit, err error) error {
 	t := e.turn()
 	err = &Failure{Outcome: Rejected, Err: fault.New("rotate.set", fault.Upstream, "the provider says that it has set the new secret, and refuses it: %s", e.words(err))}
-	// A refusal may come from a replica that lags behind. Where the account itself sets its secret, nobody could set another one if the new
-	// one were forgotten and in force after all.
+	// A refusal may come from a replica that lags behind. Where the account itself sets its
+	// secret, nobody could set another one if the new one were forgotten and in force after all.
 	if _, known := restorable(e, t.New.Account); !known || e.can.Retry == RetryNever {
 		return setFailed(ctx, e, true, err)
 	}
@@ -234,7 +237,8 @@ func setOld(ctx context.Context, e *Edit, old Credential) (failure, err error) {
 	return destroy(ctx, e, "restoring", setTimeout, func(ctx context.Context) error { return e.target.(Setter).Set(ctx, made, old) })
 }
 
-// setUnopened deals with a target that cannot be opened. What our own store does not answer is no failure of the rotation.
+// setUnopened deals with a target that cannot be opened. What our own store does not answer is no
+// failure of the rotation.
 func setUnopened(ctx context.Context, e *Edit, told bool, err error) error {
 	switch fault.KindOf(err) {
 	case fault.Internal, fault.Unavailable, fault.Timeout, fault.Sealed, fault.Conflict:
@@ -249,9 +253,9 @@ func setUnopened(ctx context.Context, e *Edit, told bool, err error) error {
 	return setFailed(ctx, e, told, &Failure{Outcome: Permanent, Err: err})
 }
 
-// setFailed deals with an attempt that failed. told means that the provider may have the new secret: then the attempt goes
-// on until that is known, whatever window there is. One that surely changed nothing ends the rotation: the old secret is the
-// right one.
+// setFailed deals with an attempt that failed. told means that the provider may have the new
+// secret: then the attempt goes on until that is known, whatever window there is. One that surely
+// changed nothing ends the rotation: the old secret is the right one.
 func setFailed(ctx context.Context, e *Edit, told bool, err error) error {
 	ctx = context.WithoutCancel(ctx)
 	e.Now = time.Now().UTC()

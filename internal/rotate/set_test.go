@@ -35,8 +35,8 @@ func (w *world) times(call string, f fate, n int) {
 	}
 }
 
-// A secret in place is replaced by its schedule and on request; the one before is forgotten, and that of a pair that is not given out
-// goes on to work.
+// A secret in place is replaced by its schedule and on request; the one before is forgotten, and
+// that of a pair that is not given out goes on to work.
 func TestInPlace(t *testing.T) {
 	for _, accounts := range [][]string{{"a"}, {"a", "b"}} {
 		bubble(t, func(w *world) {
@@ -70,8 +70,9 @@ func TestInPlace(t *testing.T) {
 	}
 }
 
-// Failures come in pairs: not done, and done but not told. What surely changed nothing ends the rotation, and another is planned
-// if there is a schedule. What may have changed something goes on, with the same secret, until that is known.
+// Failures come in pairs: not done, and done but not told. What surely changed nothing ends the
+// rotation, and another is planned if there is a schedule. What may have changed something goes
+// on, with the same secret, until that is known.
 func TestInPlaceFailures(t *testing.T) {
 	for _, tt := range []struct {
 		call  string
@@ -148,8 +149,9 @@ func TestInPlaceByRequestAlone(t *testing.T) {
 	})
 }
 
-// TestInPlaceCrashes dies at every commit and every call, before and after it, and a second time at the next ones. The secret that is
-// given out works in the end, and each rotation is accounted for.
+// TestInPlaceCrashes dies at every commit and every call, before and after it, and a second time
+// at the next ones. The secret that is given out works in the end, and each rotation is accounted
+// for.
 func TestInPlaceCrashes(t *testing.T) {
 	for _, accounts := range [][]string{{"a"}, {"a", "b"}} {
 		for at := range 8 {
@@ -207,8 +209,8 @@ func (w *world) crash(name string, accounts []string, at int, how string, again 
 	}
 }
 
-// A secret that the provider refuses again and again is made anew, by the rules of then. One whose reply was lost is not made anew
-// while it may be in force.
+// A secret that the provider refuses again and again is made anew, by the rules of then. One whose
+// reply was lost is not made anew while it may be in force.
 func TestInPlaceRefusedIsMadeAnew(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
@@ -235,8 +237,9 @@ func TestInPlaceRefusedIsMadeAnew(t *testing.T) {
 	})
 }
 
-// Where another secret in place of one that was sent could leave nobody with the one in force, none is made, however often the
-// provider refuses it; the one from before is in force, and that can be found out.
+// Where another secret in place of one that was sent could leave nobody with the one in force,
+// none is made, however often the provider refuses it; the one from before is in force, and that
+// can be found out.
 func TestInPlaceIsNeverMadeAnew(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
@@ -258,7 +261,8 @@ func TestInPlaceIsNeverMadeAnew(t *testing.T) {
 	})
 }
 
-// A provider that is not reached has refused nothing: a secret that may be in force, and that cannot be tried, is not replaced by another.
+// A provider that is not reached has refused nothing: a secret that may be in force, and that
+// cannot be tried, is not replaced by another.
 func TestInPlaceAwayIsNoRefusal(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
@@ -336,8 +340,8 @@ func TestInPlaceUntested(t *testing.T) {
 	})
 }
 
-// The provider says that it has set a secret, and refuses it: the old one is set again, or is in force still. Users that change
-// their own secrets cannot set it again, and need not.
+// The provider says that it has set a secret, and refuses it: the old one is set again, or is in
+// force still. Users that change their own secrets cannot set it again, and need not.
 func TestInPlaceRestores(t *testing.T) {
 	for _, own := range []bool{false, true} {
 		for _, again := range []fate{well, away, lie} { // what becomes of setting the old one
@@ -382,7 +386,8 @@ func TestInPlaceRestores(t *testing.T) {
 	}
 }
 
-// A secret that the provider refuses though it says that it has set it, of an account that had none that is known: it goes on.
+// A secret that the provider refuses though it says that it has set it, of an account that had
+// none that is known: it goes on.
 func TestInPlaceFirstIsRefused(t *testing.T) {
 	bubble(t, func(w *world) {
 		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
@@ -458,7 +463,8 @@ func TestInPlaceExpired(t *testing.T) {
 	})
 }
 
-// The target leads elsewhere: neither secret is sent there, and the account of there gets a new one.
+// The target leads elsewhere: neither secret is sent there, and the account of there gets a new
+// one.
 func TestInPlaceElsewhere(t *testing.T) {
 	for _, first := range []fate{cut, lie, away} {
 		bubble(t, func(w *world) {
@@ -496,8 +502,8 @@ func TestInPlaceElsewhere(t *testing.T) {
 	}
 }
 
-// Opening fails because of the configuration: nothing was begun, and another try is planned. If the store does not answer, nothing is said
-// of the rotation.
+// Opening fails because of the configuration: nothing was begun, and another try is planned. If
+// the store does not answer, nothing is said of the rotation.
 func TestInPlaceUnopened(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
@@ -608,7 +614,8 @@ func TestTake(t *testing.T) {
 	})
 }
 
-// A row of an earlier version whose fields have other types is read by what its engine says; a damaged one is an error.
+// A row of an earlier version whose fields have other types is read by what its engine says; a
+// damaged one is an error.
 func TestAdoptOfOtherTypes(t *testing.T) {
 	bubble(t, func(w *world) {
 		put := func(name, row string) {
@@ -635,7 +642,8 @@ func TestAdoptOfOtherTypes(t *testing.T) {
 	})
 }
 
-// Two servers act on the same record: what one commits the other does not undo, and the secret given out works.
+// Two servers act on the same record: what one commits the other does not undo, and the secret
+// given out works.
 func TestInPlaceTwoServers(t *testing.T) {
 	for _, first := range []fate{well, lost, cut} {
 		bubble(t, func(w *world) {
@@ -664,7 +672,8 @@ func TestInPlaceTwoServers(t *testing.T) {
 	}
 }
 
-// What the store does not answer is not taken for a record that cannot be read, which those who may not read it do not hear of.
+// What the store does not answer is not taken for a record that cannot be read, which those who
+// may not read it do not hear of.
 func TestStatusesOfNoStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

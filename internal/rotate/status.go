@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// A Status is where one record stands, for a person. No time of it that is still to come lies in the past.
+// A Status is where one record stands, for a person. No time of it that is still to come lies in
+// the past.
 type Status struct {
 	Path       string    `json:"path"`                   // full: "rotation/keys/stripe"
 	Kind       string    `json:"kind"`                   // "key"
@@ -32,7 +33,8 @@ type Status struct {
 	Paused     string    `json:"pause_reason,omitempty"`
 }
 
-// Overdue is how long a rotation has been due that has not been published; zero if that is not yet too long.
+// Overdue is how long a rotation has been due that has not been published; zero if that is not yet
+// too long.
 func (r *Record) Overdue(now time.Time) time.Duration {
 	if r.Next.IsZero() {
 		return 0
@@ -67,7 +69,8 @@ func (s *Status) Trouble() int {
 	return 6
 }
 
-// Statuses are those of all records of the mount. A damaged record is yielded with an error and its path.
+// Statuses are those of all records of the mount. A damaged record is yielded with an error and
+// its path.
 func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 	return func(yield func(Status, error) bool) {
 		braked := ""

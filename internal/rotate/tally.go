@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// A Tally is where the records of one mount stand, for metrics. It is made of memory and costs no scan of the store.
+// A Tally is where the records of one mount stand, for metrics. It is made of memory and costs no
+// scan of the store.
 type Tally struct {
 	Mount  string
 	States map[State]int64 // records without a rotation in flight are scheduled
@@ -21,7 +22,8 @@ type Tally struct {
 	Failed map[FailedStep]int64
 	// Missed are the rotations since then whose window was over before they could be done.
 	Missed int64
-	// Standings are at most as many records as were asked for: those in trouble first, then those known longest.
+	// Standings are at most as many records as were asked for: those in trouble first, then those
+	// known longest.
 	Standings []Standing
 }
 

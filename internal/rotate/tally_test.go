@@ -43,7 +43,8 @@ func (w *world) delete() {
 	w.change(func(e *rotate.Edit) error { return e.Control().WindUp(context.Background()) })
 }
 
-// What metrics tell of a record follows it: as it fails, recovers, is late, is paused and is deleted.
+// What metrics tell of a record follows it: as it fails, recovers, is late, is paused and is
+// deleted.
 func TestTally(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -82,7 +83,8 @@ func TestTally(t *testing.T) {
 	})
 }
 
-// A step that fails on this side – the store does not answer – is counted, too. And what metrics tell needs no store.
+// A step that fails on this side – the store does not answer – is counted, too. And what metrics
+// tell needs no store.
 func TestTallyWithoutStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -115,7 +117,8 @@ func TestTallyOfMissedWindow(t *testing.T) {
 	})
 }
 
-// A record that is damaged after it was known is found, although it tells no version any more, and so is its cure.
+// A record that is damaged after it was known is found, although it tells no version any more, and
+// so is its cure.
 func TestTallyOfDamaged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -145,7 +148,8 @@ func TestTallyOfDamaged(t *testing.T) {
 	})
 }
 
-// What was stored before, what another server of the same store commits and what is damaged is found by a walk.
+// What was stored before, what another server of the same store commits and what is damaged is
+// found by a walk.
 func TestTallyOfAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -176,7 +180,8 @@ func TestTallyOfAnother(t *testing.T) {
 	})
 }
 
-// Where not all can be listed, those in trouble are, whichever mount has them; the others are those known longest.
+// Where not all can be listed, those in trouble are, whichever mount has them; the others are
+// those known longest.
 func TestTallyLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

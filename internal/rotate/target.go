@@ -9,11 +9,12 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A Target is one credential at its provider, opened by the engine from what it has configured. Opening
-// does no I/O, and a target needs no closing, so that one is opened for each step.
+// A Target is one credential at its provider, opened by the engine from what it has configured.
+// Opening does no I/O, and a target needs no closing, so that one is opened for each step.
 //
-// A target is a [Creator] or a [Setter], as its kind's style says. What it can do besides is a small interface each:
-// [Lister], [UsageTeller], [Disabler], [Outdater] and [Joiner]. Its Capabilities say which calls are worth making.
+// A target is a [Creator] or a [Setter], as its kind's style says. What it can do besides is a
+// small interface each: [Lister], [UsageTeller], [Disabler], [Outdater] and [Joiner]. Its
+// Capabilities say which calls are worth making.
 //
 // Every call honours its context. Every error is, or wraps, a [Failure]; its text has
 // passed the redactor that the target was opened with.
@@ -32,10 +33,9 @@ type Target interface {
 	// Proof "none" it succeeds and proves nothing.
 	Verify(ctx context.Context, c Credential) error
 
-	// VerifyDead proves that the provider refuses the credential: nil only after a
-	// refusal. A credential that still works is Alive; an open question is
-	// Transient or Permanent. With Proof "none" it is Permanent. A Setter's is never asked: its old secret
-	// ends with the new one.
+	// VerifyDead proves that the provider refuses the credential: nil only after a refusal. A
+	// credential that still works is Alive; an open question is Transient or Permanent. With Proof
+	// "none" it is Permanent. A Setter's is never asked: its old secret ends with the new one.
 	VerifyDead(ctx context.Context, c Credential) error
 }
 
@@ -73,10 +73,11 @@ type Disabler interface {
 	Disable(ctx context.Context, id string) error
 }
 
-// A Setter is a target whose credential changes in place: the account stays, and its secret is replaced.
+// A Setter is a target whose credential changes in place: the account stays, and its secret is
+// replaced.
 type Setter interface {
-	// Generate makes a new secret for the account whose turn it is, without telling the provider. Its ID is another one
-	// than those of the credentials in s.
+	// Generate makes a new secret for the account whose turn it is, without telling the provider.
+	// Its ID is another one than those of the credentials in s.
 	Generate(ctx context.Context) (Credential, error)
 
 	// Set makes the provider take to instead of from, which is the zero value where it is not
@@ -103,7 +104,8 @@ type Place struct {
 	Read func(ctx context.Context) (*Published, error)
 	// Credential is the inverse of Fields, but for the ID, which it does not know.
 	Credential func(fields map[string]secret.Value) Credential
-	// Versions are all that the place has held and that is still there, the newest first. nil: it keeps none.
+	// Versions are all that the place has held and that is still there, the newest first. nil: it
+	// keeps none.
 	Versions func(ctx context.Context) ([]Published, error)
 }
 
@@ -113,12 +115,13 @@ type Publication struct {
 	Fields map[string]secret.Value
 	Asked  time.Time
 	Next   time.Time // of the next rotation, absolute; zero: none is planned
-	// NewID and OldID are of the credential that consumers read from now on, and of the one before; RetireAfter is
-	// when that one is retired, zero if there is none.
+	// NewID and OldID are of the credential that consumers read from now on, and of the one
+	// before; RetireAfter is when that one is retired, zero if there is none.
 	NewID, OldID string
 	RetireAfter  time.Time
 	CAS          int // the version that is current
-	// Along joins the write, on absolute keys: a server that was suspended publishes nothing that others have gone on from.
+	// Along joins the write, on absolute keys: a server that was suspended publishes nothing that
+	// others have gone on from.
 	Along []storage.Op
 }
 
@@ -134,8 +137,8 @@ type Published struct {
 // A Joiner is a target with rows of its own that must change in the commit by which a
 // credential becomes the current one.
 type Joiner interface {
-	// Join returns these operations, relative to the mount's store, for the record as it is about to be stored. It may change the
-	// record's Data. The secrets are those of before and after.
+	// Join returns these operations, relative to the mount's store, for the record as it is about
+	// to be stored. It may change the record's Data. The secrets are those of before and after.
 	Join(ctx context.Context, r *Record, s *Secrets) ([]storage.Op, error)
 }
 
@@ -147,12 +150,13 @@ type Timing struct {
 	Idle    time.Duration // how long it must be unused to be retired, where the provider tells
 	MaxHold time.Duration // how long its use keeps it alive before a person is called
 	Rest    time.Duration // how long it is disabled, and can be enabled again, until it is deleted
-	// Sleep is how long after publishing a reader may still use the old value without having been able to
-	// read the new one.
+	// Sleep is how long after publishing a reader may still use the old value without having been
+	// able to read the new one.
 	Sleep time.Duration
 }
 
-// Hold is how long an old credential lives on after the new one was published. One that leaked does not.
+// Hold is how long an old credential lives on after the new one was published. One that leaked
+// does not.
 func (t Timing) Hold(leaked bool) time.Duration {
 	if leaked {
 		return 0
@@ -160,7 +164,8 @@ func (t Timing) Hold(leaked bool) time.Duration {
 	return max(t.Grace, t.Sleep)
 }
 
-// Asleep is how much of Sleep is left after publishing at published; a zero published means that it is still to come.
+// Asleep is how much of Sleep is left after publishing at published; a zero published means that
+// it is still to come.
 func (t Timing) Asleep(published, now time.Time) time.Duration {
 	if published.IsZero() {
 		return t.Sleep

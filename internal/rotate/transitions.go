@@ -2,8 +2,8 @@ package rotate
 
 import "context"
 
-// A step does what is done in a state, and commits. It makes at most one call to the outside; set makes two, because
-// only trying the credential tells what became of setting it.
+// A step does what is done in a state, and commits. It makes at most one call to the outside; set
+// makes two, because only trying the credential tells what became of setting it.
 type step func(ctx context.Context, e *Edit) error
 
 // A transition is a row of the table that says where a state may lead.

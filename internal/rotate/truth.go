@@ -18,12 +18,14 @@ const (
 	readsNothing                // the place is empty, or deleted
 )
 
-// heldWait is how long a credential that consumers read, and that is disabled, waits for a person between two looks.
+// heldWait is how long a credential that consumers read, and that is disabled, waits for a person
+// between two looks.
 const heldWait = time.Hour
 
-// reconcile compares what consumers read with what was published, before the victim is taken away. A person who has
-// written the victim's value to the place has decided: it is the current one again, and the other gets its grace.
-// done means that it has committed; otherwise the victim is not read any more.
+// reconcile compares what consumers read with what was published, before the victim is taken away.
+// A person who has written the victim's value to the place has decided: it is the current one
+// again, and the other gets its grace. done means that it has committed; otherwise the victim is
+// not read any more.
 func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
 	t, place := e.turn(), e.target.Place()
 	if place == nil || t.Victim() == nil {
@@ -144,7 +146,8 @@ func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 	return e.Commit(ctx, "written", t.End.After)
 }
 
-// revert makes the victim the credential that the rotation leaves, because it was written to its place as a version.
+// revert makes the victim the credential that the rotation leaves, because it was written to its
+// place as a version.
 func revert(e *Edit, version int, why string) {
 	t := e.turn()
 	by := Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Version: version}

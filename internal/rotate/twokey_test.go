@@ -17,7 +17,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 )
 
-// issuer is a provider of keys without labels, and the one target of its mount. Its methods run in a bubble.
+// issuer is a provider of keys without labels, and the one target of its mount. Its methods run in
+// a bubble.
 type issuer struct {
 	*world
 	keys   []rotate.Listed
@@ -217,7 +218,8 @@ func TestUsedKeyIsNotALostOne(t *testing.T) {
 	})
 }
 
-// A key that was created more than a minute before a lost call is not that call's: clocks do not differ by more.
+// A key that was created more than a minute before a lost call is not that call's: clocks do not
+// differ by more.
 func TestKeyFromBeforeIsNotALostOne(t *testing.T) {
 	issued(t, 0, func(i *issuer) {
 		if err := i.rotate(); err != nil {
@@ -360,8 +362,8 @@ func TestRetime(t *testing.T) {
 	})
 }
 
-// A kind that is eager tries a failed rotation again within seconds, any other after an hour; once one has succeeded, nothing says that
-// others have failed.
+// A kind that is eager tries a failed rotation again within seconds, any other after an hour; once
+// one has succeeded, nothing says that others have failed.
 func TestEager(t *testing.T) {
 	for _, eager := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -384,7 +386,8 @@ func TestEager(t *testing.T) {
 	}
 }
 
-// Somebody has deleted the current key. The rotation before ends nevertheless, lest the next one, which makes it good, wait for ever.
+// Somebody has deleted the current key. The rotation before ends nevertheless, lest the next one,
+// which makes it good, wait for ever.
 func TestMissingCurrentKey(t *testing.T) {
 	issued(t, 2, func(i *issuer) {
 		i.keys = slices.DeleteFunc(i.keys, func(k rotate.Listed) bool { return k.ID == "B" })
@@ -397,7 +400,8 @@ func TestMissingCurrentKey(t *testing.T) {
 	})
 }
 
-// A key that the provider lists for ever is no reason to retire it every few seconds, and a person is told.
+// A key that the provider lists for ever is no reason to retire it every few seconds, and a person
+// is told.
 func TestRetiredKeyIsListedForEver(t *testing.T) {
 	issued(t, 2, func(i *issuer) {
 		i.stays = true
@@ -616,7 +620,8 @@ func TestRepeatedCreateForgetsNone(t *testing.T) {
 	}
 }
 
-// A call that surely created nothing may be made again, whatever may follow one of unknown outcome.
+// A call that surely created nothing may be made again, whatever may follow one of unknown
+// outcome.
 func TestTransientFailureAsksNobody(t *testing.T) {
 	issued(t, 0, func(i *issuer) {
 		i.retry, i.create = rotate.RetryNever, errAway
@@ -635,7 +640,8 @@ func TestTransientFailureAsksNobody(t *testing.T) {
 	})
 }
 
-// slowed has a list or a commit take longer than a creating call may be put off. It runs in a bubble.
+// slowed has a list or a commit take longer than a creating call may be put off. It runs in a
+// bubble.
 func (i *issuer) slowed(what string) {
 	i.slow = func(now string) {
 		if now == what {

@@ -61,8 +61,9 @@ func (m *Manager) walkOnce(ctx context.Context) error {
 	return nil
 }
 
-// visit notes where a record stands. It does not wait for the record's lock, which may be held over a call that hangs.
-// Instead it looks again until what it has noted is what is stored, so that a commit in between is not undone.
+// visit notes where a record stands. It does not wait for the record's lock, which may be held
+// over a call that hangs. Instead it looks again until what it has noted is what is stored, so
+// that a commit in between is not undone.
 func (m *Manager) visit(ctx context.Context, k *Kind, name string) error {
 	for noted := storage.Version(math.MaxUint64); ; {
 		row, err := m.cfg.Store.Get(ctx, k.Records+name)

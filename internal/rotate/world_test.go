@@ -189,8 +189,8 @@ func (a *account) Join(_ context.Context, r *rotate.Record, s *rotate.Secrets) (
 	return []storage.Op{storage.Set("joined/"+r.Name, []byte(s.Keys[r.Current.ID].Secret["word"].RevealString()))}, err
 }
 
-// world is one mount over a store that can fail, which dies and starts again. It has one record, of accounts or, under
-// an [issuer], of pairs.
+// world is one mount over a store that can fail, which dies and starts again. It has one record,
+// of accounts or, under an [issuer], of pairs.
 type world struct {
 	*testing.T
 	store   *faulty.Store
@@ -342,7 +342,8 @@ func adoptOld(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	}}, nil
 }
 
-// create makes the record "one", to be rotated every hour from now on. Its current secret is known.
+// create makes the record "one", to be rotated every hour from now on. Its current secret is
+// known.
 func (w *world) create(accounts ...string) {
 	w.Helper()
 	w.change(func(e *rotate.Edit) error {
@@ -427,7 +428,8 @@ func (w *world) due() (at time.Time) {
 	return at
 }
 
-// run works off what falls due until a time, as the due loop does, or until the process dies. It runs in a bubble.
+// run works off what falls due until a time, as the due loop does, or until the process dies. It
+// runs in a bubble.
 func (w *world) run(until time.Time) {
 	w.Helper()
 	w.work(until, func(error) { time.Sleep(10 * time.Second) })

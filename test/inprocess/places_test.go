@@ -39,8 +39,8 @@ func (w *everything) says(t *testing.T, op route.Op, path, token, body string) (
 	return strings.Join(a.Warnings, " "), nil
 }
 
-// TestWritersSeeOnlyTheirKeys: the answer to a write of a secret names the keys that publish there which the writer may read, and
-// no others, by the path at which the rotation mount is now.
+// TestWritersSeeOnlyTheirKeys: the answer to a write of a secret names the keys that publish there
+// which the writer may read, and no others, by the path at which the rotation mount is now.
 func TestWritersSeeOnlyTheirKeys(t *testing.T) {
 	w := startEverything(t)
 	w.must(t, route.Write, "rotation/keys/stripe", w.root, publishing("stripe", "secret/pay"))
@@ -83,8 +83,9 @@ func TestWritersSeeOnlyTheirKeys(t *testing.T) {
 	}
 }
 
-// TestWritesAreJudgedInTheNextMount: what is published to a mount that is disabled by force is judged in the next mount there from its
-// first write on, whether that one is new, was moved there, or becomes versioned there.
+// TestWritesAreJudgedInTheNextMount: what is published to a mount that is disabled by force is
+// judged in the next mount there from its first write on, whether that one is new, was moved
+// there, or becomes versioned there.
 func TestWritesAreJudgedInTheNextMount(t *testing.T) {
 	for name, next := range map[string][]string{
 		"new":               {`sys/mounts/static {"type":"kv-v2"}`},
@@ -120,8 +121,9 @@ func TestWritesAreJudgedInTheNextMount(t *testing.T) {
 	}
 }
 
-// TestRemovedMountsPublishNothing: once a rotation mount is disabled by force, nothing is left of what its keys had reserved, and the
-// secrets are their writers' own again. What the keys of another mount have reserved stays.
+// TestRemovedMountsPublishNothing: once a rotation mount is disabled by force, nothing is left of
+// what its keys had reserved, and the secrets are their writers' own again. What the keys of
+// another mount have reserved stays.
 func TestRemovedMountsPublishNothing(t *testing.T) {
 	w := startEverything(t)
 	w.must(t, route.Write, "sys/mounts/second", w.root, `{"type":"rotation"}`)
@@ -149,8 +151,9 @@ func TestRemovedMountsPublishNothing(t *testing.T) {
 	}
 }
 
-// TestCrashWhileReleasing dies at each commit from the disabling of a rotation mount on, stored and not: the next server leaves
-// nothing of what the mount's keys had reserved, and the secrets keep their data.
+// TestCrashWhileReleasing dies at each commit from the disabling of a rotation mount on, stored
+// and not: the next server leaves nothing of what the mount's keys had reserved, and the secrets
+// keep their data.
 func TestCrashWhileReleasing(t *testing.T) {
 	for name, mode := range map[string]faulty.Mode{"not stored": faulty.NotStored, "stored": faulty.Stored} {
 		for n := range 12 {
@@ -195,7 +198,8 @@ func TestCrashWhileReleasing(t *testing.T) {
 	}
 }
 
-// reserved are the rows that say what is published where, and that of the empty secret, which is there for its mark alone.
+// reserved are the rows that say what is published where, and that of the empty secret, which is
+// there for its mark alone.
 func reserved(t *testing.T, st storage.Store) (keys []string) {
 	t.Helper()
 	for e, err := range st.Scan(t.Context(), "", "") {

@@ -18,11 +18,13 @@ import (
 // Servers are those of a cluster, or a primary and its replicas. Each has its own users.
 type Servers []*Server
 
-// StartCluster starts a cluster of three primaries, and a replica of the first of them. Node times are so short that a primary that is
-// stopped is counted as failed after a few seconds; without most of the primaries nothing is.
+// StartCluster starts a cluster of three primaries, and a replica of the first of them. Node times
+// are so short that a primary that is stopped is counted as failed after a few seconds; without
+// most of the primaries nothing is.
 func StartCluster(t testing.TB) Servers { return startCluster(t, false) }
 
-// StartTLSCluster starts one that speaks TLS, also among its nodes. The addresses of its servers are those without.
+// StartTLSCluster starts one that speaks TLS, also among its nodes. The addresses of its servers
+// are those without.
 func StartTLSCluster(t testing.TB, args ...string) Servers {
 	return startCluster(t, true, append(args, "--tls-cluster", "yes", "--tls-replication", "yes")...)
 }
@@ -78,8 +80,8 @@ func (all Servers) Joined(t testing.TB) {
 // Primary is the name by which Sentinels know the primary.
 const Primary = "mymaster"
 
-// StartSentinel starts a primary, a replica of it, and a Sentinel that watches both, and counts one as down after a time. Its
-// administrator is that of the servers.
+// StartSentinel starts a primary, a replica of it, and a Sentinel that watches both, and counts
+// one as down after a time. Its administrator is that of the servers.
 func StartSentinel(t testing.TB, down time.Duration) (sentinel *Server, servers Servers) {
 	t.Helper()
 	login := []string{"--masteruser", Admin, "--masterauth", Password, "--repl-diskless-sync-delay", "0"}

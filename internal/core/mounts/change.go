@@ -343,9 +343,9 @@ func (s *Snapshot) publishedBelow(ctx context.Context, path, otherwise string) e
 	return nil
 }
 
-// inherit notes in a mount's record whether something is published below its path already: to the mount that was there before, and
-// was disabled by force. A write of a client must be judged from the commit on that stores the record. A record that cannot be read
-// may publish there, too.
+// inherit notes in a mount's record whether something is published below its path already: to the
+// mount that was there before, and was disabled by force. A write of a client must be judged from
+// the commit on that stores the record. A record that cannot be read may publish there, too.
 func (m *Manager) inherit(ctx context.Context, s *Snapshot, e *mount.Entry) error {
 	e.Inherits = false
 	t := m.cfg.engine(e.Type)

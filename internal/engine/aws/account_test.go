@@ -12,8 +12,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestAnotherAccount: what was made in one account is not taken for gone, nor looked for under the same name, in
-// another one that config/root is written to later.
+// TestAnotherAccount: what was made in one account is not taken for gone, nor looked for under the
+// same name, in another one that config/root is written to later.
 func TestAnotherAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const other = "210987654321"
@@ -51,7 +51,8 @@ func TestAnotherAccount(t *testing.T) {
 	})
 }
 
-// TestRolesOfTerraform: what the provider's resources write, one field or another at a time, is taken and read back.
+// TestRolesOfTerraform: what the provider's resources write, one field or another at a time, is
+// taken and read back.
 func TestRolesOfTerraform(t *testing.T) {
 	w := open(t, awstest.Options{}, enginetest.Config{})
 	w.Must(t, route.Write, "config/root", fields{"propagation_checks": 0})

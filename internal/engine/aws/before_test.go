@@ -17,8 +17,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// resume loads a store that an earlier version has written, at the moment when it was, with AWS as it was then. The file was written by
-// that version, and is never changed. It runs in a bubble.
+// resume loads a store that an earlier version has written, at the moment when it was, with AWS as
+// it was then. The file was written by that version, and is never changed. It runs in a bubble.
 func resume(t *testing.T, file string) *world {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -76,8 +76,9 @@ func (w *world) clear() {
 	}
 }
 
-// TestFlightsOfBefore: a store that an earlier version has written opens and goes on, whatever rotation was in flight: what is given out
-// works at each moment, its key is rotated at its time, and in the end there is one.
+// TestFlightsOfBefore: a store that an earlier version has written opens and goes on, whatever
+// rotation was in flight: what is given out works at each moment, its key is rotated at its time,
+// and in the end there is one.
 func TestFlightsOfBefore(t *testing.T) {
 	files, err := filepath.Glob("testdata/flight-static-*.txt")
 	if err != nil || len(files) < 10 {
@@ -123,7 +124,8 @@ func TestFlightsOfBefore(t *testing.T) {
 	}
 }
 
-// TestRootFlightsOfBefore: the same for the key of config/root, whose rotation an earlier version has kept in the row of config/root.
+// TestRootFlightsOfBefore: the same for the key of config/root, whose rotation an earlier version
+// has kept in the row of config/root.
 func TestRootFlightsOfBefore(t *testing.T) {
 	files, err := filepath.Glob("testdata/flight-root-*.txt")
 	if err != nil || len(files) < 6 {

@@ -17,7 +17,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// chaos is a static role and the key of config/root, which rotate while users are leased by that key.
+// chaos is a static role and the key of config/root, which rotate while users are leased by that
+// key.
 type chaos struct {
 	*rotatetest.Harness
 	worlds  [2]*enginetest.World
@@ -70,7 +71,8 @@ func outside(form url.Values) rotatetest.Call {
 // Stop ends a server.
 func (c *chaos) Stop(server int) { c.worlds[server].Stop() }
 
-// Begin configures the mount, beside a user of somebody else's. The static role's user perhaps has a key already.
+// Begin configures the mount, beside a user of somebody else's. The static role's user perhaps has
+// a key already.
 func (c *chaos) Begin() {
 	c.aws.AddGroup(awstest.Account, "deployers")
 	c.aws.AddUser(awstest.Account, "person")
@@ -183,7 +185,8 @@ func (c *chaos) Check(int) { c.leased.Check() }
 // Mend rotates once more, ends the schedules, and lets what is under way end. It runs in a bubble.
 func (c *chaos) Mend() {
 	w := c.worlds[0]
-	// A rotation of the schedule may be ending at this moment, its old key not yet dead everywhere.
+	// A rotation of the schedule may be ending at this moment, its old key not yet dead
+	// everywhere.
 	for tries := 0; ; tries++ {
 		_, err := w.Do(route.Write, "config/rotate-root", nil)
 		if err == nil {
@@ -213,7 +216,8 @@ func (c *chaos) Mend() {
 	}
 }
 
-// Live are the keys of the two users whose keys rotate, but the administrator's first one, which no rotation has made.
+// Live are the keys of the two users whose keys rotate, but the administrator's first one, which
+// no rotation has made.
 func (c *chaos) Live() (out []rotatetest.Live) {
 	for _, user := range []string{"svc", awstest.Admin} {
 		for _, k := range c.aws.Keys(awstest.Account, user) {

@@ -27,7 +27,8 @@ func documentedPolicy(t *testing.T) string {
 	return policy
 }
 
-// TestByTheDocumentedPolicy issues users with the documented policy, and removes them with everything that people have added.
+// TestByTheDocumentedPolicy issues users with the documented policy, and removes them with
+// everything that people have added.
 func TestByTheDocumentedPolicy(t *testing.T) {
 	policy := documentedPolicy(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -46,8 +47,9 @@ func TestByTheDocumentedPolicy(t *testing.T) {
 	})
 }
 
-// TestByThePublishedPolicy: those of the reference's published policy are enough for users to whom nobody has added
-// anything. Else the lease says what was not looked at, and ends once the permissions are there.
+// TestByThePublishedPolicy: those of the reference's published policy are enough for users to whom
+// nobody has added anything. Else the lease says what was not looked at, and ends once the
+// permissions are there.
 func TestByThePublishedPolicy(t *testing.T) {
 	const published = `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [
 		"iam:AttachUserPolicy", "iam:CreateAccessKey", "iam:CreateUser", "iam:DeleteAccessKey", "iam:DeleteUser", "iam:DeleteUserPolicy", "iam:DetachUserPolicy", "iam:GetUser",

@@ -26,8 +26,8 @@ const (
 	otherSecret  = "their/secret"
 )
 
-// TestEndpointsNeedTheSecret: a write that changes where AWS is reached gives the secret key again, and what is no
-// name of a region is none.
+// TestEndpointsNeedTheSecret: a write that changes where AWS is reached gives the secret key
+// again, and what is no name of a region is none.
 func TestEndpointsNeedTheSecret(t *testing.T) {
 	w := open(t, awstest.Options{}, enginetest.Config{})
 	for field, value := range map[string]any{
@@ -46,8 +46,8 @@ func TestEndpointsNeedTheSecret(t *testing.T) {
 	w.Refused(t, route.Write, "config/root", with(rootWithoutPair, nil), fault.Invalid, `"sts_fallback_endpoints"`) // left out, it would be gone
 }
 
-// TestTakenName: a user that was there before, whose name a template happens to make, is no one's to remove: not when
-// AWS says so, and not when the process dies before it is told.
+// TestTakenName: a user that was there before, whose name a template happens to make, is no one's
+// to remove: not when AWS says so, and not when the process dies before it is told.
 func TestTakenName(t *testing.T) {
 	for _, step := range []string{"", "reserved", "created"} {
 		t.Run(step, func(t *testing.T) {
@@ -97,8 +97,8 @@ func TestTakenName(t *testing.T) {
 	}
 }
 
-// TestMovedBetweenPlanAndCreate: config/root is written with a key of another account while a user is made. It is made
-// where the reservation says, or not at all.
+// TestMovedBetweenPlanAndCreate: config/root is written with a key of another account while a user
+// is made. It is made where the reservation says, or not at all.
 func TestMovedBetweenPlanAndCreate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w *world
@@ -126,8 +126,8 @@ func TestMovedBetweenPlanAndCreate(t *testing.T) {
 	})
 }
 
-// TestRotatedKeyInItsAccount: the key that rotate-root has replaced is deleted where it is, and not taken for gone in
-// another account that config/root was written to meanwhile.
+// TestRotatedKeyInItsAccount: the key that rotate-root has replaced is deleted where it is, and
+// not taken for gone in another account that config/root was written to meanwhile.
 func TestRotatedKeyInItsAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
@@ -158,7 +158,8 @@ func TestRotatedKeyInItsAccount(t *testing.T) {
 	})
 }
 
-// TestReactivatedKey: a key before that was set active again while it rests is in use, and is not deleted.
+// TestReactivatedKey: a key before that was set active again while it rests is in use, and is not
+// deleted.
 func TestReactivatedKey(t *testing.T) {
 	for _, foreign := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -204,7 +205,8 @@ func TestReactivatedKey(t *testing.T) {
 	}
 }
 
-// TestEndpointsAreNotRepeated: an address with a user and a password is refused, and neither is shown.
+// TestEndpointsAreNotRepeated: an address with a user and a password is refused, and neither is
+// shown.
 func TestEndpointsAreNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
@@ -261,8 +263,8 @@ func TestDeletedStaticRoleIsNotListed(t *testing.T) {
 	})
 }
 
-// TestAdoptedKeyRestsLong: a key that was there before the role may belong to what runs once a day, also when the role gave
-// it out.
+// TestAdoptedKeyRestsLong: a key that was there before the role may belong to what runs once a
+// day, also when the role gave it out.
 func TestAdoptedKeyRestsLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
@@ -289,7 +291,8 @@ func TestAdoptedKeyRestsLong(t *testing.T) {
 	})
 }
 
-// TestDroppedWhileResting: who deletes a role is told that a key of somebody else's stays as it was set.
+// TestDroppedWhileResting: who deletes a role is told that a key of somebody else's stays as it
+// was set.
 func TestDroppedWhileResting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
@@ -307,7 +310,8 @@ func TestDroppedWhileResting(t *testing.T) {
 	})
 }
 
-// TestUnfinished: a mount of static roles is not to be disabled while a key that a role has replaced lives.
+// TestUnfinished: a mount of static roles is not to be disabled while a key that a role has
+// replaced lives.
 func TestUnfinished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})

@@ -44,8 +44,9 @@ func creates(made []rotate.Exchange) (out []rotate.Exchange) {
 	return out
 }
 
-// TestHistory: what AWS answered is seen in the history of a static role and of config/root, whether it refused the call, cut its
-// answer or gave none, and no secret key is, there or in a row that is not for secrets.
+// TestHistory: what AWS answered is seen in the history of a static role and of config/root,
+// whether it refused the call, cut its answer or gave none, and no secret key is, there or in a
+// row that is not for secrets.
 func TestHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := static(t, awstest.Options{}, nil)

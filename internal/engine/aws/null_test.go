@@ -9,8 +9,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestNullTakesPoliciesAway: removing policy_arns from a Terraform file sends null. That was answered 200, and who read
-// credentials afterwards still got the old policy.
+// TestNullTakesPoliciesAway: removing policy_arns from a Terraform file sends null. That was
+// answered 200, and who read credentials afterwards still got the old policy.
 func TestNullTakesPoliciesAway(t *testing.T) {
 	w := open(t, awstest.Options{}, enginetest.Config{})
 	w.Must(t, route.Write, "config/root", fields{"propagation_checks": 0})

@@ -18,7 +18,8 @@ func (w *world) root(field string) any {
 	return w.Must(w.t, route.Read, "config/root", nil).Data[field]
 }
 
-// rotating opens a mount whose key of config/root is rotated by itself. It runs in a bubble, which begins at midnight.
+// rotating opens a mount whose key of config/root is rotated by itself. It runs in a bubble, which
+// begins at midnight.
 func rotating(t *testing.T, o awstest.Options, c enginetest.Config, when fields) *world {
 	t.Helper()
 	w := open(t, o, c)
@@ -111,8 +112,9 @@ func TestRootScheduleRefused(t *testing.T) {
 	})
 }
 
-// TestRootScheduleSparesKeys: nobody can be asked at the time of a schedule, so that a second key of the user's is
-// never deleted to make room. The mount goes on with its key, says why, and rotates once there is room.
+// TestRootScheduleSparesKeys: nobody can be asked at the time of a schedule, so that a second key
+// of the user's is never deleted to make room. The mount goes on with its key, says why, and
+// rotates once there is room.
 func TestRootScheduleSparesKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "1h"})

@@ -28,7 +28,8 @@ func (w *world) trouble() string {
 	return why
 }
 
-// TestStaleSecretStaysRefused: the secret that was written first is refused however often the key was replaced since.
+// TestStaleSecretStaysRefused: the secret that was written first is refused however often the key
+// was replaced since.
 func TestStaleSecretStaysRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "1h"})
@@ -41,8 +42,8 @@ func TestStaleSecretStaysRefused(t *testing.T) {
 	})
 }
 
-// TestRootTroubleIsTold: whatever keeps the schedule from going on stands in config/root, is tried again
-// ever more rarely, and is over once its cause is.
+// TestRootTroubleIsTold: whatever keeps the schedule from going on stands in config/root, is tried
+// again ever more rarely, and is over once its cause is.
 func TestRootTroubleIsTold(t *testing.T) {
 	for name, tt := range map[string]struct {
 		why    string
@@ -119,7 +120,8 @@ func TestRootTroubleIsTold(t *testing.T) {
 	}
 }
 
-// TestNewRootKeyIsDeletedByHand: a person deletes the new key before it was proven. Another one is made.
+// TestNewRootKeyIsDeletedByHand: a person deletes the new key before it was proven. Another one is
+// made.
 func TestNewRootKeyIsDeletedByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := rotating(t, awstest.Options{KeyLag: 70 * time.Second}, enginetest.Config{}, fields{"rotation_period": "4h"})
@@ -218,7 +220,8 @@ func TestDoneIsNotFailed(t *testing.T) {
 	}
 }
 
-// TestForgottenRootKeyIsNamed: who writes a new pair over one that was made here is told which key lives on.
+// TestForgottenRootKeyIsNamed: who writes a new pair over one that was made here is told which key
+// lives on.
 func TestForgottenRootKeyIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "4h"})
@@ -236,7 +239,8 @@ func TestForgottenRootKeyIsNamed(t *testing.T) {
 	})
 }
 
-// TestEmptiedRootCanBeSettled: a rotation that has left a key can be ended after the pair was emptied.
+// TestEmptiedRootCanBeSettled: a rotation that has left a key can be ended after the pair was
+// emptied.
 func TestEmptiedRootCanBeSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "4h"})
@@ -252,7 +256,8 @@ func TestEmptiedRootCanBeSettled(t *testing.T) {
 	})
 }
 
-// TestStoppedWhileRotationBegins: a mount that is stopped before a rotation has written anything down creates no key.
+// TestStoppedWhileRotationBegins: a mount that is stopped before a rotation has written anything
+// down creates no key.
 func TestStoppedWhileRotationBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "4h"})

@@ -40,7 +40,8 @@ func (w *world) keys() (ids []string) {
 	return ids
 }
 
-// TestStaticRole: a key is rotated by its period and on request, by the same path, and the one before lives while it is used.
+// TestStaticRole: a key is rotated by its period and on request, by the same path, and the one
+// before lives while it is used.
 //
 // https://github.com/Infisical/infisical/issues/2402
 func TestStaticRole(t *testing.T) {
@@ -183,8 +184,8 @@ func TestOtherAccount(t *testing.T) {
 	})
 }
 
-// TestReplaceKeyThatIsGivenOut: a server that is suspended before it deletes a key to make room deletes none that another
-// server gives out by then.
+// TestReplaceKeyThatIsGivenOut: a server that is suspended before it deletes a key to make room
+// deletes none that another server gives out by then.
 func TestReplaceKeyThatIsGivenOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := enginetest.Memory()

@@ -88,7 +88,8 @@ func (s *staticRoutes) finishRotation(ctx context.Context, e *rotate.Edit, repla
 	return nil
 }
 
-// deleteKey deletes a key that is in the way. On another server it may have become the one that is given out.
+// deleteKey deletes a key that is in the way. On another server it may have become the one that is
+// given out.
 func (s *staticRoutes) deleteKey(ctx context.Context, e *rotate.Edit, id string) error {
 	if id == "" || id == e.Rec.Current.Key() {
 		return nil

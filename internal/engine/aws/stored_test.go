@@ -11,7 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 )
 
-// TestAnswersSayWhatIsStored: a rotation on request whose commits fail is not answered as if it had replaced the key.
+// TestAnswersSayWhatIsStored: a rotation on request whose commits fail is not answered as if it
+// had replaced the key.
 func TestAnswersSayWhatIsStored(t *testing.T) {
 	for after := range 8 {
 		t.Run(fmt.Sprint("root/", after), func(t *testing.T) {

@@ -14,11 +14,13 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// defaultTemplate is what the reference's documentation says that is shown where there is no template.
+// defaultTemplate is what the reference's documentation says that is shown where there is no
+// template.
 const defaultTemplate = `{{ if (eq .Type "STS") }}{{ printf "vault-%s-%s" (unix_time) (random 20) | truncate 32 }}{{ else }}{{ printf "vault-%s-%s-%s" (printf "%s-%s" (.DisplayName) (.PolicyName) | truncate 42) (unix_time) (random 20) | truncate 64 }}{{ end }}`
 
-// TestRootReplaces: a write of config/root gives all that says how AWS is reached. HashiCorp's Terraform provider
-// leaves out what is no longer in its configuration, and writes the template back that it has read.
+// TestRootReplaces: a write of config/root gives all that says how AWS is reached. HashiCorp's
+// Terraform provider leaves out what is no longer in its configuration, and writes the template
+// back that it has read.
 func TestRootReplaces(t *testing.T) {
 	w := open(t, awstest.Options{}, enginetest.Config{})
 	full := with(rootConfig, fields{
@@ -87,7 +89,8 @@ func TestDefaultTemplate(t *testing.T) {
 	})
 }
 
-// TestTemplateWithoutRandom: it is taken with a warning, and a second user of its name is refused while the first lives.
+// TestTemplateWithoutRandom: it is taken with a warning, and a second user of its name is refused
+// while the first lives.
 func TestTemplateWithoutRandom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})

@@ -16,7 +16,8 @@ import (
 
 // What has hurt users of other servers; docs/lessons.md is the whole list.
 
-// TestAdoptedKeyRestsUntilItsTime: a key that was brought along, and was never rotated here, is not overdue by that.
+// TestAdoptedKeyRestsUntilItsTime: a key that was brought along, and was never rotated here, is
+// not overdue by that.
 //
 // https://github.com/hashicorp/vault/pull/29537
 // https://github.com/hashicorp/vault/issues/30610
@@ -43,8 +44,8 @@ func TestAdoptedKeyRestsUntilItsTime(t *testing.T) {
 	})
 }
 
-// TestOldKeyEndsAfterGrace: an old key that nobody uses is dead soon after its grace, in the middle of the period,
-// and at no moment does it live for two.
+// TestOldKeyEndsAfterGrace: an old key that nobody uses is dead soon after its grace, in the
+// middle of the period, and at no moment does it live for two.
 //
 // https://github.com/hashicorp/vault/issues/27477
 func TestOldKeyEndsAfterGrace(t *testing.T) {
@@ -80,9 +81,10 @@ func TestOldKeyEndsAfterGrace(t *testing.T) {
 
 var update = flag.Bool("update", false, "write testdata anew")
 
-// TestRecordsOfBefore: what earlier versions have stored is read by this one, and its keys are rotated at their
-// times, not at the start of a newer version; one that was brought along and never rotated, too.
-// A record that a version reads otherwise than it was meant fails here; testdata is added to, never changed.
+// TestRecordsOfBefore: what earlier versions have stored is read by this one, and its keys are
+// rotated at their times, not at the start of a newer version; one that was brought along and
+// never rotated, too. A record that a version reads otherwise than it was meant fails here;
+// testdata is added to, never changed.
 //
 // https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/156
 // https://github.com/hashicorp/vault/pull/29537
@@ -128,8 +130,8 @@ func TestRecordsOfBefore(t *testing.T) {
 	})
 }
 
-// TestNothingIsIgnoredInSilence: a field that a role or the configuration does not have is warned of, and one that is not
-// built is refused, so that nobody relies on what has no effect.
+// TestNothingIsIgnoredInSilence: a field that a role or the configuration does not have is warned
+// of, and one that is not built is refused, so that nobody relies on what has no effect.
 //
 // https://github.com/hashicorp/vault/issues/30610
 // https://github.com/hashicorp/vault/pull/29093
@@ -143,8 +145,8 @@ func TestNothingIsIgnoredInSilence(t *testing.T) {
 	})
 }
 
-// TestUserThatIsGoneIsRevoked: somebody has deleted a user by hand. Its lease ends at once when it is revoked, and
-// at its time.
+// TestUserThatIsGoneIsRevoked: somebody has deleted a user by hand. Its lease ends at once when it
+// is revoked, and at its time.
 //
 // https://github.com/hashicorp/vault/issues/6058
 // https://github.com/hashicorp/vault/issues/3410

@@ -14,7 +14,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// static begins a role with what is changed of svc. It runs in a bubble, which begins at midnight, 1 January 2000, a Saturday.
+// static begins a role with what is changed of svc. It runs in a bubble, which begins at midnight,
+// 1 January 2000, a Saturday.
 func static(t *testing.T, o awstest.Options, more fields) *world {
 	t.Helper()
 	w := open(t, o, enginetest.Config{})
@@ -23,7 +24,8 @@ func static(t *testing.T, o awstest.Options, more fields) *world {
 	return w
 }
 
-// TestStaticSchedule: by cron, in UTC, within a window; the grace follows from the shortest time between two.
+// TestStaticSchedule: by cron, in UTC, within a window; the grace follows from the shortest time
+// between two.
 //
 // https://github.com/openbao/openbao/issues/3637
 func TestStaticSchedule(t *testing.T) {
@@ -49,7 +51,8 @@ func TestStaticSchedule(t *testing.T) {
 	})
 }
 
-// TestStaticFailureIsTold: a rotation that fails is told of, and the answer is the old key until it has succeeded.
+// TestStaticFailureIsTold: a rotation that fails is told of, and the answer is the old key until
+// it has succeeded.
 //
 // https://github.com/hashicorp/vault/pull/23673
 func TestStaticFailureIsTold(t *testing.T) {
@@ -92,7 +95,8 @@ func TestStaticAnswersAreStable(t *testing.T) {
 	})
 }
 
-// TestStaticByRequestAlone: readers of what is not rotated by itself still learn when to read again.
+// TestStaticByRequestAlone: readers of what is not rotated by itself still learn when to read
+// again.
 //
 // https://github.com/hashicorp/vault/issues/27165
 // https://github.com/openbao/openbao/issues/284

@@ -17,7 +17,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// stored are the rows of a store that the version before rotate has left in the middle of everything.
+// stored are the rows of a store that the version before rotate has left in the middle of
+// everything.
 const stored = "testdata/records-2.txt"
 
 // storedRow is what such a row holds of passwords.
@@ -31,7 +32,8 @@ type storedRow struct {
 	} `json:"turn"`
 }
 
-// asStored has the database as it may have been when the rows were stored; took: it has made what it was sent last.
+// asStored has the database as it may have been when the rows were stored; took: it has made what
+// it was sent last.
 func (w *world) asStored(took bool) {
 	w.t.Helper()
 	const prefix = "mount/" + enginetest.UUID + "/static/"
@@ -53,7 +55,8 @@ func (w *world) asStored(took bool) {
 	}
 }
 
-// TestStaticRolesOfBefore: static roles in every stage of a change go on where they were, whether or not the database has made it.
+// TestStaticRolesOfBefore: static roles in every stage of a change go on where they were, whether
+// or not the database has made it.
 func TestStaticRolesOfBefore(t *testing.T) {
 	for _, took := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -104,8 +107,9 @@ func TestStaticRolesOfBefore(t *testing.T) {
 	}
 }
 
-// TestRootOfBefore: a change of an administrator's password that was under way goes on, whether or not the database has made it. One
-// that failed is tried again at its time, and one that was rotated away still does not come back.
+// TestRootOfBefore: a change of an administrator's password that was under way goes on, whether or
+// not the database has made it. One that failed is tried again at its time, and one that was
+// rotated away still does not come back.
 func TestRootOfBefore(t *testing.T) {
 	for _, took := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

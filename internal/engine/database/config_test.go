@@ -160,7 +160,8 @@ func TestConfigWarnsOfMovingLeases(t *testing.T) {
 	}
 }
 
-// TestOwnWordsAreKept: a password that is a word of ours, or all that our hint has, does not eat it. What a database said is redacted.
+// TestOwnWordsAreKept: a password that is a word of ours, or all that our hint has, does not eat
+// it. What a database said is redacted.
 func TestOwnWordsAreKept(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.setHook(func(string) error {
@@ -344,7 +345,8 @@ func TestSelfManagedIsCheckedWithAUser(t *testing.T) {
 	w.Refused(t, route.Write, "config/prod", with(prod, fields{"username": nil, "password": nil}), fault.Invalid, "needs one")
 }
 
-// Statements for the administrator's password are judged when they are written, and those that are none are not warned of.
+// Statements for the administrator's password are judged when they are written, and those that are
+// none are not warned of.
 func TestRootStatementsAreJudged(t *testing.T) {
 	p := new(databasetest.Fake).Provider()
 	p.Rules = false
@@ -365,7 +367,8 @@ func TestMovedFieldsAreNamedInOrder(t *testing.T) {
 	}
 }
 
-// A connection whose plugin is not built in any more is an error wherever it is used, and can be deleted.
+// A connection whose plugin is not built in any more is an error wherever it is used, and can be
+// deleted.
 func TestConnectionOfAnUnknownPlugin(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "svc")
 	w.Must(t, route.Write, "roles/ro", ro)
@@ -520,7 +523,8 @@ func TestDeletedConfigNamesItsStaticRoles(t *testing.T) {
 	}
 }
 
-// Of a deleted connection nothing is left, whatever of its password has rotated. Each runs in a bubble.
+// Of a deleted connection nothing is left, whatever of its password has rotated. Each runs in a
+// bubble.
 func TestNothingIsLeftOfADeletedConfig(t *testing.T) {
 	for name, before := range map[string]func(w *world){
 		"as it was written": func(*world) {},

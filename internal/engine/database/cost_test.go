@@ -11,7 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// FuzzCertificateCost: reading an authority, certificates and key, costs a bounded number of steps for each byte.
+// FuzzCertificateCost: reading an authority, certificates and key, costs a bounded number of steps
+// for each byte.
 func FuzzCertificateCost(f *testing.F) {
 	key, err := newKey("ed25519", "")
 	if err != nil {

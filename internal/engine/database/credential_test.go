@@ -85,8 +85,8 @@ func bodyOf(t *testing.T, key crypto.PublicKey) string {
 	return base64.StdEncoding.EncodeToString(der)
 }
 
-// A lent certificate is its user's alone, ends when the lease has ended at the latest, and what signed it is
-// never shown.
+// A lent certificate is its user's alone, ends when the lease has ended at the latest, and what
+// signed it is never shown.
 func TestClientCertificate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -297,7 +297,8 @@ func TestCredentialsRefused(t *testing.T) {
 	w.want(0, 0)
 }
 
-// Text beside the certificates would be shown again: a key that was indented, and so is no block to a PEM decoder, is refused.
+// Text beside the certificates would be shown again: a key that was indented, and so is no block
+// to a PEM decoder, is refused.
 func TestCACertHoldsNothingElse(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	cert, key := authority(t, 1000*time.Hour, nil)
@@ -309,7 +310,8 @@ func TestCACertHoldsNothingElse(t *testing.T) {
 	w.Must(t, route.Write, "roles/even", with(certRole(t, time.Hour), fields{"credential_config": fields{"ca_cert": "\n" + cert + "\n\n" + cert, "ca_private_key": key, "key_type": "ec"}}))
 }
 
-// An authority that is not in force yet signs nothing, and the size of a key that has one size does not matter.
+// An authority that is not in force yet signs nothing, and the size of a key that has one size
+// does not matter.
 func TestAuthoritiesAndKeysThatAreTaken(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	cert, key := authority(t, 24*time.Hour, func(root *x509.Certificate) { root.NotBefore = time.Now().Add(time.Hour) })

@@ -12,8 +12,9 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestChangesThatMoveNothing: a connection_url that sends the password nowhere else, and guards it no less, needs no
-// password, and its static roles go on. Any other is refused, and the error says how Terraform gives one.
+// TestChangesThatMoveNothing: a connection_url that sends the password nowhere else, and guards it
+// no less, needs no password, and its static roles go on. Any other is refused, and the error says
+// how Terraform gives one.
 func TestChangesThatMoveNothing(t *testing.T) {
 	fake := new(databasetest.Fake)
 	p := fake.Provider()
@@ -56,8 +57,9 @@ func TestChangesThatMoveNothing(t *testing.T) {
 	w.Must(t, route.Write, "rotate-role/svc", nil)
 }
 
-// TestRotationStatementsWithoutPassword: they are stored with a warning, as the reference and the Terraform provider's tests
-// want it, and a rotation by them is refused before the database is asked.
+// TestRotationStatementsWithoutPassword: they are stored with a warning, as the reference and the
+// Terraform provider's tests want it, and a rotation by them is refused before the database is
+// asked.
 func TestRotationStatementsWithoutPassword(t *testing.T) {
 	fake := new(databasetest.Fake)
 	p := fake.Provider()

@@ -8,8 +8,8 @@ import (
 )
 
 // upstreamError turns an error of a database into one of this mount. It redacts the secrets that r
-// knows, and changes kinds that mean something else in an answer. [Unchanged], [Refused] and [CodeOf]
-// say the same of both errors.
+// knows, and changes kinds that mean something else in an answer. [Unchanged], [Refused] and
+// [CodeOf] say the same of both errors.
 func upstreamError(op string, err error, r *secret.Redactor) *fault.Error {
 	f := &fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: r.Error(fault.Cause(err))}
 	switch f.Kind {

@@ -15,8 +15,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// past reads the history of a path, with what is kept of one rotation. The answer must not hold any of the secrets, or the
-// first half of one.
+// past reads the history of a path, with what is kept of one rotation. The answer must not hold
+// any of the secrets, or the first half of one.
 func (w *world) past(path string, turn int, secrets ...string) (h rotate.History, made []rotate.Exchange) {
 	w.t.Helper()
 	a := w.Must(w.t, route.Read, path+"/history", fields{"rotation": turn, "steps": true})
@@ -34,8 +34,9 @@ func (w *world) past(path string, turn int, secrets ...string) (h rotate.History
 	return h, made
 }
 
-// TestHistory: a failed rotation of a role or of an administrator's password is seen with what the database answered, and no
-// password is. A database may quote a part of a statement, which is then left out.
+// TestHistory: a failed rotation of a role or of an administrator's password is seen with what the
+// database answered, and no password is. A database may quote a part of a statement, which is then
+// left out.
 func TestHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
@@ -99,8 +100,9 @@ func (w *world) nothingShows(secrets []string) {
 	}
 }
 
-// TestHistoryWords: where no statement of a client's is sent, the server's words are kept, without passwords. A login that is
-// refused is one of the calls, and a database that hangs has answered nothing.
+// TestHistoryWords: where no statement of a client's is sent, the server's words are kept, without
+// passwords. A login that is refused is one of the calls, and a database that hangs has answered
+// nothing.
 func TestHistoryWords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")

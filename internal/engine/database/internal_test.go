@@ -92,7 +92,8 @@ func TestCredentialIDs(t *testing.T) {
 	}
 }
 
-// Of a role whose revocations hang one at a time is tried, until they have not hung for a while, or one has succeeded.
+// Of a role whose revocations hang one at a time is tried, until they have not hung for a while,
+// or one has succeeded.
 func TestSlowRevocations(t *testing.T) {
 	var slow slowRevocations
 	now := time.Now()
@@ -189,7 +190,8 @@ func TestPoolIsClosedByItsLastCall(t *testing.T) {
 	}
 }
 
-// A refusal counts for a while, longer each time that it is seen again, and expires sooner when the previous password fails.
+// A refusal counts for a while, longer each time that it is seen again, and expires sooner when
+// the previous password fails.
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(refusals)

@@ -378,7 +378,8 @@ func TestCloseWhileCreating(t *testing.T) {
 	})
 }
 
-// eachLogin runs a test, in a bubble, on the role ro as it lends passwords, and as it lends certificates.
+// eachLogin runs a test, in a bubble, on the role ro as it lends passwords, and as it lends
+// certificates.
 func eachLogin(t *testing.T, f func(t *testing.T, w *world)) {
 	eachLoginOf(t, func() enginetest.Config { return enginetest.Config{} }, f)
 }
@@ -515,8 +516,8 @@ func TestBadRoleDelaysNoOther(t *testing.T) {
 	}
 }
 
-// A role whose revocations hang while the database answers takes no more than one session, once that
-// is known: users of other roles are revoked in time.
+// A role whose revocations hang while the database answers takes no more than one session, once
+// that is known: users of other roles are revoked in time.
 func TestHangingRoleDelaysNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -561,8 +562,8 @@ func TestHangingRoleDelaysNoOther(t *testing.T) {
 	})
 }
 
-// A revocation that has begun ends access at once, whatever becomes of it: its statements fail, leave the user, or hang, and
-// those of others of the role with them. The lease says that.
+// A revocation that has begun ends access at once, whatever becomes of it: its statements fail,
+// leave the user, or hang, and those of others of the role with them. The lease says that.
 func TestRevocationEndsAccessFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -732,7 +733,8 @@ func TestRevocationFailures(t *testing.T) {
 				t.Errorf("%v: %v, of this lease alone %v, want %v", kind, err, engine.IsLeaseOnly(err), alone)
 			}
 		}
-		// Disabling hangs, and the server answers others: the user is dropped all the same. One that does not answer is not asked.
+		// Disabling hangs, and the server answers others: the user is dropped all the same. One
+		// that does not answer is not asked.
 		for _, answers := range []bool{false, true} {
 			dropped := false
 			w.setHook(func(call string) error {

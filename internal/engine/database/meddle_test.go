@@ -85,7 +85,8 @@ func (w *world) rewrite(change func(row map[string]any)) (id string) {
 	return id
 }
 
-// A reader reads the record and its secrets by two reads. A rotation that ends between them does not leave it without a password.
+// A reader reads the record and its secrets by two reads. A rotation that ends between them does
+// not leave it without a password.
 func TestReadWhileItRotates(t *testing.T) {
 	m := &meddler{Store: enginetest.Memory()}
 	w := withUsers(t, enginetest.Config{Store: m}, "svc")
@@ -94,8 +95,8 @@ func TestReadWhileItRotates(t *testing.T) {
 	w.given("svc")
 }
 
-// The administrator's password is set by hand and written while a rotation is about to end: what was written is not overwritten
-// unseen.
+// The administrator's password is set by hand and written while a rotation is about to end: what
+// was written is not overwritten unseen.
 func TestRootIsWrittenAsItsRotationEnds(t *testing.T) {
 	m := &meddler{Store: enginetest.Memory()}
 	w := ready(t, enginetest.Config{Store: m})
@@ -111,7 +112,8 @@ func TestRootIsWrittenAsItsRotationEnds(t *testing.T) {
 	}
 }
 
-// Another server begins the first rotation of a connection while this one writes another administrator: the rotation is ended before.
+// Another server begins the first rotation of a connection while this one writes another
+// administrator: the rotation is ended before.
 func TestWrittenAsAnotherServerRotates(t *testing.T) {
 	m := &meddler{Store: enginetest.Memory()}
 	w := ready(t, enginetest.Config{Store: m})
@@ -137,8 +139,8 @@ func TestWrittenAsAnotherServerRotates(t *testing.T) {
 	w.lend("ro")
 }
 
-// A connection that an earlier version has deleted keeps the time of its next rotation: it is not rotated any more, since nobody
-// could be told of the new password. What was under way ends.
+// A connection that an earlier version has deleted keeps the time of its next rotation: it is not
+// rotated any more, since nobody could be told of the new password. What was under way ends.
 func TestDeletedRootOfBefore(t *testing.T) {
 	for _, under := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -171,7 +173,8 @@ func TestDeletedRootOfBefore(t *testing.T) {
 	}
 }
 
-// Who deletes a connection whose password an earlier version was changing has decided: the mount can be disabled.
+// Who deletes a connection whose password an earlier version was changing has decided: the mount
+// can be disabled.
 func TestDeletedWhileRootOfBeforeTurns(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.rewrite(func(row map[string]any) {
@@ -187,7 +190,8 @@ func TestDeletedWhileRootOfBeforeTurns(t *testing.T) {
 	}
 }
 
-// A store that fails does not hide a change of a password that an earlier version has begun: the mount is not disabled.
+// A store that fails does not hide a change of a password that an earlier version has begun: the
+// mount is not disabled.
 func TestUnfinishedWhileTheStoreFails(t *testing.T) {
 	st := faulty.New(enginetest.Memory(), 1)
 	w := ready(t, enginetest.Config{Store: st})
@@ -200,8 +204,8 @@ func TestUnfinishedWhileTheStoreFails(t *testing.T) {
 	}
 }
 
-// A connection that was moved, with the password that it had, has the same one there: a rotation that had no effect goes on from it once the
-// statements are right.
+// A connection that was moved, with the password that it had, has the same one there: a rotation
+// that had no effect goes on from it once the statements are right.
 func TestRootMovedWithItsPassword(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": "FAIL"})
@@ -215,8 +219,8 @@ func TestRootMovedWithItsPassword(t *testing.T) {
 	}
 }
 
-// A request that finds a failed rotation being taken back makes another, even where the window is over by then: it does not say that
-// it has rotated what it has not.
+// A request that finds a failed rotation being taken back makes another, even where the window is
+// over by then: it does not say that it has rotated what it has not.
 func TestRequestAfterTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &meddler{Store: enginetest.Memory()}

@@ -35,7 +35,8 @@ func signedBy(cert, key string) fields {
 	return with(ro, fields{"credential_type": "client_certificate", "credential_config": fields{"ca_cert": cert, "ca_private_key": key, "key_type": "ec"}})
 }
 
-// TestFormsOfAnAuthority: its key comes in any of the usual forms, up to 16 KiB; its certificate is one, whatever the block calls itself.
+// TestFormsOfAnAuthority: its key comes in any of the usual forms, up to 16 KiB; its certificate
+// is one, whatever the block calls itself.
 func TestFormsOfAnAuthority(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	signed := func(key crypto.Signer) string {
@@ -85,7 +86,8 @@ func TestFormsOfAnAuthority(t *testing.T) {
 	}
 }
 
-// TestWhatIsIssuedChainsToTheRoot: with the certificate come those between it and the root, and not the root, which the server has.
+// TestWhatIsIssuedChainsToTheRoot: with the certificate come those between it and the root, and
+// not the root, which the server has.
 func TestWhatIsIssuedChainsToTheRoot(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	rootText, rootKeyText := authority(t, time.Hour, nil)
@@ -160,7 +162,8 @@ func TestLongestCommonName(t *testing.T) {
 	}
 }
 
-// TestKeyPair takes a certificate and its key, and none that is so long that checking it would take seconds.
+// TestKeyPair takes a certificate and its key, and none that is so long that checking it would
+// take seconds.
 func TestKeyPair(t *testing.T) {
 	cert, key := authority(t, time.Hour, nil)
 	pad := func(s string, n int) []byte { return []byte(s + strings.Repeat("\n", n-len(s))) }
@@ -206,9 +209,9 @@ func TestAdministratorIsReplaced(t *testing.T) {
 	w.lend("ro")
 }
 
-// TestPasswordEndsAnUnknownRotation: nobody knows whether a rotation has changed the administrator's password. A write
-// that gives one that works ends it, also if it is the one of before for another place or user; the
-// same configuration again does not.
+// TestPasswordEndsAnUnknownRotation: nobody knows whether a rotation has changed the
+// administrator's password. A write that gives one that works ends it, also if it is the one of
+// before for another place or user; the same configuration again does not.
 func TestPasswordEndsAnUnknownRotation(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -246,7 +249,8 @@ func TestPasswordEndsAnUnknownRotation(t *testing.T) {
 	}
 }
 
-// TestReplacedPasswordThatWorksAgain, because the database was restored, is taken; one that does not is not.
+// TestReplacedPasswordThatWorksAgain, because the database was restored, is taken; one that does
+// not is not.
 func TestReplacedPasswordThatWorksAgain(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.Must(t, route.Write, "rotate-root/prod", nil)
@@ -256,7 +260,8 @@ func TestReplacedPasswordThatWorksAgain(t *testing.T) {
 	w.lend("ro")
 }
 
-// TestWhoKnowsThePassword: a write that would send it elsewhere is told whether anybody can give it.
+// TestWhoKnowsThePassword: a write that would send it elsewhere is told whether anybody can give
+// it.
 func TestWhoKnowsThePassword(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	refused := func(nobody bool) {
@@ -285,7 +290,8 @@ func TestMovingWithoutLeases(t *testing.T) {
 	}
 }
 
-// TestPasswordPolicyThatIsAbsent is warned of, whatever calls it absent; where that cannot be found out, nothing is stored.
+// TestPasswordPolicyThatIsAbsent is warned of, whatever calls it absent; where that cannot be
+// found out, nothing is stored.
 func TestPasswordPolicyThatIsAbsent(t *testing.T) {
 	kinds := map[string]fault.Kind{"invalid": fault.Invalid, "gone": fault.NotFound, "unknown": fault.Unavailable}
 	w := open(t, enginetest.Config{Host: func(h *engine.Host) {
@@ -328,7 +334,8 @@ func TestCreateAndUpdateAreTold(t *testing.T) {
 	}
 }
 
-// TestDeletedInTheMiddle: whoever deletes a static role whose password may have been changed learns that nobody knows it.
+// TestDeletedInTheMiddle: whoever deletes a static role whose password may have been changed
+// learns that nobody knows it.
 func TestDeletedInTheMiddle(t *testing.T) {
 	for _, unknown := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

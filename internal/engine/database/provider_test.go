@@ -10,7 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// TestAttemptsThatCanBeTracked: an attempt without a plain id, or without an end, reaches no database.
+// TestAttemptsThatCanBeTracked: an attempt without a plain id, or without an end, reaches no
+// database.
 func TestAttemptsThatCanBeTracked(t *testing.T) {
 	now := time.Now()
 	for want, attempts := range map[bool][]database.Attempt{

@@ -14,8 +14,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 )
 
-// TestNamesMadeAgain: a template without {{random}} is taken with a warning, and what its name already belongs to
-// stays: the user of another lease, and one that was there before.
+// TestNamesMadeAgain: a template without {{random}} is taken with a warning, and what its name
+// already belongs to stays: the user of another lease, and one that was there before.
 func TestNamesMadeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -56,8 +56,8 @@ func TestNamesMadeAgain(t *testing.T) {
 	})
 }
 
-// TestNameTakenAtDeath: the process dies in a create whose name another lease has, or whose own user was created. The first
-// stays, the second goes, and the name is free after that.
+// TestNameTakenAtDeath: the process dies in a create whose name another lease has, or whose own
+// user was created. The first stays, the second goes, and the name is free after that.
 func TestNameTakenAtDeath(t *testing.T) {
 	for _, step := range []string{"reserved", "created"} {
 		for _, taken := range []bool{true, false} {
@@ -103,7 +103,8 @@ func TestNameTakenAtDeath(t *testing.T) {
 	}
 }
 
-// TestNameTakenAtOnce: of many requests at once one gets the name, and whatever becomes of the others does not end it.
+// TestNameTakenAtOnce: of many requests at once one gets the name, and whatever becomes of the
+// others does not end it.
 func TestNameTakenAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -149,7 +150,8 @@ func TestNameIsFreed(t *testing.T) {
 	})
 }
 
-// The undo of an attempt that has not taken its name yet comes back at the attempt's end, because the attempt may still take it.
+// The undo of an attempt that has not taken its name yet comes back at the attempt's end, because
+// the attempt may still take it.
 func TestAttemptMayStillTakeItsName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dies := false

@@ -171,7 +171,8 @@ func TestNotesOnRoles(t *testing.T) {
 	}
 }
 
-// What the database warns of when a user is made, or a password changed, becomes a warning of the answer.
+// What the database warns of when a user is made, or a password changed, becomes a warning of the
+// answer.
 func TestWarningsOfTheDatabase(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "svc")
 	w.Must(t, route.Write, "roles/ro", with(ro, fields{"creation_statements": []string{"CREATE", "WARN nothing was granted"}}))
@@ -190,7 +191,8 @@ func TestWarningsOfTheDatabase(t *testing.T) {
 	}
 }
 
-// Statements of each field are judged by what the kind of database and the type of the credentials need.
+// Statements of each field are judged by what the kind of database and the type of the credentials
+// need.
 func TestRoleStatementsAreJudged(t *testing.T) {
 	p := new(databasetest.Fake).Provider()
 	p.Rules, p.BindsSubject = false, true
@@ -223,7 +225,8 @@ func TestRoleStatementsAreJudged(t *testing.T) {
 	w.Must(t, route.Write, "roles/ro", with(certified, fields{"creation_statements": "CREATE {{name}} {{subject}}"}))
 }
 
-// A role for a connection that is written later is warned of what was not checked, and of what is missing.
+// A role for a connection that is written later is warned of what was not checked, and of what is
+// missing.
 func TestRoleBeforeItsConnection(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	for want, body := range map[int]fields{1: ro, 2: with(ro, fields{"creation_statements": nil})} {

@@ -17,7 +17,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// An administrator's password that cannot be changed is tried again at its times alone, however often its connection is written.
+// An administrator's password that cannot be changed is tried again at its times alone, however
+// often its connection is written.
 func TestFailingRootWaitsThroughWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -66,8 +67,8 @@ func hanging(t *testing.T) (w *world, hangs *atomic.Bool) {
 	return w, hangs
 }
 
-// It is not known whether the administrator's password was changed, and it was not: the old one goes on to be used, after one look,
-// and the database is not asked for each use.
+// It is not known whether the administrator's password was changed, and it was not: the old one
+// goes on to be used, after one look, and the database is not asked for each use.
 func TestRootUnknownGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, hangs := hanging(t)
@@ -131,7 +132,8 @@ func (w *world) sentAll() (all []string) {
 	return all
 }
 
-// A connection is deleted while its password is being changed: what was issued is revoked by whichever is right, and nothing is left.
+// A connection is deleted while its password is being changed: what was issued is revoked by
+// whichever is right, and nothing is left.
 func TestDeletedWhileRootTurns(t *testing.T) {
 	for _, scheduled := range []bool{false, true} {
 		for _, unknown := range []bool{false, true} {

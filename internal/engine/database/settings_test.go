@@ -16,8 +16,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// hosted opens the engine over a kind that is reached by settings of its own, and keeps what it was
-// last connected with.
+// hosted opens the engine over a kind that is reached by settings of its own, and keeps what it
+// was last connected with.
 func hosted(t *testing.T) (*enginetest.World, *atomic.Pointer[database.Config]) {
 	t.Helper()
 	last := new(atomic.Pointer[database.Config])

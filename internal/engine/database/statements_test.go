@@ -89,7 +89,8 @@ func TestStatementForms(t *testing.T) {
 	}
 }
 
-// A write that does not name a field keeps the form of its statements; one in another form forgets the old one.
+// A write that does not name a field keeps the form of its statements; one in another form forgets
+// the old one.
 func TestStatementFormIsKept(t *testing.T) {
 	var f statementForm
 	var list []string

@@ -277,7 +277,8 @@ func TestStaticRoleFailures(t *testing.T) {
 	})
 }
 
-// TestRotateRoot: on request and by itself; a password that was rotated away never comes back by a write.
+// TestRotateRoot: on request and by itself; a password that was rotated away never comes back by a
+// write.
 //
 // https://github.com/hashicorp/vault/issues/7143
 // https://github.com/hashicorp/vault/issues/27294
@@ -329,8 +330,8 @@ func TestRotateRoot(t *testing.T) {
 	})
 }
 
-// TestStalePasswordStaysRefused: however often the administrator's password was changed since, the one that was
-// written first does not come back.
+// TestStalePasswordStaysRefused: however often the administrator's password was changed since, the
+// one that was written first does not come back.
 func TestStalePasswordStaysRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -360,8 +361,8 @@ func TestSelfManaged(t *testing.T) {
 	})
 }
 
-// An account that does not get in from here loses its working password to nobody: the new one is given out, and whoever
-// writes or reads the role is told that it could not be tried.
+// An account that does not get in from here loses its working password to nobody: the new one is
+// given out, and whoever writes or reads the role is told that it could not be tried.
 func TestShutOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc", "kept")
@@ -404,7 +405,8 @@ func TestShutOut(t *testing.T) {
 	})
 }
 
-// The reply to the change of such an account's password is lost: it is set again, since no login can tell.
+// The reply to the change of such an account's password is lost: it is set again, since no login
+// can tell.
 func TestShutOutReplyLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
@@ -524,7 +526,8 @@ func TestStaticCredsWithoutConnection(t *testing.T) {
 	}
 }
 
-// Writes of a role whose rotations fail do not bring the next attempt forward. Only a password that works does.
+// Writes of a role whose rotations fail do not bring the next attempt forward. Only a password
+// that works does.
 func TestFailingStaticRoleWaitsThroughWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "self")
@@ -552,7 +555,8 @@ func TestFailingStaticRoleWaitsThroughWrites(t *testing.T) {
 	})
 }
 
-// The database's reason is given where a user changes its own password, and each login is by the user itself.
+// The database's reason is given where a user changes its own password, and each login is by the
+// user itself.
 func TestSelfManagedFailure(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "self")
 	w.Must(t, route.Write, "config/own", ownConfig)

@@ -113,7 +113,8 @@ func staticCertificate(t *testing.T, statements string) {
 	}
 }
 
-// A schedule whose times lie unequally far apart misses one, and what is given out lives until the next.
+// A schedule whose times lie unequally far apart misses one, and what is given out lives until the
+// next.
 func TestStaticCertificateBySchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // begins at midnight, 2000-01-01, a Saturday
 		w := withUsers(t, enginetest.Config{}, "svc")

@@ -19,9 +19,9 @@ import (
 
 // What has hurt users of other servers; docs/lessons.md is the whole list.
 
-// TestRefusedPasswordIsMadeAnew: the database does not take the password that a turn has begun with. The
-// same one is not sent for ever, the old one is given out meanwhile, the role says why, and
-// a password policy that was corrected counts for the next try.
+// TestRefusedPasswordIsMadeAnew: the database does not take the password that a turn has begun
+// with. The same one is not sent for ever, the old one is given out meanwhile, the role says why,
+// and a password policy that was corrected counts for the next try.
 //
 // https://github.com/hashicorp/vault/pull/28989
 // https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/56
@@ -79,7 +79,8 @@ func (w *world) changes() func() int {
 	return func() int { mu.Lock(); defer mu.Unlock(); return n }
 }
 
-// TestNoTurnIsLeftOver: of a turn that failed, and whose role was deleted, nothing comes later in a new role of the name.
+// TestNoTurnIsLeftOver: of a turn that failed, and whose role was deleted, nothing comes later in
+// a new role of the name.
 //
 // https://github.com/hashicorp/vault/pull/12563
 // https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/28
@@ -105,9 +106,10 @@ func TestNoTurnIsLeftOver(t *testing.T) {
 
 var update = flag.Bool("update", false, "write testdata anew")
 
-// TestRecordsOfBefore: what earlier versions have stored is read by this one, gives out the same passwords, and
-// turns at its time, not at the start of a newer version; one that was imported and never turned, too.
-// A record that a version reads otherwise than it was meant fails here; testdata is added to, never changed.
+// TestRecordsOfBefore: what earlier versions have stored is read by this one, gives out the same
+// passwords, and turns at its time, not at the start of a newer version; one that was imported and
+// never turned, too. A record that a version reads otherwise than it was meant fails here;
+// testdata is added to, never changed.
 //
 // https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/156
 // https://github.com/hashicorp/vault/pull/29537
@@ -148,8 +150,8 @@ func TestRecordsOfBefore(t *testing.T) {
 	})
 }
 
-// TestPairedRolesNeverTurnTogether: two static roles whose schedules are twelve hours apart stay so,
-// though the server and the database are away at their times.
+// TestPairedRolesNeverTurnTogether: two static roles whose schedules are twelve hours apart stay
+// so, though the server and the database are away at their times.
 //
 // https://github.com/hashicorp/vault/issues/18738
 func TestPairedRolesNeverTurnTogether(t *testing.T) {
@@ -184,8 +186,9 @@ func TestPairedRolesNeverTurnTogether(t *testing.T) {
 	})
 }
 
-// TestNothingIsIgnoredInSilence: a field that a role or a connection does not have, or that comes too late, is warned of,
-// and a value that is not known is refused, so that nobody relies on what has no effect.
+// TestNothingIsIgnoredInSilence: a field that a role or a connection does not have, or that comes
+// too late, is warned of, and a value that is not known is refused, so that nobody relies on what
+// has no effect.
 //
 // https://github.com/hashicorp/vault/issues/30610
 // https://github.com/hashicorp/vault/pull/29093
@@ -198,8 +201,8 @@ func TestNothingIsIgnoredInSilence(t *testing.T) {
 	}
 }
 
-// TestUserThatIsGoneIsRevoked: somebody has dropped a user by hand. Its lease ends at its time, or at once when
-// it is revoked, also if the role's statements cannot bear that.
+// TestUserThatIsGoneIsRevoked: somebody has dropped a user by hand. Its lease ends at its time, or
+// at once when it is revoked, also if the role's statements cannot bear that.
 //
 // https://github.com/hashicorp/vault/issues/6058
 // https://github.com/hashicorp/vault/issues/3410
@@ -222,7 +225,8 @@ func TestUserThatIsGoneIsRevoked(t *testing.T) {
 	})
 }
 
-// Once a revocation of a role that hung has succeeded, its users do not wait for each other any more.
+// Once a revocation of a role that hung has succeeded, its users do not wait for each other any
+// more.
 func TestRoleThatHangsNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})

@@ -37,7 +37,8 @@ type world struct {
 	told  map[string][]string                // passwords that were sent, by connection_url
 	hangs bool                               // every call waits for its deadline
 	slow  func(o database.DropOptions) error // in place of Drop, where it is an error
-	// set is asked before each change of a password; an error is the answer, and nothing was changed.
+	// set is asked before each change of a password; an error is the answer, and nothing was
+	// changed.
 	set func(name, password string) error
 
 	fate func(call string) databasetest.Fate // nil: all is well. Set before anything is opened
@@ -200,7 +201,8 @@ func (h *hooked) SetPassword(ctx context.Context, name string, password secret.V
 	return h.Conn.SetPassword(ctx, name, password, sql)
 }
 
-// setRules makes f decide whether the database takes a password; nil lets it take all. Calls of f never overlap.
+// setRules makes f decide whether the database takes a password; nil lets it take all. Calls of f
+// never overlap.
 func (w *world) setRules(f func(name, password string) error) {
 	var one sync.Mutex
 	w.mu.Lock()

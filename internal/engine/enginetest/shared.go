@@ -32,7 +32,8 @@ func With(base, more map[string]any) map[string]any {
 	return out
 }
 
-// Save writes what is stored below prefixes to a file, for [World.Restore] of later versions, and ends the engine.
+// Save writes what is stored below prefixes to a file, for [World.Restore] of later versions, and
+// ends the engine.
 func (w *World) Save(t testing.TB, file string, prefixes ...string) {
 	t.Helper()
 	if err := os.WriteFile(file, w.Rows(t, prefixes...), 0o644); err != nil {
@@ -41,7 +42,8 @@ func (w *World) Save(t testing.TB, file string, prefixes ...string) {
 	w.Stop()
 }
 
-// Restore ends the engine and stores what an earlier version has stored. [World.Reopen] opens it then.
+// Restore ends the engine and stores what an earlier version has stored. [World.Reopen] opens it
+// then.
 func (w *World) Restore(t testing.TB, file string) (rows string) {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -53,7 +55,8 @@ func (w *World) Restore(t testing.TB, file string) (rows string) {
 	return string(text)
 }
 
-// WarnsOfUnknown wants each write to succeed, and to warn of a parameter that the path does not have.
+// WarnsOfUnknown wants each write to succeed, and to warn of a parameter that the path does not
+// have.
 func (w *World) WarnsOfUnknown(t testing.TB, parameter string, writes map[string]map[string]any) {
 	t.Helper()
 	for path, body := range writes {

@@ -10,7 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// inGrace turns the key once, begins another turn, and returns what readers got before it and what they get in its grace.
+// inGrace turns the key once, begins another turn, and returns what readers got before it and what
+// they get in its grace.
 func (w *world) inGrace(ask any) (old, fresh string) {
 	w.Helper()
 	w.turned()
@@ -20,7 +21,8 @@ func (w *world) inGrace(ask any) (old, fresh string) {
 	return old, w.value()
 }
 
-// TestRollbackWhilePublishedOnceMore: a turn whose value was overwritten has published, although it is about to do so again.
+// TestRollbackWhilePublishedOnceMore: a turn whose value was overwritten has published, although
+// it is about to do so again.
 func TestRollbackWhilePublishedOnceMore(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, _ := w.inGrace(map[string]any{"leaked": true})
@@ -53,7 +55,8 @@ func TestRollbackTwice(t *testing.T) {
 	})
 }
 
-// TestLeakedNewKeyWrittenByHand: a new key that leaked and was rolled back is not what consumers go on to read.
+// TestLeakedNewKeyWrittenByHand: a new key that leaked and was rolled back is not what consumers
+// go on to read.
 func TestLeakedNewKeyWrittenByHand(t *testing.T) {
 	for _, emptied := range []bool{false, true} { // before the rotation
 		bubble(t, func(w *world) {
@@ -78,7 +81,8 @@ func TestLeakedNewKeyWrittenByHand(t *testing.T) {
 	}
 }
 
-// TestNewKeyLeaksBeforeItIsPublished: it is not published, and another one is made; the old one has its grace.
+// TestNewKeyLeaksBeforeItIsPublished: it is not published, and another one is made; the old one
+// has its grace.
 func TestNewKeyLeaksBeforeItIsPublished(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()

@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// The states that metrics show are those that are stored: as keys move, after a restart, and when a
-// key is deleted.
+// The states that metrics show are those that are stored: as keys move, after a restart, and when
+// a key is deleted.
 func TestStates(t *testing.T) {
 	bubble(t, func(w *world) {
 		want := func(when string, states map[rotate.State]int64) {

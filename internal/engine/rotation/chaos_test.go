@@ -82,7 +82,8 @@ func (c *chaos) Open(server int, store storage.Store) {
 // Stop ends a server.
 func (c *chaos) Stop(server int) { c.worlds[server].Stop() }
 
-// Begin has a key by the recipe, and perhaps one before it that a person has made. It runs in a bubble.
+// Begin has a key by the recipe, and perhaps one before it that a person has made. It runs in a
+// bubble.
 func (c *chaos) Begin() {
 	foreign, _ := c.vendor.Create(c.Context(), adminToken, "somebody else's")
 	c.foreign = foreign.ID
@@ -159,7 +160,8 @@ func (c *chaos) Act(server int) (string, func() error) {
 
 const nonsense = "nonsense"
 
-// meddle writes to the path: a value that was read before and lives, nonsense, nothing, or a field beside the key.
+// meddle writes to the path: a value that was read before and lives, nonsense, nothing, or a field
+// beside the key.
 func (c *chaos) meddle(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -235,7 +237,8 @@ func (c *chaos) leaking(server int) bool {
 // Check finds nothing that the harness does not.
 func (c *chaos) Check(int) {}
 
-// Mend lets what is in flight end, and what had failed, and then has a rotation that goes well. It runs in a bubble.
+// Mend lets what is in flight end, and what had failed, and then has a rotation that goes well. It
+// runs in a bubble.
 func (c *chaos) Mend() {
 	w := c.worlds[0]
 	status := func() map[string]any { return w.Must(c.T, route.Read, "keys/demo", nil).Data }

@@ -263,8 +263,8 @@ func (c *change) params(context.Context) error {
 	return nil
 }
 
-// leave forgets the credential of a key whose parameter leads elsewhere from now on: its ID would be looked for, and
-// retired, where it is somebody else's or nobody's.
+// leave forgets the credential of a key whose parameter leads elsewhere from now on: its ID would
+// be looked for, and retired, where it is somebody else's or nobody's.
 func (c *change) leave(param string) error {
 	rec := c.k.Rec
 	t := rec.Turn
@@ -288,9 +288,10 @@ func union(a, b map[string]json.RawMessage) map[string]struct{} {
 	return out
 }
 
-// admin takes the credentials of the provider's management API. They must come again with a change of where they are sent, and with one of
-// where the credential that they make is published or what they retire: who may only change a key must not get a
-// credential of it, nor have others' deleted.
+// admin takes the credentials of the provider's management API. They must come again with a change
+// of where they are sent, and with one of where the credential that they make is published or what
+// they retire: who may only change a key must not get a credential of it, nor have others'
+// deleted.
 func (c *change) admin(context.Context) error {
 	sec := c.k.Sec
 	if len(c.in.Admin) == 0 {
@@ -356,7 +357,8 @@ func (c *change) path(ctx context.Context) error {
 	return err
 }
 
-// mayPublish refuses a caller who may not write the path: the caller becomes the principal, by whose policies the key is published.
+// mayPublish refuses a caller who may not write the path: the caller becomes the principal, by
+// whose policies the key is published.
 func (c *change) mayPublish(ctx context.Context, path string) error {
 	return c.k.b.m.Host.MayPublish(ctx, c.req.Caller.Policies, path)
 }
@@ -406,8 +408,8 @@ const (
 	maxField  = 256
 )
 
-// places makes sure, by the commit itself, that no other key publishes to a field that this one does: of two that did, one would retire what the
-// other's readers use.
+// places makes sure, by the commit itself, that no other key publishes to a field that this one
+// does: of two that did, one would retire what the other's readers use.
 func (c *change) places(ctx context.Context) error {
 	want := c.k.data.places()
 	if c.fresh || c.lands {
@@ -420,7 +422,8 @@ func (c *change) places(ctx context.Context) error {
 	return err
 }
 
-// unreserved looks for a key of this mount that has published there since before places were reserved.
+// unreserved looks for a key of this mount that has published there since before places were
+// reserved.
 func (c *change) unreserved(ctx context.Context, want []engine.Place) error {
 	for other, err := range c.k.b.rotations.Records(ctx, keyKind) {
 		var data keyData

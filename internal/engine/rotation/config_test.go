@@ -189,8 +189,9 @@ func TestAdminComesAgainWithANewTarget(t *testing.T) {
 	})
 }
 
-// Who may only change a key must not get a credential of it, nor have others' deleted, in the name of who configured it: what changes where the
-// credential is published, or what is made or retired, comes with the admin credentials, and makes its writer the principal.
+// Who may only change a key must not get a credential of it, nor have others' deleted, in the name
+// of who configured it: what changes where the credential is published, or what is made or
+// retired, comes with the admin credentials, and makes its writer the principal.
 func TestPatchDoesNotRedirectACredential(t *testing.T) {
 	workshop(t, func(w *world) {
 		base := map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}, "skip_import_rotation": true}
@@ -267,7 +268,8 @@ func TestParamsThatLeadElsewhere(t *testing.T) {
 	}
 }
 
-// Where nothing can be at the provider yet, what was wrong is corrected in the middle of a rotation.
+// Where nothing can be at the provider yet, what was wrong is corrected in the middle of a
+// rotation.
 func TestParamsAreCorrectedWhileNothingWasCreated(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "before", Err: rotationtest.ErrVendorBusy, Times: 3}) // surely nothing was done
@@ -298,7 +300,8 @@ func TestOneKeyForAPlace(t *testing.T) {
 	})
 }
 
-// Two servers that configure two keys for one place at once cannot both succeed: the store decides, not what either remembers.
+// Two servers that configure two keys for one place at once cannot both succeed: the store
+// decides, not what either remembers.
 func TestOneKeyForAPlaceOnTwoServers(t *testing.T) {
 	bubble(t, func(w *world) {
 		servers := []*enginetest.World{w.World, w.another()}
@@ -325,7 +328,8 @@ func TestOneKeyForAPlaceOnTwoServers(t *testing.T) {
 	})
 }
 
-// TestOnlyWritersConfigureAPath: a caller who may configure keys and may not write a path neither reserves it, nor becomes the principal of a key that publishes there.
+// TestOnlyWritersConfigureAPath: a caller who may configure keys and may not write a path neither
+// reserves it, nor becomes the principal of a key that publishes there.
 func TestOnlyWritersConfigureAPath(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
@@ -476,7 +480,8 @@ func TestSettling(t *testing.T) {
 	})
 }
 
-// TestClassSetsThePeriod: a key of another class has the period of that, unless the same write gives one.
+// TestClassSetsThePeriod: a key of another class has the period of that, unless the same write
+// gives one.
 func TestClassSetsThePeriod(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(map[string]any{"class": "financial", "rotation_period": nil}))

@@ -9,8 +9,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestRollbackToDeadKey: a key that the provider refuses is not published again, unless that is forced. One of which that cannot
-// be found out is: the new key may be the reason.
+// TestRollbackToDeadKey: a key that the provider refuses is not published again, unless that is
+// forced. One of which that cannot be found out is: the new key may be the reason.
 func TestRollbackToDeadKey(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
@@ -28,7 +28,8 @@ func TestRollbackToDeadKey(t *testing.T) {
 	})
 }
 
-// TestRollbackThatNobodyCanTry: a rollback does not wait for a provider that is away, and may be forced.
+// TestRollbackThatNobodyCanTry: a rollback does not wait for a provider that is away, and may be
+// forced.
 func TestRollbackThatNobodyCanTry(t *testing.T) {
 	for _, force := range []bool{false, true} {
 		bubble(t, func(w *world) {
@@ -54,7 +55,8 @@ func TestRollbackThatNobodyCanTry(t *testing.T) {
 	}
 }
 
-// TestDeletionBySuspendedServer: a server that is suspended as it deletes a key leaves the history of the next one of that name alone.
+// TestDeletionBySuspendedServer: a server that is suspended as it deletes a key leaves the history
+// of the next one of that name alone.
 func TestDeletionBySuspendedServer(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
@@ -96,7 +98,8 @@ func TestJournalOfKeyInUse(t *testing.T) {
 	})
 }
 
-// TestOldKeyIsKeptWhileNewOneIsDead: where somebody has deleted the new key at the provider, the old one is the only one that works.
+// TestOldKeyIsKeptWhileNewOneIsDead: where somebody has deleted the new key at the provider, the
+// old one is the only one that works.
 func TestOldKeyIsKeptWhileNewOneIsDead(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)

@@ -285,7 +285,8 @@ func TestUnjudgedWriteBeforeFailure(t *testing.T) {
 	}
 }
 
-// TestPlaceAlertIsNotReplaced: what consumers read stays an alert while calls fail, and both are told.
+// TestPlaceAlertIsNotReplaced: what consumers read stays an alert while calls fail, and both are
+// told.
 func TestPlaceAlertIsNotReplaced(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
@@ -317,7 +318,8 @@ func TestPlaceAlertIsNotReplaced(t *testing.T) {
 	})
 }
 
-// TestExchangesOutliveConflict: what the provider was asked is kept though the commit behind it has failed.
+// TestExchangesOutliveConflict: what the provider was asked is kept though the commit behind it
+// has failed.
 func TestExchangesOutliveConflict(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))

@@ -68,8 +68,8 @@ func (w *world) turned() (current string) {
 }
 
 // A provider that answers a creating call with a key that is not new – the current one, with or
-// without its secret, the current one's secret, or somebody else's – ends no key that is in use: nothing is
-// published, nothing retired, and a person is asked.
+// without its secret, the current one's secret, or somebody else's – ends no key that is in use:
+// nothing is published, nothing retired, and a person is asked.
 func TestCreatedKeyThatIsNotNew(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer func(current rotate.Credential, foreign string, c rotate.Credential, err error) (rotate.Credential, error)
@@ -129,8 +129,8 @@ func TestCreatedKeyThatIsNotNew(t *testing.T) {
 	}
 }
 
-// A provider whose clock is years ahead, or that lies about the last use, keeps an old key alive – and
-// a person is called in time.
+// A provider whose clock is years ahead, or that lies about the last use, keeps an old key alive –
+// and a person is called in time.
 func TestLastUsedInTheFuture(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.lie(&liar{lastUsed: func() time.Time { return time.Now().AddDate(70, 0, 0) }}, nil)
@@ -171,9 +171,9 @@ func TestOpenAttemptOutlivesAFailedList(t *testing.T) {
 	})
 }
 
-// What readers are given back is never the key that is taken back: also where the turn had published,
-// the process died, and somebody wrote the path and kept the new value, so often that the version of the
-// turn is gone.
+// What readers are given back is never the key that is taken back: also where the turn had
+// published, the process died, and somebody wrote the path and kept the new value, so often that
+// the version of the turn is gone.
 func TestPreviousIsNeverTheNewKey(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()

@@ -250,7 +250,8 @@ func (b *backend) deleteKey(ctx context.Context, req *route.Request, in deleteIn
 	return route.None{}, err
 }
 
-// livingIDs are what the key may have at its provider: credentials, and markers of calls whose effect is unknown.
+// livingIDs are what the key may have at its provider: credentials, and markers of calls whose
+// effect is unknown.
 func (k *key) livingIDs() (ids []string) {
 	if t := k.Rec.Turn; t != nil {
 		ids = t.IDs()

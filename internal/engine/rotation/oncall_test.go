@@ -16,8 +16,9 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// TestTrialNamesAKeyThatLivesOn: a provider that swallows the call that deletes leaves a key, which a trial names by its ID – also when
-// another step has failed before, and when somebody interrupts it while it waits.
+// TestTrialNamesAKeyThatLivesOn: a provider that swallows the call that deletes leaves a key,
+// which a trial names by its ID – also when another step has failed before, and when somebody
+// interrupts it while it waits.
 func TestTrialNamesAKeyThatLivesOn(t *testing.T) {
 	for name, tt := range map[string]struct {
 		verifies bool
@@ -53,7 +54,8 @@ func TestTrialNamesAKeyThatLivesOn(t *testing.T) {
 	}
 }
 
-// TestTrialNamesALostKeyThatLivesOn: the key of a creating call that failed has no known secret, and what says that it is gone is the list.
+// TestTrialNamesALostKeyThatLivesOn: the key of a creating call that failed has no known secret,
+// and what says that it is gone is the list.
 func TestTrialNamesALostKeyThatLivesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &swallowing{tried: tried{alive: map[string]string{}, fails: "create", done: true, failure: &rotate.Failure{Outcome: rotate.Unknown, ID: "1", Err: context.DeadlineExceeded}}}
@@ -91,8 +93,8 @@ func (s *swallowing) VerifyDead(context.Context, rotate.Credential) error {
 	return &rotate.Failure{Outcome: rotate.Alive, Err: context.DeadlineExceeded}
 }
 
-// TestAdviceWorks: what an alert or a refusal advises works in the state in which it is given. While a grace is in flight, a rotation
-// on request is refused.
+// TestAdviceWorks: what an alert or a refusal advises works in the state in which it is given.
+// While a grace is in flight, a rotation on request is refused.
 func TestAdviceWorks(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.inGrace(nil)
@@ -117,7 +119,8 @@ func TestAdviceWorks(t *testing.T) {
 	})
 }
 
-// TestAlertKeepsItsAuthor: an alert about what consumers read says who has done that and what undoes it, also after the grace.
+// TestAlertKeepsItsAuthor: an alert about what consumers read says who has done that and what
+// undoes it, also after the grace.
 func TestAlertKeepsItsAuthor(t *testing.T) {
 	for name, tt := range map[string]struct {
 		write func(w *world) handWrite
@@ -141,8 +144,9 @@ func TestAlertKeepsItsAuthor(t *testing.T) {
 	}
 }
 
-// TestPublishedKeyThatDied: somebody deletes at the provider the key that consumers read. It is noticed within a day and some hours,
-// without a call more than one a day before, and the alert ends with a rotation.
+// TestPublishedKeyThatDied: somebody deletes at the provider the key that consumers read. It is
+// noticed within a day and some hours, without a call more than one a day before, and the alert
+// ends with a rotation.
 func TestPublishedKeyThatDied(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
@@ -202,8 +206,8 @@ func TestPublishedKeyThatDied(t *testing.T) {
 	})
 }
 
-// TestMetadataOfHandWrite: the custom metadata of a key's path says which key a client's write has made consumers read, and which one
-// ends; of a key that nobody knows it says nothing.
+// TestMetadataOfHandWrite: the custom metadata of a key's path says which key a client's write has
+// made consumers read, and which one ends; of a key that nobody knows it says nothing.
 func TestMetadataOfHandWrite(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
@@ -232,8 +236,8 @@ func TestMetadataOfHandWrite(t *testing.T) {
 	})
 }
 
-// TestResumeBeforeItAsks: a rotation that will ask a person at its end says so before, with what it has left; a person who resumes it then
-// is not asked again.
+// TestResumeBeforeItAsks: a rotation that will ask a person at its end says so before, with what
+// it has left; a person who resumes it then is not asked again.
 func TestResumeBeforeItAsks(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()

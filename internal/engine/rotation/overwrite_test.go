@@ -28,7 +28,8 @@ type handWrite struct {
 	stranger bool // who may not read the key
 }
 
-// hand makes a client's write as a versioned kv mount does: the version that was judged is the one that is replaced.
+// hand makes a client's write as a versioned kv mount does: the version that was judged is the one
+// that is replaced.
 func (w *world) hand(h handWrite) (warnings []string, err error) {
 	w.Helper()
 	eng := h.judge
@@ -262,7 +263,8 @@ func TestHandWriteWhileProviderHangs(t *testing.T) {
 	})
 }
 
-// TestHandWriteCostsNothing: what does not change the key's own fields asks no provider, and changes no record.
+// TestHandWriteCostsNothing: what does not change the key's own fields asks no provider, and
+// changes no record.
 func TestHandWriteCostsNothing(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
@@ -485,7 +487,8 @@ func TestHandWriteWhileBusy(t *testing.T) {
 	})
 }
 
-// TestHandWriteWhileRetiring: while the call that retires the old key hangs, nobody makes it what consumers read.
+// TestHandWriteWhileRetiring: while the call that retires the old key hangs, nobody makes it what
+// consumers read.
 func TestHandWriteWhileRetiring(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
@@ -677,7 +680,8 @@ func TestHandWriteWhileJudging(t *testing.T) {
 	})
 }
 
-// TestHandWriteCoversNoAlert: an alert that waits for a person stands again once that about the place has ended.
+// TestHandWriteCoversNoAlert: an alert that waits for a person stands again once that about the
+// place has ended.
 func TestHandWriteCoversNoAlert(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
@@ -706,7 +710,8 @@ func TestHandWriteCoversNoAlert(t *testing.T) {
 	})
 }
 
-// TestHandWritesAreTrimmed: a client that writes again and again, while nothing rotates, does not fill the store.
+// TestHandWritesAreTrimmed: a client that writes again and again, while nothing rotates, does not
+// fill the store.
 func TestHandWritesAreTrimmed(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()

@@ -21,7 +21,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// spacious is a family with an optional second admin credential, with a param that routes nothing before one that does, and with many outputs.
+// spacious is a family with an optional second admin credential, with a param that routes nothing
+// before one that does, and with many outputs.
 func spacious(fake rotation.Provider) rotation.Provider {
 	definitions := func(own bool) ([]rotation.Definition, error) {
 		ds, err := fake.Definitions()
@@ -171,7 +172,8 @@ func TestChangesWarn(t *testing.T) {
 	})
 }
 
-// TestForcedDeletionNamesWhatLives: whoever deletes a key in the middle of a rotation learns of all its keys at the provider, each once.
+// TestForcedDeletionNamesWhatLives: whoever deletes a key in the middle of a rotation learns of
+// all its keys at the provider, each once.
 func TestForcedDeletionNamesWhatLives(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.inGrace(nil)
@@ -367,7 +369,8 @@ func TestStatusOrder(t *testing.T) {
 	})
 }
 
-// TestJournalNamesTheWrite and history names why a rotation was rolled back, though nobody has given a reason.
+// TestJournalNamesTheWrite and history names why a rotation was rolled back, though nobody has
+// given a reason.
 func TestJournalNamesTheWrite(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
@@ -484,7 +487,8 @@ func TestHandWriteThatLeavesOut(t *testing.T) {
 	})
 }
 
-// TestProvidersDialByTheGuard: without a way out of its own, an engine connects as the host allows.
+// TestProvidersDialByTheGuard: without a way out of its own, an engine connects as the host
+// allows.
 func TestProvidersDialByTheGuard(t *testing.T) {
 	guard := fault.New("guard", fault.Denied, "not allowed")
 	bubble(t, func(w *world) {

@@ -40,9 +40,10 @@ type Provider struct {
 	Open func(c OpenConfig) (Source, error)
 }
 
-// A Source creates, verifies and retires keys of one bound definition. It is safe for
-// concurrent use. Its methods are those of [rotate.Target], [rotate.Creator], [rotate.Lister], [rotate.UsageTeller] and
-// [rotate.Disabler], which say what they promise. Those that the definition's capabilities leave out are never called.
+// A Source creates, verifies and retires keys of one bound definition. It is safe for concurrent
+// use. Its methods are those of [rotate.Target], [rotate.Creator], [rotate.Lister],
+// [rotate.UsageTeller] and [rotate.Disabler], which say what they promise. Those that the
+// definition's capabilities leave out are never called.
 //
 // Every call honours, besides its context, the definition's own timeout; when
 // it returns for either, the provider may still act on the request until

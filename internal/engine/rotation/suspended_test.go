@@ -19,9 +19,9 @@ func (w *world) readable() {
 	}
 }
 
-// TestHandWriteJudgedBeforePublication: a client's write of the key that is current is judged, by another server, between
-// the publication of the next one and the commit that tells of it; that server is suspended until the key is retired. The
-// write is judged anew.
+// TestHandWriteJudgedBeforePublication: a client's write of the key that is current is judged, by
+// another server, between the publication of the next one and the commit that tells of it; that
+// server is suspended until the key is retired. The write is judged anew.
 func TestHandWriteJudgedBeforePublication(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
@@ -50,8 +50,8 @@ func TestHandWriteJudgedBeforePublication(t *testing.T) {
 	})
 }
 
-// TestPublicationBySuspendedServer: a server that is suspended just before it publishes publishes nothing any more once
-// another one has rolled the rotation back, and retired its key.
+// TestPublicationBySuspendedServer: a server that is suspended just before it publishes publishes
+// nothing any more once another one has rolled the rotation back, and retired its key.
 func TestPublicationBySuspendedServer(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
@@ -75,7 +75,8 @@ func TestPublicationBySuspendedServer(t *testing.T) {
 	})
 }
 
-// TestForcedWriteOfLeakedKeyThatIsRetired: who may only write the path brings no leaked key back, whatever its rotation does.
+// TestForcedWriteOfLeakedKeyThatIsRetired: who may only write the path brings no leaked key back,
+// whatever its rotation does.
 func TestForcedWriteOfLeakedKeyThatIsRetired(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
@@ -103,7 +104,8 @@ func TestForcedWriteOfLeakedKeyThatIsRetired(t *testing.T) {
 	})
 }
 
-// TestLookAtValueWithAnotherLabel is one look each day, although what consumers read beside the secret is not what was published.
+// TestLookAtValueWithAnotherLabel is one look each day, although what consumers read beside the
+// secret is not what was published.
 func TestLookAtValueWithAnotherLabel(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
@@ -125,8 +127,8 @@ func TestLookAtValueWithAnotherLabel(t *testing.T) {
 	})
 }
 
-// TestReturnRacesWithOrphans: a key that is about to be published again is not published once another server has retired it as an
-// orphan, on request.
+// TestReturnRacesWithOrphans: a key that is about to be published again is not published once
+// another server has retired it as an orphan, on request.
 func TestReturnRacesWithOrphans(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:1"})

@@ -138,7 +138,8 @@ func (b *backend) kind() rotate.Kind {
 	}
 }
 
-// adopt takes the data of a record that was stored before it had its own field: they stood among the record's.
+// adopt takes the data of a record that was stored before it had its own field: they stood among
+// the record's.
 func adopt(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	if len(r.Data) != 0 {
 		return nil, nil

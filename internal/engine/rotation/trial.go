@@ -21,7 +21,8 @@ type Trial struct {
 	Marker     rotate.Marker // of the key
 	// Told is called with each step as it ends: its name, what it has found, and why it failed.
 	Told func(step, found string, err error)
-	// Wait is the longest wait for a new key to work, and for a retired one to be refused. Zero: each is tried once.
+	// Wait is the longest wait for a new key to work, and for a retired one to be refused. Zero:
+	// each is tried once.
 	Wait time.Duration
 }
 
@@ -35,7 +36,8 @@ type Remnant struct {
 // retireWithin bounds what a trial does when it is interrupted.
 const retireWithin = 2 * time.Minute
 
-// Run makes the trial. Whatever fails, and if ctx ends, what was created is retired; left says what could not be.
+// Run makes the trial. Whatever fails, and if ctx ends, what was created is retired; left says
+// what could not be.
 func (t *Trial) Run(ctx context.Context) (left []Remnant, err error) {
 	before, err := t.before(ctx)
 	if err != nil {
@@ -53,7 +55,8 @@ func (t *Trial) Run(ctx context.Context) (left []Remnant, err error) {
 	}
 	t.Told("create", fmt.Sprintf("key %s, with %s", made.ID, t.outputs(made)), nil)
 	err = t.use(ctx, made)
-	// From here on the key is retired, whatever became of it, and although somebody may have interrupted the trial.
+	// From here on the key is retired, whatever became of it, and although somebody may have
+	// interrupted the trial.
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireWithin)
 	defer cancel()
 	if retired := t.step("retire", "", t.Source.Retire(undo, made.ID)); retired != nil {
@@ -165,8 +168,9 @@ func (t *Trial) verify(ctx context.Context, made rotate.Credential) error {
 	return nil
 }
 
-// dead wants the key to be refused: a provider may say that it has deleted a key, and go on to accept it. A key of which that is not
-// proven is named as left. Somebody who interrupts the trial ends the waiting, and not the last try.
+// dead wants the key to be refused: a provider may say that it has deleted a key, and go on to
+// accept it. A key of which that is not proven is named as left. Somebody who interrupts the trial
+// ends the waiting, and not the last try.
 func (t *Trial) dead(ctx context.Context, made rotate.Credential) ([]Remnant, error) {
 	if t.Definition.Can.Proof == rotate.ProofNone {
 		t.Told("verify dead", "skipped: the recipe has no way to verify a key; see at the provider whether "+made.ID+" is gone", nil)
@@ -279,8 +283,8 @@ func (t *Trial) sweep(ctx context.Context, before map[string]bool, failed error)
 	return left
 }
 
-// listed says why a key that is retired may live on, where its secret is not known and the list alone can tell; "" if it is gone, as far
-// as that can be seen.
+// listed says why a key that is retired may live on, where its secret is not known and the list
+// alone can tell; "" if it is gone, as far as that can be seen.
 func (t *Trial) listed(ctx context.Context, id string) string {
 	if !t.Definition.Can.List || t.Wait == 0 {
 		return ""

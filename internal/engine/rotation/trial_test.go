@@ -11,7 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// TestTrial: whatever fails, and whenever it is interrupted, a trial leaves no key behind that it does not name.
+// TestTrial: whatever fails, and whenever it is interrupted, a trial leaves no key behind that it
+// does not name.
 func TestTrial(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fails string // step whose call fails

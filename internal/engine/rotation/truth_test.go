@@ -15,8 +15,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestWrittenByHand: a person writes the old key to the path while it is in its grace. It is what consumers read, so it stays, and
-// the new one ends.
+// TestWrittenByHand: a person writes the old key to the path while it is in its grace. It is what
+// consumers read, so it stays, and the new one ends.
 func TestWrittenByHand(t *testing.T) {
 	for _, when := range []time.Duration{time.Hour, 47 * time.Hour, 48*time.Hour + time.Minute} { // in its grace; the last one while it is disabled
 		bubble(t, func(w *world) {
@@ -47,7 +47,8 @@ func TestWrittenByHand(t *testing.T) {
 	}
 }
 
-// TestLeakedKeyWrittenByHand: a leaked key that somebody writes again is not what consumers go on to read.
+// TestLeakedKeyWrittenByHand: a leaked key that somebody writes again is not what consumers go on
+// to read.
 func TestLeakedKeyWrittenByHand(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
@@ -68,7 +69,8 @@ func TestLeakedKeyWrittenByHand(t *testing.T) {
 	})
 }
 
-// TestDeletedPath: nothing at the path is an alert, which stays until the next rotation has published.
+// TestDeletedPath: nothing at the path is an alert, which stays until the next rotation has
+// published.
 func TestDeletedPath(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.inGrace(nil)
@@ -84,7 +86,8 @@ func TestDeletedPath(t *testing.T) {
 	})
 }
 
-// TestLeakedWaitsForNoLostCall: the outcome of a creating call is unknown, and a leaked key is replaced nevertheless.
+// TestLeakedWaitsForNoLostCall: the outcome of a creating call is unknown, and a leaked key is
+// replaced nevertheless.
 func TestLeakedWaitsForNoLostCall(t *testing.T) {
 	for _, label := range []bool{true, false} {
 		bubble(t, func(w *world) {
@@ -130,8 +133,8 @@ func (w *world) unlabelled() {
 	w.Reopen(w)
 }
 
-// TestAlertEndsWithItsCause: a call that fails is an alert with cause and remedy at once, which ends when the call succeeds and not with
-// the rotation.
+// TestAlertEndsWithItsCause: a call that fails is an alert with cause and remedy at once, which
+// ends when the call succeeds and not with the rotation.
 func TestAlertEndsWithItsCause(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
@@ -157,8 +160,8 @@ func TestAlertEndsWithItsCause(t *testing.T) {
 	})
 }
 
-// TestCA: a key's own authorities are taken as PEM, and whoever changes them gives the admin credentials again, because they decide who is
-// given these.
+// TestCA: a key's own authorities are taken as PEM, and whoever changes them gives the admin
+// credentials again, because they decide who is given these.
 func TestCA(t *testing.T) {
 	bubble(t, func(w *world) {
 		server := httptest.NewUnstartedServer(nil)
@@ -180,7 +183,8 @@ func TestCA(t *testing.T) {
 	})
 }
 
-// TestStatus: everything that rotates is shown in one list, trouble first, and chosen by what is wrong.
+// TestStatus: everything that rotates is shown in one list, trouble first, and chosen by what is
+// wrong.
 func TestStatus(t *testing.T) {
 	bubble(t, func(w *world) {
 		for _, name := range []string{"a", "b", "c"} {
@@ -213,7 +217,8 @@ func TestStatus(t *testing.T) {
 	})
 }
 
-// TestAdoptNeedsLabels: a recipe that looks for what lost calls left is refused where its list shows no labels.
+// TestAdoptNeedsLabels: a recipe that looks for what lost calls left is refused where its list
+// shows no labels.
 func TestAdoptNeedsLabels(t *testing.T) {
 	bubble(t, func(w *world) {
 		p := w.types[0]

@@ -208,7 +208,8 @@ func TestRetiredKeyThatIsStillListed(t *testing.T) {
 	})
 }
 
-// A vendor says that a key is deleted, and goes on to take it. It is deleted once more, before that is said to be done.
+// A vendor says that a key is deleted, and goes on to take it. It is deleted once more, before
+// that is said to be done.
 func TestDeletedKeyThatStillWorks(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
@@ -354,7 +355,8 @@ func TestAdoptedKeyIsRetired(t *testing.T) {
 			if unproven := len(s["unproven"].([]any)) > 0; unproven == known {
 				t.Errorf("secret known %v, unproven %v", known, s["unproven"])
 			}
-			// A stale write must not bring the dead key back (redhat-cop/vault-config-operator#131).
+			// A stale write must not bring the dead key back
+			// (redhat-cop/vault-config-operator#131).
 			w.refused(route.Write, "keys/demo", basic(more), fault.Conflict, "current_key_id")
 		})
 	}

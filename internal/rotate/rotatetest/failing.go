@@ -123,7 +123,8 @@ func failingReads(s *targets) {
 	}
 }
 
-// failingUndo: what takes away is repeated until it succeeds, and succeeds of what is gone. It runs in a bubble.
+// failingUndo: what takes away is repeated until it succeeds, and succeeds of what is gone. It
+// runs in a bubble.
 func failingUndo(s *targets) {
 	t := s.breakable()
 	calls := map[Step]func(context.Context, string) error{Retire: t.Retire}

@@ -17,14 +17,16 @@ import (
 type Fixture struct {
 	// Open opens the target, and returns its current credential, which is not taken away.
 	Open func(ctx context.Context) (rotate.Target, rotate.Credential, error)
-	// Works reports whether the provider accepts a credential, past the target and its configuration.
+	// Works reports whether the provider accepts a credential, past the target and its
+	// configuration.
 	Works func(c rotate.Credential) bool
 	// Lag is how long the provider's replicas, lists and reports of uses lag at most.
 	Lag time.Duration
 	// Hidden are secrets of the configuration: no error shows them.
 	Hidden []string
 
-	// Break has the next call of a kind fail, of a [rotate.Creator] alone. nil: failures are not tested.
+	// Break has the next call of a kind fail, of a [rotate.Creator] alone. nil: failures are not
+	// tested.
 	Break func(call Step, f Fault)
 	// Live are the IDs of the credentials that work. It goes with Break.
 	Live func() []string
@@ -71,7 +73,8 @@ type targets struct {
 	orders  uint32
 }
 
-// Open opens the target as a step of a rotation does: each call of the suite is made to one of its own.
+// Open opens the target as a step of a rotation does: each call of the suite is made to one of its
+// own.
 func (s *targets) Open() rotate.Target {
 	s.Helper()
 	target, current, err := s.Fixture.Open(s.Context())
@@ -109,7 +112,8 @@ func (s *targets) setter() rotate.Setter {
 	return c
 }
 
-// want checks the outcome of a call that must fail, and that its error has a kind and shows no secret.
+// want checks the outcome of a call that must fail, and that its error has a kind and shows no
+// secret.
 func (s *targets) want(what string, err error, want rotate.Outcome) {
 	s.Helper()
 	if err == nil {
@@ -159,7 +163,8 @@ func (s *targets) order() rotate.Order {
 	return rotate.Order{Marker: rotate.Marker{Installation: "test0001", Key: "suite", Turn: s.orders, Attempt: 1}, Current: s.Current.ID}
 }
 
-// create creates a credential, in a bubble, which works once the provider's replicas have caught up.
+// create creates a credential, in a bubble, which works once the provider's replicas have caught
+// up.
 func (s *targets) create() rotate.Credential {
 	s.Helper()
 	c, err := s.creator().Create(s.Context(), s.order())
@@ -174,7 +179,8 @@ func (s *targets) create() rotate.Credential {
 	return c
 }
 
-// listed are the IDs that the provider shows, and whether each is disabled; nil if the target has no list.
+// listed are the IDs that the provider shows, and whether each is disabled; nil if the target has
+// no list.
 func (s *targets) listed() map[string]bool {
 	s.Helper()
 	l, ok := s.Open().(rotate.Lister)

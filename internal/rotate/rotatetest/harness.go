@@ -31,7 +31,8 @@ const servers = 2
 // request or a reader calls are safe for concurrent use; the rest are called by the one goroutine
 // that plays.
 type Subject interface {
-	// Open opens the mount, as a server does that starts. A server is opened again after it was stopped.
+	// Open opens the mount, as a server does that starts. A server is opened again after it was
+	// stopped.
 	Open(server int, store storage.Store)
 	Stop(server int)
 
@@ -65,7 +66,8 @@ type Live struct {
 // A Reader reads a credential, and uses it until it reads again.
 type Reader struct {
 	Name string
-	// Read returns what works now, and when to read again; not ok, where nobody says that it works.
+	// Read returns what works now, and when to read again; not ok, where nobody says that it
+	// works.
 	Read func(server int) (value string, again time.Duration, ok bool)
 	// Works uses a value that was read.
 	Works func(value string) bool

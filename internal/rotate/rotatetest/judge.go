@@ -76,7 +76,8 @@ func (h *Harness) unseal(v *barrier.View, r *record) {
 	}
 }
 
-// asserted judges a call before it is made: what it does is durable, and nothing that is in use is taken away.
+// asserted judges a call before it is made: what it does is durable, and nothing that is in use is
+// taken away.
 func (h *Harness) asserted(server int, c Call) {
 	wrong := ""
 	switch c.What {
@@ -106,7 +107,8 @@ func (h *Harness) asserted(server int, c Call) {
 	}
 }
 
-// attempts reports whether a creating call with a marker, or with any if it has none, is about to be made.
+// attempts reports whether a creating call with a marker, or with any if it has none, is about to
+// be made.
 func (r *record) attempts(marker string) bool {
 	return r.Turn != nil && slices.ContainsFunc(r.Turn.Attempts, func(a rotate.Attempt) bool { return (marker == "" || a.Marker == marker) && a.Outcome == "" })
 }
@@ -236,7 +238,8 @@ func (h *Harness) judge() {
 	h.silent()
 }
 
-// journaled wants the journal to tell where the credentials have come from, in an order that can be.
+// journaled wants the journal to tell where the credentials have come from, in an order that can
+// be.
 func (h *Harness) journaled(r *record) {
 	var told strings.Builder
 	last, turn := time.Time{}, uint32(0)

@@ -31,14 +31,16 @@ type Thing struct {
 	Kind  string
 	Noun  string // what messages call it
 
-	// Configure has it rotate every 24 hours, with a grace of at most two. It may rotate it at once.
+	// Configure has it rotate every 24 hours, with a grace of at most two. It may rotate it at
+	// once.
 	Configure func() error
 	// Change writes the fields that say when it rotates: rotation_period, rotation_schedule,
 	// rotation_window and disable_automated_rotation.
 	Change func(when map[string]any)
 	// Unscheduled: rotation_schedule is not for it. Always: nor is disable_automated_rotation.
 	Unscheduled, Always bool
-	// Longest is the longest wait until a rotation that failed is tried again, but for a fifth of it by chance. 0: an hour.
+	// Longest is the longest wait until a rotation that failed is tried again, but for a fifth of
+	// it by chance. 0: an hour.
 	Longest time.Duration
 	// Rotate asks for a rotation, and waits until readers have what it made.
 	Rotate func() error
@@ -264,7 +266,8 @@ func newTimesCountAtOnce(s *thing) {
 	s.next()
 }
 
-// byRequestAlone: no rotation by itself, and those of before are not made up for. It runs in a bubble.
+// byRequestAlone: no rotation by itself, and those of before are not made up for. It runs in a
+// bubble.
 //
 // https://github.com/hashicorp/vault/issues/27165
 // https://github.com/openbao/openbao/issues/284
@@ -477,7 +480,8 @@ func (s *thing) provoke(asked bool, fail func()) {
 	time.Sleep(20 * time.Second)
 }
 
-// recover ends what fails, perhaps after the process has died, and wants all to be well. It runs in a bubble.
+// recover ends what fails, perhaps after the process has died, and wants all to be well. It runs
+// in a bubble.
 func (s *thing) recover(dies bool, heal func()) {
 	s.Helper()
 	if dies {
@@ -526,7 +530,8 @@ func failingStore(t *testing.T, open Opener) {
 }
 
 // crashes: the process dies at a commit of its configuration or of its rotations, stored or not,
-// while a call fails too. What is given out afterwards works, and all goes on. Each runs in a bubble.
+// while a call fails too. What is given out afterwards works, and all goes on. Each runs in a
+// bubble.
 //
 // https://github.com/hashicorp/vault/issues/6042
 // https://github.com/hashicorp/vault/pull/8782

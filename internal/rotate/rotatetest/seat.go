@@ -196,7 +196,8 @@ type Call struct {
 	Value string // that is set
 }
 
-// Call makes a call of a server to the outside, which may not survive it. The call is judged before it is made.
+// Call makes a call of a server to the outside, which may not survive it. The call is judged
+// before it is made.
 func (h *Harness) Call(server int, c Call, make func()) error {
 	s := h.seats[server]
 	dies := s.count()

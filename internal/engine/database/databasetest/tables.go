@@ -16,7 +16,8 @@ func ByURL(url string) database.Config {
 	return database.Config{URL: secret.Text(url), Username: "admin", Password: secret.Text("Canary"), Extra: map[string]string{}}
 }
 
-// Leads wants a configuration to lead to the same place as another one, and to be as well guarded, or not.
+// Leads wants a configuration to lead to the same place as another one, and to be as well guarded,
+// or not.
 func Leads(t *testing.T, p database.Provider, from, to database.Config, same bool) {
 	t.Helper()
 	was, _ := p.Destination(from)

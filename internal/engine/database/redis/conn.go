@@ -13,7 +13,8 @@ import (
 
 var errClosed = errors.New("the connection to the database was closed")
 
-// A conn is a pool of sessions of one administrator at one server, or at all servers of a cluster or behind Sentinels.
+// A conn is a pool of sessions of one administrator at one server, or at all servers of a cluster
+// or behind Sentinels.
 type conn struct {
 	plan
 	calls database.Calls

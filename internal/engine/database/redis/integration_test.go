@@ -244,7 +244,8 @@ func TestSessionsEnd(t *testing.T) {
 	}
 }
 
-// A pooled session of a server that has become a replica is not used again: a replica takes changes of its list without an error.
+// A pooled session of a server that has become a replica is not used again: a replica takes
+// changes of its list without an error.
 func TestFailover(t *testing.T) {
 	old, promoted := redistest.Start(t, redistest.Options{}), redistest.Start(t, redistest.Options{})
 	address := net.JoinHostPort(promoted.Host, strconv.Itoa(promoted.Port))
@@ -255,8 +256,8 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-// TestWhyRefused: the command that the administrator may not run, the rule that the server cannot read, and the user who is not there are
-// named.
+// TestWhyRefused: the command that the administrator may not run, the rule that the server cannot
+// read, and the user who is not there are named.
 func TestWhyRefused(t *testing.T) {
 	s := redistest.Start(t, redistest.Options{})
 	for name, rules := range map[string][]string{"lender": {"+acl", "+client", "+time"}, "blind": {"+client", "+time"}, "keeper": {"+acl", "+client", "+time", "-acl|deluser"}} {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Limits on what a server may answer: the library makes room for whatever a reply says that it has. CLIENT LIST is a few
-// hundred bytes for each session.
+// Limits on what a server may answer: the library makes room for whatever a reply says that it
+// has. CLIENT LIST is a few hundred bytes for each session.
 const (
 	longestLine = 64 << 10
 	longestBulk = 16 << 20
@@ -19,7 +19,8 @@ const (
 
 var errProtocol = errors.New("the server does not speak the Redis protocol")
 
-// limited is a connection that lets replies through, in the protocol's version 2, as long as they keep the limits.
+// limited is a connection that lets replies through, in the protocol's version 2, as long as they
+// keep the limits.
 type limited struct {
 	net.Conn
 	replies scanner
@@ -33,7 +34,8 @@ func (l *limited) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// refusal is the last error that the server answered, unless it is of a question from before the login.
+// refusal is the last error that the server answered, unless it is of a question from before the
+// login.
 func (l *limited) refusal() string {
 	if strings.HasPrefix(l.replies.said, "NOAUTH ") {
 		return ""

@@ -16,8 +16,8 @@ var (
 	errSwitching = errors.New("a fail-over is under way")
 )
 
-// members returns the servers that a call goes to. They are asked for at each call, so that a fail-over, or a server that
-// joins, counts from then on.
+// members returns the servers that a call goes to. They are asked for at each call, so that a
+// fail-over, or a server that joins, counts from then on.
 func (c *conn) members(ctx context.Context) ([]server, error) {
 	ask := c.nodes
 	switch {
@@ -66,7 +66,8 @@ func (c *conn) membersBy(ctx context.Context, seed server, ask func(ctx context.
 	return nil, &atServer{"server " + seed.address, err}
 }
 
-// learn keeps who is there, for when no seed answers, and who said so, and closes the sessions with who is not any more.
+// learn keeps who is there, for when no seed answers, and who said so, and closes the sessions
+// with who is not any more.
 func (c *conn) learn(asked server, all []server) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +96,8 @@ func (c *conn) nodes(ctx context.Context, s *session) ([]server, error) {
 	return parseNodes(text, s.server)
 }
 
-// parseNodes reads CLUSTER NODES, which has a line for each node: its ID, ip:port@bus,name, flags, five numbers and words, its slots.
+// parseNodes reads CLUSTER NODES, which has a line for each node: its ID, ip:port@bus,name, flags,
+// five numbers and words, its slots.
 func parseNodes(text string, asked server) (all []server, err error) {
 	slots := false
 	for line := range strings.Lines(text) {
@@ -144,8 +146,8 @@ func serverAt(host, port, name string, asked server) (server, error) {
 	return server{address: net.JoinHostPort(host, port), name: name}, nil
 }
 
-// watched asks a Sentinel for the primary and its replicas. While it fails over it names the new primary already, and lists both
-// as what they were before.
+// watched asks a Sentinel for the primary and its replicas. While it fails over it names the new
+// primary already, and lists both as what they were before.
 func (c *conn) watched(ctx context.Context, s *session) ([]server, error) {
 	name := c.watchers.primary
 	listed := []string{"SENTINEL", "MASTER", name}

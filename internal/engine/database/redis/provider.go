@@ -1,18 +1,20 @@
 // Package redis lends users of Redis and Valkey: entries of the server's access control list.
 //
 // A create is one command, and the server does it as a whole or not at all. Before it, the session
-// takes the attempt's name (CLIENT SETNAME) and then reads the server's clock, and goes on only if that is before
-// the attempt's deadline. The order of the two is what makes SettleAttempt sound: whoever finds the
-// deadline passed and no session of that name knows that a create still on its way will refuse itself; who
-// finds one ends it, and what the network still holds for it meets a closed connection.
+// takes the attempt's name (CLIENT SETNAME) and then reads the server's clock, and goes on only if
+// that is before the attempt's deadline. The order of the two is what makes SettleAttempt sound:
+// whoever finds the deadline passed and no session of that name knows that a create still on its
+// way will refuse itself; who finds one ends it, and what the network still holds for it meets a
+// closed connection.
 //
-// Passwords are sent as their SHA-256, which is also what the server keeps: no log of the server and no
-// listener on its commands ever sees one.
+// Passwords are sent as their SHA-256, which is also what the server keeps: no log of the server
+// and no listener on its commands ever sees one.
 //
-// The access control list is each server's own: neither replicas nor the other nodes of a cluster hear of a user. So a call
-// of a cluster, or of a primary and its replicas that Sentinels watch, goes to each server. It has succeeded when it did at
-// all of them; else its error tells whether some have changed. Every call may be repeated, and a create is undone by the calls that
-// undo one of unknown outcome.
+// The access control list is each server's own: neither replicas nor the other nodes of a cluster
+// hear of a user. So a call of a cluster, or of a primary and its replicas that Sentinels watch,
+// goes to each server. It has succeeded when it did at all of them; else its error tells whether
+// some have changed. Every call may be repeated, and a create is undone by the calls that undo one
+// of unknown outcome.
 //
 // Locking: a Conn's own state is a pool and the running calls, which guard themselves.
 package redis
@@ -67,7 +69,8 @@ var Provider = database.Provider{
 	},
 }
 
-// persisting has the commands that keep the access control list over a restart, by persistence_mode.
+// persisting has the commands that keep the access control list over a restart, by
+// persistence_mode.
 var persisting = map[string][]string{"": nil, "REWRITE": {"CONFIG", "REWRITE"}, "ACLFILE": {"ACL", "SAVE"}}
 
 // defaultOpen suffices: the server does one thing at a time anyway.
@@ -160,11 +163,12 @@ func checkStatements(field string, statements []string) (database.Found, error) 
 	return database.Found{}, err
 }
 
-// spoiling are the rules that would undo what a user of ours is: enabled, with the password that it was made with and no other.
+// spoiling are the rules that would undo what a user of ours is: enabled, with the password that
+// it was made with and no other.
 var spoiling = []string{"on", "off", "nopass", "reset", "resetpass"}
 
-// rules reads creation_statements: rules of the access control list, one each, several separated by spaces, or
-// a list in JSON.
+// rules reads creation_statements: rules of the access control list, one each, several separated
+// by spaces, or a list in JSON.
 func rules(statements []string) (all []string, err error) {
 	for _, s := range statements {
 		if s = strings.TrimSpace(s); strings.HasPrefix(s, "[") {
@@ -188,8 +192,8 @@ func rules(statements []string) (all []string, err error) {
 	return all, nil
 }
 
-// checkRule refuses what is no rule of the role's to say, and what Redis would write into its file of users and
-// not read from there again: such a server does not start.
+// checkRule refuses what is no rule of the role's to say, and what Redis would write into its file
+// of users and not read from there again: such a server does not start.
 func checkRule(rule string) error {
 	shown := rule[:min(len(rule), 40)]
 	word := strings.ToLower(rule)

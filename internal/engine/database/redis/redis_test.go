@@ -17,7 +17,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// TestScan: what is a reply in the protocol's version 2, however its bytes are cut, and what is none.
+// TestScan: what is a reply in the protocol's version 2, however its bytes are cut, and what is
+// none.
 func TestScan(t *testing.T) {
 	scan := func(in string, piece int) error {
 		var s scanner
@@ -62,7 +63,8 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// TestLongestReply: the limits of a reply are those that are documented, to the byte and the value.
+// TestLongestReply: the limits of a reply are those that are documented, to the byte and the
+// value.
 func TestLongestReply(t *testing.T) {
 	values := func(n int) string { return fmt.Sprintf("*%d\r\n", n) + strings.Repeat(":1\r\n", n) }
 	bulk := func(n int) string { return fmt.Sprintf("$%d\r\n", n) + strings.Repeat("a", n) + "\r\n" }
@@ -89,8 +91,8 @@ func TestLongestReply(t *testing.T) {
 	}
 }
 
-// FuzzScan: a reply is judged the same however its bytes are cut, and what the library makes of one that is let through needs no more room
-// than the limits leave.
+// FuzzScan: a reply is judged the same however its bytes are cut, and what the library makes of
+// one that is let through needs no more room than the limits leave.
 func FuzzScan(f *testing.F) {
 	f.Add([]byte("*2\r\n$1\r\na\r\n:1\r\n"), 3)
 	f.Fuzz(func(t *testing.T, in []byte, piece int) {

@@ -17,8 +17,9 @@ import (
 // idleName is what sessions are called that run no create.
 const idleName = "keyturn"
 
-// A session is one connection to a server, with a client of the library's of its own: the library's pool dials in the
-// background, retries there after the end, and hands out the last error while it does. A session is used by one call at a time.
+// A session is one connection to a server, with a client of the library's of its own: the
+// library's pool dials in the background, retries there after the end, and hands out the last
+// error while it does. A session is used by one call at a time.
 type session struct {
 	*redis.Conn
 	client  *redis.Client
@@ -95,7 +96,8 @@ func (p *plan) login(ctx context.Context, to server) (*session, error) {
 	return s, nil
 }
 
-// authenticate sends AUTH, and then HELLO if that follows. The library's own way would send a password that is refused twice.
+// authenticate sends AUTH, and then HELLO if that follows. The library's own way would send a
+// password that is refused twice.
 func (s *session) authenticate(ctx context.Context, commands ...[]string) error {
 	replies, err := s.do(ctx, commands...)
 	said, ok := err.(*answer)
@@ -114,8 +116,9 @@ func (s *session) authenticate(ctx context.Context, commands ...[]string) error 
 	return nil
 }
 
-// turned reports whether the session has ended, or its server has another role than when it was opened: after a fail-over it is
-// a replica, which would take changes of its list without an error, and tell nobody of them.
+// turned reports whether the session has ended, or its server has another role than when it was
+// opened: after a fail-over it is a replica, which would take changes of its list without an
+// error, and tell nobody of them.
 func (s *session) turned(ctx context.Context) bool {
 	replies, err := s.do(ctx, []string{"HELLO", "2"})
 	if _, answered := err.(*answer); answered {
@@ -164,8 +167,9 @@ func (e *answer) word() string {
 	return w
 }
 
-// do sends commands as one message and reads their replies: nil, a string, an int64 or a list of these. The server runs
-// them in their order. An error of one does not keep the others from being run; the first is returned with all replies.
+// do sends commands as one message and reads their replies: nil, a string, an int64 or a list of
+// these. The server runs them in their order. An error of one does not keep the others from being
+// run; the first is returned with all replies.
 func (s *session) do(ctx context.Context, commands ...[]string) ([]any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

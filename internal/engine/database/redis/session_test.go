@@ -16,7 +16,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// pretend answers as a server without users would, and returns the commands. It answers no command that begins with mute.
+// pretend answers as a server without users would, and returns the commands. It answers no command
+// that begins with mute.
 func pretend(c net.Conn, mute string) (heard []string) {
 	defer c.Close()
 	r, answers := bufio.NewReader(c), make(chan string, 100) // a pipe has no buffer, and the client writes all before it reads
@@ -74,8 +75,8 @@ func pretending(t *testing.T, mute string) (c database.Conn, heard *[]string) {
 	return c, heard
 }
 
-// TestWhatIsSent: the library sends nothing unasked but one HELLO, and nothing of it is left after the end: the bubble
-// ends only when all goroutines have.
+// TestWhatIsSent: the library sends nothing unasked but one HELLO, and nothing of it is left after
+// the end: the bubble ends only when all goroutines have.
 func TestWhatIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, heard := pretending(t, "")
@@ -93,7 +94,8 @@ func TestWhatIsSent(t *testing.T) {
 	})
 }
 
-// TestCanceled: a call ends with its context, also where that has no deadline, and its command is not sent again.
+// TestCanceled: a call ends with its context, also where that has no deadline, and its command is
+// not sent again.
 func TestCanceled(t *testing.T) {
 	for mute, end := range map[string]func(c database.Conn, cancel func()){
 		"HELLO":       func(_ database.Conn, cancel func()) { cancel() },

@@ -100,7 +100,8 @@ func drop(ctx context.Context, c database.Conn, name string) error {
 	return err
 }
 
-// TestNodeAwayAtRevocation: a user is not revoked before it is gone at every node, and is gone at once where that can be.
+// TestNodeAwayAtRevocation: a user is not revoked before it is gone at every node, and is gone at
+// once where that can be.
 func TestNodeAwayAtRevocation(t *testing.T) {
 	ctx := t.Context()
 	all := redistest.StartCluster(t)
@@ -142,7 +143,8 @@ func TestNodeAwayAtRevocation(t *testing.T) {
 	}
 }
 
-// TestReplicaDown: a replica that the cluster counts as down keeps nobody from being issued, and is told of; a revocation waits for it.
+// TestReplicaDown: a replica that the cluster counts as down keeps nobody from being issued, and
+// is told of; a revocation waits for it.
 func TestReplicaDown(t *testing.T) {
 	all := redistest.StartCluster(t)
 	c := connectTo(t, clusterConfig(all, "ACLFILE"))
@@ -173,8 +175,8 @@ func TestReplicaDown(t *testing.T) {
 	}
 }
 
-// TestFailoverBySentinel: the next call after a fail-over goes to the servers that there are then, and a user from before works at
-// the new primary.
+// TestFailoverBySentinel: the next call after a fail-over goes to the servers that there are then,
+// and a user from before works at the new primary.
 func TestFailoverBySentinel(t *testing.T) {
 	sentinel, all := redistest.StartSentinel(t, time.Second)
 	c := connectTo(t, sentinelConfig(sentinel))
@@ -227,7 +229,8 @@ func TestFailoverBySentinel(t *testing.T) {
 	}
 }
 
-// cut closes a connection in place of a message that has the text, to the server at an address, as long as on is set.
+// cut closes a connection in place of a message that has the text, to the server at an address, as
+// long as on is set.
 type cut struct {
 	net.Conn
 	text []byte
@@ -241,8 +244,9 @@ func (c *cut) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// TestPasswordBreaksOff: wherever a change of a password breaks off, one of the two passwords works at all nodes, a repetition ends it,
-// and until then no login says that it has ended. It holds for the administrator's own, too.
+// TestPasswordBreaksOff: wherever a change of a password breaks off, one of the two passwords
+// works at all nodes, a repetition ends it, and until then no login says that it has ended. It
+// holds for the administrator's own, too.
 func TestPasswordBreaksOff(t *testing.T) {
 	ctx := t.Context()
 	all := redistest.StartCluster(t)
@@ -337,7 +341,8 @@ func TestDialedNodes(t *testing.T) {
 	}
 }
 
-// TestClusterTLS: nodes are called at the ports for TLS, and each shows the certificate of its own address.
+// TestClusterTLS: nodes are called at the ports for TLS, and each shows the certificate of its own
+// address.
 func TestClusterTLS(t *testing.T) {
 	certs := tlstest.Certificates(t)
 	all := redistest.StartTLSCluster(t, "--tls-cert-file", certs.Cert, "--tls-key-file", certs.Key, "--tls-ca-cert-file", certs.CA, "--tls-auth-clients", "no")

@@ -82,8 +82,9 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 	return c.explain(k, err)
 }
 
-// leaveDown leaves out servers that cannot be reached, where the others count them as down and they serve nothing: a replica, or a
-// primary from before a fail-over. Nobody uses them, and the outage of one must not keep users from being issued.
+// leaveDown leaves out servers that cannot be reached, where the others count them as down and
+// they serve nothing: a replica, or a primary from before a fail-over. Nobody uses them, and the
+// outage of one must not keep users from being issued.
 func (v *visit) leaveDown(errs []error) (left []string, rest []error) {
 	var servers []server
 	var sessions []*session
@@ -98,7 +99,8 @@ func (v *visit) leaveDown(errs []error) (left []string, rest []error) {
 	return left, rest
 }
 
-// fence names the session after the attempt and only then reads the clock. It also looks that the name is free.
+// fence names the session after the attempt and only then reads the clock. It also looks that the
+// name is free.
 func fence(ctx context.Context, s *session, u database.User) error {
 	s.broken = true // with the attempt's name it is of no other use
 	replies, err := s.do(ctx, []string{"CLIENT", "SETNAME", sessionName(u.Attempt.ID)}, []string{"TIME"}, []string{"ACL", "GETUSER", u.Name})
@@ -212,11 +214,12 @@ func present(ctx context.Context, s *session, name string) error {
 	return err
 }
 
-// SetPassword makes the password the only one of the user. The command would make a user that is not
-// there, without any rights; that one who removes it at the same time may leave behind.
+// SetPassword makes the password the only one of the user. The command would make a user that is
+// not there, without any rights; that one who removes it at the same time may leave behind.
 //
-// At several servers the user first has the new password beside the old one, at all of them, and only then the new one alone: one
-// of the two always works everywhere, so that a call that breaks off can be repeated, even by the user itself.
+// At several servers the user first has the new password beside the old one, at all of them, and
+// only then the new one alone: one of the two always works everywhere, so that a call that breaks
+// off can be repeated, even by the user itself.
 func (c *conn) SetPassword(ctx context.Context, name string, password secret.Value, statements []string) error {
 	k := c.call("SetPassword", "changing the password", password)
 	k.user = name
@@ -300,8 +303,9 @@ func (c *conn) try(ctx context.Context, to server, name string, password secret.
 	return nil
 }
 
-// conclusive returns nil where a login means what it says. Redis answers the same to who has been switched off; and of several
-// servers one may still take another password, because a change has broken off.
+// conclusive returns nil where a login means what it says. Redis answers the same to who has been
+// switched off; and of several servers one may still take another password, because a change has
+// broken off.
 func conclusive(ctx context.Context, k call, v *visit, name string, ok bool) error {
 	var off, others atomic.Bool
 	err := v.look(ctx, func(ctx context.Context, s *session) error {
@@ -359,8 +363,8 @@ func (c *conn) Disable(ctx context.Context, name string) error {
 	}))
 }
 
-// Drop removes the user; the server ends its sessions by itself. The list is kept also where the user was gone: who
-// removed it may not have come to that.
+// Drop removes the user; the server ends its sessions by itself. The list is kept also where the
+// user was gone: who removed it may not have come to that.
 func (c *conn) Drop(ctx context.Context, name string, o database.DropOptions) (report database.Report, err error) {
 	k := c.call("Drop", "revoking the user")
 	if err := database.CheckName(k.op, name); err != nil {
@@ -383,8 +387,8 @@ const (
 	endLook = 20 * time.Millisecond
 )
 
-// SettleAttempt ends the session that has the attempt's name. None, at a time when the server's clock has passed the
-// deadline, means that none comes.
+// SettleAttempt ends the session that has the attempt's name. None, at a time when the server's
+// clock has passed the deadline, means that none comes.
 func (c *conn) SettleAttempt(ctx context.Context, a database.Attempt) (settled bool, err error) {
 	k := c.call("SettleAttempt", "settling the attempt")
 	if !a.Valid() {
@@ -440,8 +444,8 @@ func endNamed(ctx context.Context, s *session, name string) (gone bool, err erro
 	}
 }
 
-// named finds the ids of sessions of a name in the reply to CLIENT LIST: a line for each, of key=value. What
-// others have called themselves can hold neither spaces nor line ends.
+// named finds the ids of sessions of a name in the reply to CLIENT LIST: a line for each, of
+// key=value. What others have called themselves can hold neither spaces nor line ends.
 func named(list, name string) (ids []string) {
 	for lines := bufio.NewScanner(strings.NewReader(list)); lines.Scan(); {
 		pairs := strings.Fields(lines.Text())

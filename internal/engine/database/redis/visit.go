@@ -92,7 +92,8 @@ func (v *visit) look(ctx context.Context, f func(ctx context.Context, s *session
 	return v.worst(v.each(ctx, f))
 }
 
-// change runs f, which changes something, at all servers: what it did at some stays where it fails at others.
+// change runs f, which changes something, at all servers: what it did at some stays where it fails
+// at others.
 func (v *visit) change(ctx context.Context, f func(ctx context.Context, s *session) error) error {
 	errs := v.each(ctx, f)
 	err := v.worst(errs)
@@ -124,8 +125,8 @@ func (v *visit) worst(errs []error) error {
 	return &atServer{fmt.Sprintf("server %s (%d of %d failed)", v.servers[at].address, failed, len(errs)), errs[at]}
 }
 
-// readOnly reports whether the session's server changes nothing: it became a replica after a fail-over. A new
-// session may reach another server.
+// readOnly reports whether the session's server changes nothing: it became a replica after a
+// fail-over. A new session may reach another server.
 func readOnly(err error) bool {
 	said, ok := errors.AsType[*answer](err)
 	return ok && said.at == 0 && said.word() == "READONLY"

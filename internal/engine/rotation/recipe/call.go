@@ -168,8 +168,9 @@ func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause er
 	return f
 }
 
-// quote is the beginning of a reply, as far as [rotate.ShowReply] lets it be kept: a creating call that failed may have
-// made a key all the same, and its reply holds a secret that no redactor knows.
+// quote is the beginning of a reply, as far as [rotate.ShowReply] lets it be kept: a creating call
+// that failed may have made a key all the same, and its reply holds a secret that no redactor
+// knows.
 func (c *caller) quote(st *step, r *reply) string {
 	whole := rotate.ShowReply(c.eval.redactor, r.status, []byte(r.vars["response"].GetAttr("body").AsString()), st.name == "create")
 	if len(whole) > maxQuote {
@@ -212,7 +213,8 @@ func retryAfter(header string, now time.Time) time.Duration {
 	return min(max(d, 0), 24*time.Hour)
 }
 
-// failure makes a failure. msg is in our own words; what others wrote in the cause passes the redactor.
+// failure makes a failure. msg is in our own words; what others wrote in the cause passes the
+// redactor.
 func (c *caller) failure(st *step, o rotate.Outcome, k fault.Kind, msg string, cause error) *rotate.Failure {
 	return &rotate.Failure{Outcome: o, Err: &fault.Error{
 		Op:   "recipe." + st.name,

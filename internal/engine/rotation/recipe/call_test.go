@@ -381,7 +381,8 @@ func TestAuth(t *testing.T) {
 	}
 }
 
-// TestCanaries: whatever a provider echoes, and wherever a recipe puts a secret, no error shows it.
+// TestCanaries: whatever a provider echoes, and wherever a recipe puts a secret, no error shows
+// it.
 func TestCanaries(t *testing.T) {
 	encoded := []string{
 		adminCanary, url.QueryEscape(adminCanary), strings.ToLower(url.QueryEscape(adminCanary)), url.PathEscape(adminCanary),

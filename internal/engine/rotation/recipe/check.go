@@ -24,7 +24,8 @@ const (
 	maxTokens  = 20_000
 )
 
-// costs finds text that would make the parser recurse deeply, or take time by the square of the text's size.
+// costs finds text that would make the parser recurse deeply, or take time by the square of the
+// text's size.
 func costs(source []byte, file string) hcl.Diagnostics {
 	if bytes.Count(source[bytes.LastIndex(source, []byte("*/"))+1:], []byte("/*")) > maxOpen {
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Comment without an end", Detail: "There is /* without */; close the comment.", Subject: &hcl.Range{Filename: file, Start: hcl.InitialPos}}}

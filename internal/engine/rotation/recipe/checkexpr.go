@@ -7,8 +7,8 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// unknownFunctions finds functions that there are not. HCL does not tell of one behind && or || while what stands before is not known, and
-// a condition with one is never met.
+// unknownFunctions finds functions that there are not. HCL does not tell of one behind && or ||
+// while what stands before is not known, and a condition with one is never met.
 func (ps *problems) unknownFunctions(node hclsyntax.Node) (found bool) {
 	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
 		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok {

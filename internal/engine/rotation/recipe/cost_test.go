@@ -26,7 +26,8 @@ func nest(head, inner, tail string, levels int) string {
 	return strings.Repeat(head, levels) + inner + strings.Repeat(tail, levels)
 }
 
-// What stands in a recipe for good is written out: it was evaluated while the recipe was read, outside of all limits and with nothing to stop it.
+// What stands in a recipe for good is written out: it was evaluated while the recipe was read,
+// outside of all limits and with nothing to stop it.
 func TestReadingEvaluatesNothing(t *testing.T) {
 	list := "[" + strings.Repeat(`"a",`, 200) + "]"
 	loops := nest("[for x in "+list+": ", `"a"`, "]", 5)
@@ -56,8 +57,8 @@ func TestReadingEvaluatesNothing(t *testing.T) {
 	}
 }
 
-// Expressions take a bounded number of steps while a recipe is read: two loops in each of many, and try, which evaluates
-// what it is given twice, in try.
+// Expressions take a bounded number of steps while a recipe is read: two loops in each of many,
+// and try, which evaluates what it is given twice, in try.
 func TestReadingIsMetered(t *testing.T) {
 	list := "[" + strings.Repeat(`1,`, 150) + "]"
 	loops := "[for x in " + list + ": [for y in " + list + ": [x,y,x,y,x,y,x,y]]]"
@@ -96,7 +97,8 @@ func metering(t testing.TB, ctx context.Context, text string, elements, steps in
 	return err
 }
 
-// A call's expressions take a bounded number of steps, however long the lists are that its parameters hold.
+// A call's expressions take a bounded number of steps, however long the lists are that its
+// parameters hold.
 func TestRunningIsMetered(t *testing.T) {
 	for _, text := range []string{
 		"[for a in param.list : [for b in param.list : [a, b, a, b, a, b]]]",
@@ -123,7 +125,8 @@ func TestRunningIsMetered(t *testing.T) {
 	}
 }
 
-// A text that a secret went into costs more: errors are searched for each. What is over the limit is an error, not a secret that nobody knows.
+// A text that a secret went into costs more: errors are searched for each. What is over the limit
+// is an error, not a secret that nobody knows.
 func TestSecretsAreMetered(t *testing.T) {
 	e, diags := hclsyntax.ParseExpression([]byte(`[for a in list : "${a}${token}"]`), "x", hcl.InitialPos)
 	if diags.HasErrors() {
@@ -182,7 +185,8 @@ func TestCallIsMetered(t *testing.T) {
 	}
 }
 
-// FuzzParseCost: reading a recipe costs a bounded number of steps for each byte. Most of these took seconds.
+// FuzzParseCost: reading a recipe costs a bounded number of steps for each byte. Most of these
+// took seconds.
 func FuzzParseCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: maxSource, Steps: 5000, Parse: func(text string) error {
 		_, err := parse("x.hcl", []byte(text))
@@ -196,7 +200,8 @@ func FuzzParseCost(f *testing.F) {
 		costtest.Shape{Head: strings.TrimSuffix(minimal("{}"), "}\n"), Unit: "fail \"transient\" { when = response.status == 500 }\n", Tail: "}\n"})
 }
 
-// FuzzEvaluateCost: a step of a meter costs a bounded number of a machine's, whatever is evaluated.
+// FuzzEvaluateCost: a step of a meter costs a bounded number of a machine's, whatever is
+// evaluated.
 func FuzzEvaluateCost(f *testing.F) {
 	const limit = 1 << 10
 	costtest.Fuzz(f, costtest.Parser{Limit: limit, Steps: 60_000, Parse: func(text string) error {

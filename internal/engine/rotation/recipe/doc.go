@@ -7,7 +7,7 @@
 // no environment and no clock but "now". The limits in check.go and value.go bound what it
 // can cost, also with a hostile reply.
 //
-// Evaluation needs plaintext. Values of cty that hold a secret carry a mark and live inside
-// one call; the redactor learns every text that a secret went into, and every error's text passes it.
+// Evaluation needs plaintext. Values of cty that hold a secret carry a mark and live inside one
+// call; the redactor learns every text that a secret went into, and every error's text passes it.
 // Of diagnostics only those are quoted that cannot hold a value.
 package recipe

@@ -60,7 +60,8 @@ func (ev *evaluator) value(e hcl.Expression, vars scope) (cty.Value, error) {
 	return v, nil
 }
 
-// evaluated is e.Value that cannot panic: what cty would print may hold a value. The scope has a meter.
+// evaluated is e.Value that cannot panic: what cty would print may hold a value. The scope has a
+// meter.
 func evaluated(e hcl.Expression, vars scope) (v cty.Value, diags hcl.Diagnostics) {
 	defer func() {
 		r := recover()
@@ -95,8 +96,8 @@ func (ev *evaluator) know(text string) {
 // quotable are the diagnostics whose detail quotes the recipe and never a value.
 var quotable = []string{"Unsupported attribute", "Attempt to get attribute from null value", "Attempt to index null value", "Invalid index", "Unknown variable"}
 
-// failed tells where an expression failed, and why as far as that quotes no value. What it does quote passes the
-// redactor: an index can be made of a secret.
+// failed tells where an expression failed, and why as far as that quotes no value. What it does
+// quote passes the redactor: an index can be made of a secret.
 func (ev *evaluator) failed(e hcl.Expression, diags hcl.Diagnostics) error {
 	d := diags[slices.IndexFunc(diags, func(d *hcl.Diagnostic) bool { return d.Severity == hcl.DiagError })]
 	at := e.Range()

@@ -172,8 +172,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// FuzzEvaluate looks for expressions and replies that crash, show the admin credential in an error, or make
-// more than they may.
+// FuzzEvaluate looks for expressions and replies that crash, show the admin credential in an
+// error, or make more than they may.
 func FuzzEvaluate(f *testing.F) {
 	for _, text := range []string{
 		`jsonencode([for x in response.json.list : upper(x) if x != null])`, `"${admin.token}/${urlencode(response.json.id)}"`, `format("%s%05d", response.body, response.status)`,
@@ -205,7 +205,8 @@ func FuzzEvaluate(f *testing.F) {
 	})
 }
 
-// TestBoundsOfFunctionsAreExact: what is as long as a text may be passes, and one byte more, of what goes in or comes out, does not.
+// TestBoundsOfFunctionsAreExact: what is as long as a text may be passes, and one byte more, of
+// what goes in or comes out, does not.
 func TestBoundsOfFunctionsAreExact(t *testing.T) {
 	text := func(n int) cty.Value { return cty.StringVal(strings.Repeat("a", n)) }
 	list := func(n, each int) cty.Value {

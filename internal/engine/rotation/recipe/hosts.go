@@ -13,8 +13,9 @@ import (
 	"github.com/keyturn/keyturn/internal/outbound"
 )
 
-// Every call is refused whose URL leads to a host that the recipe does not name. What can be told of that before a call is told when the
-// recipe is written, and when it is bound to parameters: a rotation in the middle of the night is too late.
+// Every call is refused whose URL leads to a host that the recipe does not name. What can be told
+// of that before a call is told when the recipe is written, and when it is bound to parameters: a
+// rotation in the middle of the night is too late.
 
 // steps are those of the recipe that make a request.
 func (r *recipe) steps() (all []*step) {
@@ -63,8 +64,9 @@ func (r *recipe) checkHosts(wrong *problems) {
 	}
 }
 
-// leads says why a step's URL cannot be called, as far as that is known before the call; "" if nothing is wrong with it. Without
-// params they are not known yet, and without origins it is not known where calls may go.
+// leads says why a step's URL cannot be called, as far as that is known before the call; "" if
+// nothing is wrong with it. Without params they are not known yet, and without origins it is not
+// known where calls may go.
 func leads(s *step, params cty.Value, origins []outbound.Origin) string {
 	if s.url == nil {
 		return ""
@@ -90,7 +92,8 @@ func leads(s *step, params cty.Value, origins []outbound.Origin) string {
 	return ""
 }
 
-// lead is how a URL begins: its own text and single parameters, up to what only the call knows. whole says that this is all of it.
+// lead is how a URL begins: its own text and single parameters, up to what only the call knows.
+// whole says that this is all of it.
 func lead(e hcl.Expression, params cty.Value) (text string, whole bool) {
 	switch n := bare(e).(type) {
 	case *hclsyntax.LiteralValueExpr:

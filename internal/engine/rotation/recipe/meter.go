@@ -12,8 +12,8 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// How many steps expressions may take. A step is the evaluation of a part of an expression, or a value or 64 bytes that a function is
-// given: about 200 ns, and 3 µs at worst.
+// How many steps expressions may take. A step is the evaluation of a part of an expression, or a
+// value or 64 bytes that a function is given: about 200 ns, and 3 µs at worst.
 const (
 	parseSteps = 300_000   // of reading one recipe
 	openSteps  = 300_000   // of binding one
@@ -25,8 +25,8 @@ const (
 
 var errSteps = errors.New("the expressions take too many steps; let them go over shorter lists, and over each once")
 
-// A meter counts the steps of expressions, and ends them where they are too many or nobody waits any more.
-// It is used by one goroutine at a time.
+// A meter counts the steps of expressions, and ends them where they are too many or nobody waits
+// any more. It is used by one goroutine at a time.
 type meter struct {
 	left, next int          // next: what left is when stop is asked again
 	stop       func() error // nil: never
@@ -50,7 +50,8 @@ func newMeter(ctx context.Context, steps int) scope {
 // meter is the one of the scope.
 func (s scope) meter() *meter { return s[meterName].EncapsulatedValue().(*meter) }
 
-// meterIn finds the meter of an evaluation: that of the scope in which it began. Constants have none.
+// meterIn finds the meter of an evaluation: that of the scope in which it began. Constants have
+// none.
 func meterIn(ctx *hcl.EvalContext) *meter {
 	for ; ctx != nil; ctx = ctx.Parent() {
 		if v, ok := ctx.Variables[meterName]; ok {
@@ -85,7 +86,8 @@ func (m *meter) spend(steps int) error {
 	return m.err
 }
 
-// weigh charges for a value that is about to be read as a whole, and refuses numbers too long to be printed.
+// weigh charges for a value that is about to be read as a whole, and refuses numbers too long to
+// be printed.
 func (m *meter) weigh(v cty.Value) {
 	m.charge(1)
 	v, _ = v.Unmark()
@@ -116,8 +118,8 @@ func (m *meter) failure(at hcl.Range) error {
 	return fault.New("recipe.eval", fault.Unavailable, "%s: evaluating the expression was stopped, because nobody waits for it any more; try again", position(at))
 }
 
-// A meteredExpr is a part of an expression that is charged for each time. What it holds is in parentheses, so that walks over
-// the expression see what it is.
+// A meteredExpr is a part of an expression that is charged for each time. What it holds is in
+// parentheses, so that walks over the expression see what it is.
 type meteredExpr struct {
 	hclsyntax.Expression
 	cost int  // of it and of its parts, outside of which other metered ones are
@@ -141,7 +143,8 @@ func (e *meteredExpr) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 // each meters a part that is evaluated once for each element of something.
 func each(e hclsyntax.Expression) hclsyntax.Expression { return wrapped(e, true, false) }
 
-// operand meters a part whose value is read as a whole, by a function or an operator. Functions such as try evaluate it several times.
+// operand meters a part whose value is read as a whole, by a function or an operator. Functions
+// such as try evaluate it several times.
 func operand(e hclsyntax.Expression) hclsyntax.Expression { return wrapped(e, false, true) }
 
 func wrapped(e hclsyntax.Expression, body, read bool) hclsyntax.Expression {
@@ -169,7 +172,8 @@ func bare(e hcl.Expression) hcl.Expression {
 	return e
 }
 
-// A meterer makes an expression one whose evaluation is metered, in place. It is a walker of HCL's.
+// A meterer makes an expression one whose evaluation is metered, in place. It is a walker of
+// HCL's.
 type meterer struct{}
 
 // Enter does nothing: what is within is metered first, so that it counts.

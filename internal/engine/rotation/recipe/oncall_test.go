@@ -13,8 +13,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// TestHostsThatNoURLReaches: a URL that no call could be made to is refused when the recipe is written, or when it is bound to
-// parameters, and the error has the form that is right.
+// TestHostsThatNoURLReaches: a URL that no call could be made to is refused when the recipe is
+// written, or when it is bound to parameters, and the error has the form that is right.
 func TestHostsThatNoURLReaches(t *testing.T) {
 	at := func(hosts, url string) string {
 		return strings.NewReplacer(`["api.example.com"]`, hosts, "https://api.example.com", url).Replace(minimal("{}"))
@@ -47,8 +47,8 @@ func TestHostsThatNoURLReaches(t *testing.T) {
 	}
 }
 
-// TestUnknownFunctionInACondition: a condition that can never be met, because it names a function that there is not, is refused when the
-// recipe is written, wherever it stands.
+// TestUnknownFunctionInACondition: a condition that can never be met, because it names a function
+// that there is not, is refused when the recipe is written, wherever it stands.
 func TestUnknownFunctionInACondition(t *testing.T) {
 	for _, when := range []string{`strcontains("a", "b")`, `response.status == 403 && strcontains("a", "b")`, `response.status == 403 || !strcontains("a", "b")`} {
 		text := strings.Replace(minimal("{}"), "  retry = ", "  fail \"exhausted\" { when = "+when+" }\n  retry = ", 1)
@@ -58,8 +58,9 @@ func TestUnknownFunctionInACondition(t *testing.T) {
 	}
 }
 
-// TestVerifyOfSomebodysKey: of a key that somebody else has created its secret alone is known. A recipe that compares the provider's
-// answer with the key's id takes that from the answer; what else it wants holds, and a key that the provider refuses is refused.
+// TestVerifyOfSomebodysKey: of a key that somebody else has created its secret alone is known. A
+// recipe that compares the provider's answer with the key's id takes that from the answer; what
+// else it wants holds, and a key that the provider refuses is refused.
 func TestVerifyOfSomebodysKey(t *testing.T) {
 	verify := func(when string) string {
 		return minimal(`{ label = marker }`) + `verify {
@@ -102,8 +103,8 @@ func TestVerifyOfSomebodysKey(t *testing.T) {
 	}
 }
 
-// TestHostsOfEachBlock: a host that is not declared is found in the URL of whichever block, and one that only the call knows is not
-// complained of.
+// TestHostsOfEachBlock: a host that is not declared is found in the URL of whichever block, and
+// one that only the call knows is not complained of.
 func TestHostsOfEachBlock(t *testing.T) {
 	const evil = "https://evil.example.com"
 	verify := "verify {\n  proof = \"management\"\n  url = \"%s/me\"\n}\n"

@@ -16,7 +16,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// maxParams is how many bytes all parameters may have together, maxStrange how many of unknown ones an error names.
+// maxParams is how many bytes all parameters may have together, maxStrange how many of unknown
+// ones an error names.
 const (
 	maxParams  = 16 << 10
 	maxStrange = 10

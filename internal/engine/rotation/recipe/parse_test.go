@@ -150,7 +150,8 @@ param "other" {
 	}
 }
 
-// TestSteps: what a step may say of how long it takes, how it fails, what it proves and what it gives.
+// TestSteps: what a step may say of how long it takes, how it fails, what it proves and what it
+// gives.
 func TestSteps(t *testing.T) {
 	in := func(step, text string) string {
 		r := minimal("{}")
@@ -229,7 +230,8 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// TestActs: a parameter acts if what makes or ends a key refers to it, and to none other of its name.
+// TestActs: a parameter acts if what makes or ends a key refers to it, and to none other of its
+// name.
 func TestActs(t *testing.T) {
 	text := strings.Replace(minimal(`{ a = param.made, b = admin.site, c = param["listed"] }`), "create {", `admin "site" { description = "d" }
 param "site" { description = "d" }

@@ -38,8 +38,8 @@ func stepName(t hcl.Traverser) string {
 // body is a block's, which hclsyntax made.
 func blockBody(b *hcl.Block) *hclsyntax.Body { return b.Body.(*hclsyntax.Body) }
 
-// content applies a schema, and groups the blocks. Every block but those with a label and "fail" may
-// appear once.
+// content applies a schema, and groups the blocks. Every block but those with a label and "fail"
+// may appear once.
 func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyContent, map[string][]*hcl.Block) {
 	known := *b
 	known.Blocks = nil
@@ -64,8 +64,8 @@ func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyCo
 	return content, blocks
 }
 
-// constant reads what is written out: a text, a number, true, false, null, or a list of these. Anything else would be evaluated while the
-// recipe is read, outside of all limits.
+// constant reads what is written out: a text, a number, true, false, null, or a list of these.
+// Anything else would be evaluated while the recipe is read, outside of all limits.
 func (p *parser) constant(e hcl.Expression) (cty.Value, bool) {
 	if !writtenOut(e, 0) {
 		p.problems.add(e.Range(), "the value must be written out, without operators, functions, loops and references")
@@ -109,7 +109,8 @@ func (p *parser) static(c *hcl.BodyContent, name string) string {
 	return v.AsString()
 }
 
-// number evaluates an attribute that must be a whole number from 1 to limit; 0 where it is not there.
+// number evaluates an attribute that must be a whole number from 1 to limit; 0 where it is not
+// there.
 func (p *parser) number(c *hcl.BodyContent, name string, limit int64) int {
 	at := c.Attributes[name]
 	if at == nil {

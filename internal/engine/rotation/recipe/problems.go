@@ -11,7 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// maxProblems is how many problems one error tells, maxSaid how many bytes of HCL's own words each has.
+// maxProblems is how many problems one error tells, maxSaid how many bytes of HCL's own words each
+// has.
 const (
 	maxProblems = 50
 	maxSaid     = 500

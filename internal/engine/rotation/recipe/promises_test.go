@@ -35,8 +35,8 @@ func told(t *testing.T, text string, dial dialFunc, made *[]rotate.Exchange) rot
 	return s
 }
 
-// TestWhatIsToldOfARequest: its reply, or why there is none. A creating call may answer with a new secret in
-// any field, so that only those which say why are shown of it.
+// TestWhatIsToldOfARequest: its reply, or why there is none. A creating call may answer with a new
+// secret in any field, so that only those which say why are shown of it.
 func TestWhatIsToldOfARequest(t *testing.T) {
 	var made []rotate.Exchange
 	cut := false
@@ -124,7 +124,8 @@ func TestWhyThereIsNoReply(t *testing.T) {
 // nap sleeps, in a bubble.
 func nap(d time.Duration) { time.Sleep(d) }
 
-// TestWhatIsToldOfWhatWasSent: names of parameters without values, headers without credentials, the body without secrets.
+// TestWhatIsToldOfWhatWasSent: names of parameters without values, headers without credentials,
+// the body without secrets.
 func TestWhatIsToldOfWhatWasSent(t *testing.T) {
 	var made []rotate.Exchange
 	text := strings.Replace(minimal(`{ name = marker, t = admin.token }`), "  retry = ", "  query = { b = \"two\", a = admin.token }\n  headers = { \"X-Version\" = \"7\", \"X-Token\" = admin.token }\n  retry = ", 1)
@@ -149,7 +150,8 @@ func TestWhatIsToldOfWhatWasSent(t *testing.T) {
 	}
 }
 
-// TestWhatFailuresSay: the status and what was wanted, the beginning of a refusal, and nothing of a reply that succeeded.
+// TestWhatFailuresSay: the status and what was wanted, the beginning of a refusal, and nothing of
+// a reply that succeeded.
 func TestWhatFailuresSay(t *testing.T) {
 	answer := func(status int, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status); io.WriteString(w, body) }
@@ -183,7 +185,8 @@ func TestWhatFailuresSay(t *testing.T) {
 	}
 }
 
-// TestPartsThatCannotBeMade: a request whose parameters come to nothing that can be sent is not sent without them.
+// TestPartsThatCannotBeMade: a request whose parameters come to nothing that can be sent is not
+// sent without them.
 func TestPartsThatCannotBeMade(t *testing.T) {
 	for _, query := range []string{`jsondecode(admin.token)`, `jsondecode("[1, \"${admin.token}\"]")`, `jsondecode("{\"a\": {\"b\": \"${admin.token}\"}}")`, `jsondecode("null")`} {
 		text := strings.Replace(minimal("{}"), "  retry = ", "  query = "+query+"\n  retry = ", 1)
@@ -202,8 +205,8 @@ func TestPartsThatCannotBeMade(t *testing.T) {
 	}
 }
 
-// TestEchoedSecrets: a provider that refuses a call, and echoes what it was sent, shows in no error the admin's credential, nor what
-// the recipe made of it.
+// TestEchoedSecrets: a provider that refuses a call, and echoes what it was sent, shows in no
+// error the admin's credential, nor what the recipe made of it.
 func TestEchoedSecrets(t *testing.T) {
 	for _, sent := range []string{`admin.token`, `"hashed-${upper(admin.token)}"`, `base64encode("x:${admin.token}")`} {
 		text := strings.Replace(minimal("{}"), "  method = \"DELETE\"\n", "  method = \"POST\"\n  json = { sent = "+sent+" }\n", 1)

@@ -29,7 +29,8 @@ func try(t *testing.T, d rotation.Definition, params map[string]json.RawMessage)
 	return steps, sent, err
 }
 
-// TestExamples: the examples in every built-in recipe fit its expressions, and no secret is told of.
+// TestExamples: the examples in every built-in recipe fit its expressions, and no secret is told
+// of.
 func TestExamples(t *testing.T) {
 	all, err := Provider.Definitions()
 	if err != nil {
@@ -74,7 +75,8 @@ retire {
 }
 `
 
-// TestExamplesThatFail: a rehearsal fails where a rotation would, with an error that names the place.
+// TestExamplesThatFail: a rehearsal fails where a rotation would, with an error that names the
+// place.
 func TestExamplesThatFail(t *testing.T) {
 	created := `example = { status = 201, json = { id = "1", key = "k" } }`
 	for name, tt := range map[string]struct {

@@ -20,8 +20,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A script is recorded exchanges: what a recipe sent to a provider, what came back, and what the engine
-// made of it.
+// A script is recorded exchanges: what a recipe sent to a provider, what came back, and what the
+// engine made of it.
 type script struct {
 	Params map[string]json.RawMessage `json:"params"`
 	Admin  map[string]secret.Value    `json:"admin"`

@@ -118,8 +118,8 @@ func validID(id string) bool {
 	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// probe makes the verifying call and tells whether the key was accepted (nil), refused (Rejected) or
-// neither.
+// probe makes the verifying call and tells whether the key was accepted (nil), refused (Rejected)
+// or neither.
 func (s *source) probe(ctx context.Context, c rotate.Credential) error {
 	st := s.recipe.verify
 	key := map[string]cty.Value{"id": cty.StringVal(c.ID)}
@@ -158,9 +158,9 @@ func (s *source) probe(ctx context.Context, c rotate.Credential) error {
 	return s.call.judge(&st.step, r)
 }
 
-// learn takes from a reply what is not known of a key, and what the recipe's conditions compare with the reply, as in
-// response.json.id == key.id: of a key that somebody else has created the provider alone says which it is. What else the conditions
-// want holds as for any other.
+// learn takes from a reply what is not known of a key, and what the recipe's conditions compare
+// with the reply, as in response.json.id == key.id: of a key that somebody else has created the
+// provider alone says which it is. What else the conditions want holds as for any other.
 func (s *source) learn(st *verifyStep, r *reply, key map[string]cty.Value) {
 	conditions := []hcl.Expression{st.when, st.rejected}
 	for _, f := range st.fails {

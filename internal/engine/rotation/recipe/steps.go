@@ -303,9 +303,10 @@ func (p *parser) step(s *step, block *hcl.Block, schema *hcl.BodySchema, in scop
 // exampleScope is what examples of replies may use besides what the request uses.
 var exampleScope = scope{"marker": cty.UnknownVal(cty.String), "key": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})}
 
-// escaped finds values of others that go into a URL as they are: an ID with a slash in it would name something else, and
-// an ID with a question mark would add parameters. Only the operator's own parameters may stand outside urlencode(…), and
-// page as the whole URL, which is a URL of the provider's and is held to the declared hosts when it is called.
+// escaped finds values of others that go into a URL as they are: an ID with a slash in it would
+// name something else, and an ID with a question mark would add parameters. Only the operator's
+// own parameters may stand outside urlencode(…), and page as the whole URL, which is a URL of the
+// provider's and is held to the declared hosts when it is called.
 func (p *parser) escaped(e hcl.Expression, whole bool) {
 	switch x := bare(e).(type) {
 	case *hclsyntax.ParenthesesExpr:

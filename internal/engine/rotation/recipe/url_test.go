@@ -9,8 +9,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// TestURLEscapes: in a URL a value of the provider's, or of whoever writes a key by hand, stands in urlencode(…) alone,
-// whatever else is done with it.
+// TestURLEscapes: in a URL a value of the provider's, or of whoever writes a key by hand, stands
+// in urlencode(…) alone, whatever else is done with it.
 func TestURLEscapes(t *testing.T) {
 	with := func(url string) string {
 		return strings.Replace(minimal("{}"), `"https://api.example.com/keys/${urlencode(key.id)}"`, url, 1)

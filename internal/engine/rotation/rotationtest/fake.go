@@ -1,5 +1,5 @@
-// Package rotationtest has what tests of keys and of their providers rotate at: the demonstration's
-// server, and [Fake], a provider in front of it.
+// Package rotationtest has what tests of keys and of their providers rotate at: the
+// demonstration's server, and [Fake], a provider in front of it.
 package rotationtest
 
 import (

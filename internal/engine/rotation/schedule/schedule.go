@@ -113,8 +113,8 @@ func (p Policy) Problems() (wrong []string) {
 // fails now, while it can be enabled again.
 const restLimit = 10 * time.Minute
 
-// Timing is the policy as [rotate] takes it. A reader may still hold the old value for two read TTLs after publishing: one
-// read may be under way, and then it sleeps.
+// Timing is the policy as [rotate] takes it. A reader may still hold the old value for two read
+// TTLs after publishing: one read may be under way, and then it sleeps.
 func (p Policy) Timing() rotate.Timing {
 	return rotate.Timing{
 		When: cron.When{Period: p.Period}, Grace: p.Grace, Idle: p.Idle, MaxHold: p.MaxHold, Rest: min(restLimit, p.Grace), Sleep: 2 * p.ReadTTL,
