@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -175,11 +176,15 @@ func (s *configRoutes) finishRotation(ctx context.Context, name string) (*connec
 	if n, err := s.roots.inFlight(ctx, c); err != nil || n == 0 {
 		return c, err
 	}
-	// The record has the failure, which decides what may be written.
-	_ = s.records.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
+	err = s.records.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
 		return e.Control().Drive(ctx, func(*rotate.Record) bool { return false })
 	})
 	s.pools.retire(c.ID)
+	// A failed attempt is in the record, which decides what may be written. Any other error is of
+	// our own store, or another server is at work: then no attempt has shown which password works.
+	if _, attempted := errors.AsType[*rotate.Failure](err); err != nil && !attempted {
+		return nil, err
+	}
 	return s.conns.byName(ctx, name)
 }
 
