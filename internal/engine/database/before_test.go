@@ -162,3 +162,28 @@ func TestRootOfBefore(t *testing.T) {
 		})
 	}
 }
+
+// TestFailedRootOfBefore: a scheduled rotation that has failed in an earlier version is tried again at the time that the
+// earlier version had planned, and nothing else is taken for a retry.
+func TestFailedRootOfBefore(t *testing.T) {
+	next := time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC)
+	due := next.Add(10 * time.Minute)
+	for name, tt := range map[string]struct {
+		row  map[string]any
+		want time.Time
+	}{
+		"a failed rotation":             {map[string]any{"failed": 2, "next": next, "due": due}, due},
+		"a rotation to come":            {map[string]any{"next": next, "due": due}, time.Time{}},
+		"a failed rotation, by request": {map[string]any{"failed": 2, "due": due}, time.Time{}},
+	} {
+		w := ready(t, enginetest.Config{ByHand: true})
+		id := w.rewrite(func(row map[string]any) { row["root"] = tt.row })
+		e, err := w.Engine.(engine.Rotator).Rotations().View(t.Context(), "root", id)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !e.Rec.Retry.Equal(tt.want) {
+			t.Errorf("%s is tried again at %v, want %v", name, e.Rec.Retry, tt.want)
+		}
+	}
+}

@@ -6,12 +6,14 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/database"
+	"github.com/keyturn/keyturn/internal/engine/database/databasetest"
 	"github.com/keyturn/keyturn/internal/engine/enginetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
@@ -213,4 +215,37 @@ func TestStaticCertificateOfALongName(t *testing.T) {
 	w.Refused(t, route.Write, "static-roles/svc", with(certified(t, time.Hour, ""), fields{"username": long}), fault.Invalid, "has 65 bytes")
 	w.Must(t, route.Write, "config/own", ownConfig)
 	w.Refused(t, route.Write, "static-roles/svc", with(certified(t, time.Hour, ""), fields{"db_name": "own", "self_managed_password": oldPassword}), fault.Invalid, "cannot have credential_type client_certificate")
+}
+
+// TestRefusedFirstCertificate: a new certificate of which the database is told nothing surely had no effect if the database
+// refuses it, so no role is left. One of which the database was told may take effect later, and its rotation goes on.
+func TestRefusedFirstCertificate(t *testing.T) {
+	for statements, stored := range map[string]int{"": 0, "TELL {{subject}}": 1} {
+		synctest.Test(t, func(t *testing.T) {
+			var lies atomic.Bool
+			w := &world{t: t, fake: new(databasetest.Fake), log: new(enginetest.Log), fate: func(call string) databasetest.Fate {
+				if call == "set key" && lies.Load() {
+					return databasetest.Lie
+				}
+				return databasetest.Well
+			}}
+			w.open(enginetest.Config{})
+			w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*"}))
+			w.fake.AddUser("svc", oldPassword)
+			// The database takes no other certificate than that of a role that is gone.
+			w.Must(t, route.Write, "static-roles/before", certified(t, time.Hour, "TELL {{subject}}"))
+			w.Must(t, route.Delete, "static-roles/before", nil)
+			lies.Store(true)
+			a, err := w.Do(route.Write, "static-roles/svc", certified(t, time.Hour, statements))
+			switch {
+			case stored == 0 && (err == nil || !strings.Contains(fault.Message(err), "refuses the new certificate of svc")):
+				t.Errorf("with statements %q: %v", statements, err)
+			case stored == 1 && (err != nil || len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "is not known; it goes on")):
+				t.Errorf("with statements %q: %v, %+v", statements, err, a)
+			}
+			if n := w.keys("static/"); n != stored {
+				t.Errorf("with statements %q: %d roles are stored, want %d", statements, n, stored)
+			}
+		})
+	}
 }
