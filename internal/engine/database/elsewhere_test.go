@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -21,8 +22,8 @@ import (
 
 const elsewhere = "fake://{{username}}:{{password}}@elsewhere"
 
-// TestSelfManagedElsewhere: the passwords of users are not sent to where a write of the connection
-// leads, nor to where another life of its name does, unless they are given again.
+// TestSelfManagedElsewhere: the passwords of users are not sent to where a write of the connection leads, nor to where
+// another life of its name does, unless they are given again.
 func TestSelfManagedElsewhere(t *testing.T) {
 	for _, again := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -73,8 +74,8 @@ func TestSelfManagedElsewhere(t *testing.T) {
 	}
 }
 
-// TestStaticElsewhere: what a user's password is or may be is not sent to where the connection
-// leads now. There it gets a new one.
+// TestStaticElsewhere: what a user's password is or may be is not sent to where the connection leads now. There it gets
+// a new one.
 func TestStaticElsewhere(t *testing.T) {
 	for _, unknown := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -113,8 +114,8 @@ func (w *world) sentTo(url string) map[string]string {
 	return all
 }
 
-// TestReadsDoNotHang: while a database hangs in the middle of a change, readers are soon given the
-// password from before, with a warning, and told to read again soon.
+// TestReadsDoNotHang: while a database hangs in the middle of a change, readers are soon given the password from before,
+// with a warning, and told to read again soon.
 func TestReadsDoNotHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
@@ -158,8 +159,7 @@ func TestReadsDoNotHang(t *testing.T) {
 	})
 }
 
-// However often a role is read whose first password is not known to be set, it is set with
-// back-off.
+// However often a role is read whose first password is not known to be set, it is set with back-off.
 func TestReadsDoNotSetTheFirstPassword(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sets, logins atomic.Int32
@@ -197,8 +197,55 @@ func TestReadsDoNotSetTheFirstPassword(t *testing.T) {
 	})
 }
 
-// TestStaleRootPassword: a file that is applied again in the middle of a rotation whose outcome is
-// not known brings the password from before, and must not make the new one forgotten.
+// firstUnknown has the static role svc, whose first password is not known to be set, and returns that. It was not set, so far.
+func firstUnknown(w *world) (password string) {
+	w.t.Helper()
+	w.fake.LoseReplies(1)
+	w.Must(w.t, route.Write, "static-roles/svc", svc)
+	password = w.fake.Password("svc")
+	w.fake.AddUser("svc", oldPassword)
+	return password
+}
+
+// TestFirstPasswordTakesEffectLate: reads during the back-off try the first password no more than now and then. A server
+// that has not tried it lately does so, and finds it in force.
+func TestFirstPasswordTakesEffectLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		password := firstUnknown(w)
+		w.setRules(func(string, string) error { return errors.New("no password may change now") })
+		w.Refused(t, route.Read, "static-creds/svc", nil, fault.Unavailable, "no password may change now")
+		before := len(w.sentAll())
+		w.Refused(t, route.Read, "static-creds/svc", nil, fault.Unavailable, "the next attempt is at")
+		if n := len(w.sentAll()) - before; n != 0 {
+			t.Errorf("a second read sent %d passwords", n)
+		}
+		w.fake.AddUser("svc", password)
+		w.Reopen(t)
+		if _, got := w.given("svc"); got != password {
+			t.Errorf("the password is %q, want %q", got, password)
+		}
+	})
+}
+
+// TestFirstPasswordWaitsForRoot: the first password is not set again while the administrator's own password is being
+// changed, and at once when that is over.
+func TestFirstPasswordWaitsForRoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := withUsers(t, enginetest.Config{}, "svc")
+		firstUnknown(w)
+		rootUnknown(w)
+		w.Refused(t, route.Read, "static-creds/svc", nil, fault.Unavailable, "a change of the administrator's password is under way")
+		if !w.fake.Has("svc", oldPassword) {
+			t.Error("the first password was set meanwhile")
+		}
+		w.Must(t, route.Write, "rotate-root/prod", nil)
+		w.given("svc")
+	})
+}
+
+// TestStaleRootPassword: a file that is applied again in the middle of a rotation whose outcome is not known brings the
+// password from before, and must not make the new one forgotten.
 func TestStaleRootPassword(t *testing.T) {
 	for _, verify := range []bool{true, false} {
 		for _, down := range []bool{true, false} {
@@ -233,8 +280,8 @@ func TestStaleRootPassword(t *testing.T) {
 	})
 }
 
-// TestReuseFollowsTheRole: a user that was made by what the role said before is not given out
-// again, nor one of another life of its connection.
+// TestReuseFollowsTheRole: a user that was made by what the role said before is not given out again, nor one of another
+// life of its connection.
 func TestReuseFollowsTheRole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -263,8 +310,7 @@ func TestReuseFollowsTheRole(t *testing.T) {
 	})
 }
 
-// TestRenewOfAnotherConnection: statements of a role that is for another connection now are not
-// run at the old one.
+// TestRenewOfAnotherConnection: statements of a role that is for another connection now are not run at the old one.
 func TestRenewOfAnotherConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -281,8 +327,7 @@ func TestRenewOfAnotherConnection(t *testing.T) {
 	})
 }
 
-// TestRotateRootHangs: a try that ran into its time is noted like any other, and readers of static
-// roles do not wait for it.
+// TestRotateRootHangs: a try that ran into its time is noted like any other, and readers of static roles do not wait for it.
 func TestRotateRootHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{Store: impatient{enginetest.Memory()}}, "svc")
@@ -310,9 +355,8 @@ func TestRotateRootHangs(t *testing.T) {
 	})
 }
 
-// TestReadWhileRootTurns: the reply to a change was lost, and the administrator's own password is
-// being changed, for long. What a reader is given then works: a login says which password does,
-// and needs no administrator.
+// TestReadWhileRootTurns: the reply to a change was lost, and the administrator's own password is being changed, for long.
+// What a reader is given then works: a login says which password does, and needs no administrator.
 func TestReadWhileRootTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
@@ -348,8 +392,8 @@ func (s impatient) Commit(ctx context.Context, b storage.Batch) (storage.Version
 	return s.Store.Commit(ctx, b)
 }
 
-// TestOneDatabaseTwoConnections: a user whose password another connection to the same database
-// needs, or another role changes there, is not taken.
+// TestOneDatabaseTwoConnections: a user whose password another connection to the same database needs, or another role
+// changes there, is not taken.
 func TestOneDatabaseTwoConnections(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "svc", "boss")
 	w.Must(t, route.Write, "config/second", with(prod, fields{"allowed_roles": "*", "username": "boss", "password": oldPassword}))
@@ -371,8 +415,8 @@ func TestOneDatabaseTwoConnections(t *testing.T) {
 	}
 }
 
-// TestRotateRootWithoutEffect: statements that say they are done and change nothing cost nobody
-// the connection, and nothing is forgotten.
+// TestRotateRootWithoutEffect: statements that say they are done and change nothing cost nobody the connection, and nothing
+// is forgotten.
 func TestRotateRootWithoutEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -416,8 +460,7 @@ func TestDeletedUnderStaticRoles(t *testing.T) {
 	}
 }
 
-// What was opened for a rotation is closed, and so is the pool that knows the old password. Each
-// runs in a bubble.
+// What was opened for a rotation is closed, and so is the pool that knows the old password. Each runs in a bubble.
 func TestRotationsLeaveNoConnectionOpen(t *testing.T) {
 	open := func(w *world) int32 { return w.opens.Load() - w.shuts.Load() }
 	for name, rotate := range map[string]func(w *world){

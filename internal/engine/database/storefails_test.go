@@ -184,6 +184,10 @@ var storeCases = map[string]struct {
 			return err
 		},
 	},
+	"read static creds whose first password is not known": {
+		before: func(w *world) { firstUnknown(w) },
+		do:     readFirst,
+	},
 	"rotate a static role again": {before: staticUnknown, do: does(route.Write, "rotate-role/svc", nil)},
 	"bury a config": {
 		before: func(w *world) { w.Must(w.t, route.Delete, "config/prod", nil) },
@@ -243,8 +247,18 @@ func revokeFirst(w *world) error {
 	return nil // the try before has done it
 }
 
-// rootUnknown has a rotation of the administrator's password go on of which nobody knows whether
-// it took place.
+// readFirst reads a first password. A read that failed counts as an attempt to set it, so the next one waits for the back-off.
+// It runs in a bubble.
+func readFirst(w *world) error {
+	_, err := w.Do(route.Read, "static-creds/svc", nil)
+	if err != nil && strings.Contains(err.Error(), "the next attempt is at") {
+		time.Sleep(time.Minute)
+		_, err = w.Do(route.Read, "static-creds/svc", nil)
+	}
+	return err
+}
+
+// rootUnknown has a rotation of the administrator's password go on of which nobody knows whether it took place.
 func rootUnknown(w *world) {
 	w.fake.LoseReplies(1)
 	_, _ = w.Do(route.Write, "rotate-root/prod", nil)
@@ -258,8 +272,8 @@ func staticUnknown(w *world) {
 
 func static(w *world) { w.Must(w.t, route.Write, "static-roles/svc", svc) }
 
-// A request of which any one call to the store fails is refused: it never takes what it could not
-// read for absent, nor what it could not write for written.
+// A request of which any one call to the store fails is refused: it never takes what it could not read for absent, nor
+// what it could not write for written.
 func TestStoreErrorsAreTold(t *testing.T) {
 	for name, c := range storeCases {
 		t.Run(name, func(t *testing.T) {
@@ -274,8 +288,7 @@ func does(op route.Op, path string, body any) func(w *world) error {
 	return func(w *world) error { _, err := w.Do(op, path, body); return err }
 }
 
-// fails runs do while the call after n others fails, and reports whether there was one. It runs in
-// a bubble.
+// fails runs do while the call after n others fails, and reports whether there was one. It runs in a bubble.
 func fails(t *testing.T, n int, before func(w *world), do func(w *world) error, spared string) bool {
 	st := &failing{Store: enginetest.Memory(), left: -1}
 	w := ready(t, enginetest.Config{Store: st})
