@@ -279,3 +279,20 @@ func TestWriteEndsRotation(t *testing.T) {
 		w.lend("ro")
 	})
 }
+
+// TestWriteWhileAnotherServerRotates: while another server changes the password, nobody knows which one works. A write of
+// the connection is told so, and not that the connection does not work.
+func TestWriteWhileAnotherServerRotates(t *testing.T) {
+	st := enginetest.Memory()
+	w := ready(t, enginetest.Config{Store: st})
+	other := (&world{t: t, fake: w.fake, log: new(enginetest.Log)}).open(enginetest.Config{Store: st})
+	w.setRules(func(_, password string) error {
+		w.fake.SetRoot(password)
+		defer w.fake.SetRoot(databasetest.FakePassword) // with which the call goes on
+		other.Refused(t, route.Write, "config/prod", fields{"max_open_connections": 3}, fault.Unavailable, "may still be under way")
+		return nil
+	})
+	w.Must(t, route.Write, "rotate-root/prod", nil)
+	other.Must(t, route.Write, "config/prod", fields{"max_open_connections": 3})
+	other.lend("ro")
+}
