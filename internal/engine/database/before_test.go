@@ -163,8 +163,8 @@ func TestRootOfBefore(t *testing.T) {
 	}
 }
 
-// TestFailedRootOfBefore: a scheduled rotation that has failed in an earlier version is tried again at the time that the
-// earlier version had planned, and nothing else is taken for a retry.
+// TestFailedRootOfBefore: a scheduled rotation that has failed in an earlier version is tried
+// again at the time that the earlier version had planned, and nothing else is taken for a retry.
 func TestFailedRootOfBefore(t *testing.T) {
 	next := time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC)
 	due := next.Add(10 * time.Minute)

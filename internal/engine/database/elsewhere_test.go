@@ -22,8 +22,8 @@ import (
 
 const elsewhere = "fake://{{username}}:{{password}}@elsewhere"
 
-// TestSelfManagedElsewhere: the passwords of users are not sent to where a write of the connection leads, nor to where
-// another life of its name does, unless they are given again.
+// TestSelfManagedElsewhere: the passwords of users are not sent to where a write of the connection
+// leads, nor to where another life of its name does, unless they are given again.
 func TestSelfManagedElsewhere(t *testing.T) {
 	for _, again := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -74,8 +74,8 @@ func TestSelfManagedElsewhere(t *testing.T) {
 	}
 }
 
-// TestStaticElsewhere: what a user's password is or may be is not sent to where the connection leads now. There it gets
-// a new one.
+// TestStaticElsewhere: what a user's password is or may be is not sent to where the connection
+// leads now. There it gets a new one.
 func TestStaticElsewhere(t *testing.T) {
 	for _, unknown := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -114,8 +114,8 @@ func (w *world) sentTo(url string) map[string]string {
 	return all
 }
 
-// TestReadsDoNotHang: while a database hangs in the middle of a change, readers are soon given the password from before,
-// with a warning, and told to read again soon.
+// TestReadsDoNotHang: while a database hangs in the middle of a change, readers are soon given the
+// password from before, with a warning, and told to read again soon.
 func TestReadsDoNotHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
@@ -159,7 +159,8 @@ func TestReadsDoNotHang(t *testing.T) {
 	})
 }
 
-// However often a role is read whose first password is not known to be set, it is set with back-off.
+// However often a role is read whose first password is not known to be set, it is set with
+// back-off.
 func TestReadsDoNotSetTheFirstPassword(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sets, logins atomic.Int32
@@ -197,7 +198,8 @@ func TestReadsDoNotSetTheFirstPassword(t *testing.T) {
 	})
 }
 
-// firstUnknown has the static role svc, whose first password is not known to be set, and returns that. It was not set, so far.
+// firstUnknown has the static role svc, whose first password is not known to be set, and returns
+// that. It was not set, so far.
 func firstUnknown(w *world) (password string) {
 	w.t.Helper()
 	w.fake.LoseReplies(1)
@@ -207,8 +209,8 @@ func firstUnknown(w *world) (password string) {
 	return password
 }
 
-// TestFirstPasswordTakesEffectLate: reads during the back-off try the first password no more than now and then. A server
-// that has not tried it lately does so, and finds it in force.
+// TestFirstPasswordTakesEffectLate: reads during the back-off try the first password no more than
+// now and then. A server that has not tried it lately does so, and finds it in force.
 func TestFirstPasswordTakesEffectLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
@@ -228,8 +230,8 @@ func TestFirstPasswordTakesEffectLate(t *testing.T) {
 	})
 }
 
-// TestFirstPasswordWaitsForRoot: the first password is not set again while the administrator's own password is being
-// changed, and at once when that is over.
+// TestFirstPasswordWaitsForRoot: the first password is not set again while the administrator's own
+// password is being changed, and at once when that is over.
 func TestFirstPasswordWaitsForRoot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
@@ -244,8 +246,8 @@ func TestFirstPasswordWaitsForRoot(t *testing.T) {
 	})
 }
 
-// TestStaleRootPassword: a file that is applied again in the middle of a rotation whose outcome is not known brings the
-// password from before, and must not make the new one forgotten.
+// TestStaleRootPassword: a file that is applied again in the middle of a rotation whose outcome is
+// not known brings the password from before, and must not make the new one forgotten.
 func TestStaleRootPassword(t *testing.T) {
 	for _, verify := range []bool{true, false} {
 		for _, down := range []bool{true, false} {
@@ -280,8 +282,8 @@ func TestStaleRootPassword(t *testing.T) {
 	})
 }
 
-// TestReuseFollowsTheRole: a user that was made by what the role said before is not given out again, nor one of another
-// life of its connection.
+// TestReuseFollowsTheRole: a user that was made by what the role said before is not given out
+// again, nor one of another life of its connection.
 func TestReuseFollowsTheRole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -310,7 +312,8 @@ func TestReuseFollowsTheRole(t *testing.T) {
 	})
 }
 
-// TestRenewOfAnotherConnection: statements of a role that is for another connection now are not run at the old one.
+// TestRenewOfAnotherConnection: statements of a role that is for another connection now are not
+// run at the old one.
 func TestRenewOfAnotherConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -327,7 +330,8 @@ func TestRenewOfAnotherConnection(t *testing.T) {
 	})
 }
 
-// TestRotateRootHangs: a try that ran into its time is noted like any other, and readers of static roles do not wait for it.
+// TestRotateRootHangs: a try that ran into its time is noted like any other, and readers of static
+// roles do not wait for it.
 func TestRotateRootHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{Store: impatient{enginetest.Memory()}}, "svc")
@@ -355,8 +359,9 @@ func TestRotateRootHangs(t *testing.T) {
 	})
 }
 
-// TestReadWhileRootTurns: the reply to a change was lost, and the administrator's own password is being changed, for long.
-// What a reader is given then works: a login says which password does, and needs no administrator.
+// TestReadWhileRootTurns: the reply to a change was lost, and the administrator's own password is
+// being changed, for long. What a reader is given then works: a login says which password does,
+// and needs no administrator.
 func TestReadWhileRootTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
@@ -392,8 +397,8 @@ func (s impatient) Commit(ctx context.Context, b storage.Batch) (storage.Version
 	return s.Store.Commit(ctx, b)
 }
 
-// TestOneDatabaseTwoConnections: a user whose password another connection to the same database needs, or another role
-// changes there, is not taken.
+// TestOneDatabaseTwoConnections: a user whose password another connection to the same database
+// needs, or another role changes there, is not taken.
 func TestOneDatabaseTwoConnections(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "svc", "boss")
 	w.Must(t, route.Write, "config/second", with(prod, fields{"allowed_roles": "*", "username": "boss", "password": oldPassword}))
@@ -415,8 +420,8 @@ func TestOneDatabaseTwoConnections(t *testing.T) {
 	}
 }
 
-// TestRotateRootWithoutEffect: statements that say they are done and change nothing cost nobody the connection, and nothing
-// is forgotten.
+// TestRotateRootWithoutEffect: statements that say they are done and change nothing cost nobody
+// the connection, and nothing is forgotten.
 func TestRotateRootWithoutEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
@@ -460,7 +465,8 @@ func TestDeletedUnderStaticRoles(t *testing.T) {
 	}
 }
 
-// What was opened for a rotation is closed, and so is the pool that knows the old password. Each runs in a bubble.
+// What was opened for a rotation is closed, and so is the pool that knows the old password. Each
+// runs in a bubble.
 func TestRotationsLeaveNoConnectionOpen(t *testing.T) {
 	open := func(w *world) int32 { return w.opens.Load() - w.shuts.Load() }
 	for name, rotate := range map[string]func(w *world){

@@ -280,8 +280,9 @@ func TestWriteEndsRotation(t *testing.T) {
 	})
 }
 
-// TestWriteWhileAnotherServerRotates: while another server changes the password, nobody knows which one works. A write of
-// the connection is told so, and not that the connection does not work.
+// TestWriteWhileAnotherServerRotates: while another server changes the password, nobody knows
+// which one works. A write of the connection is told so, and not that the connection does not
+// work.
 func TestWriteWhileAnotherServerRotates(t *testing.T) {
 	st := enginetest.Memory()
 	w := ready(t, enginetest.Config{Store: st})

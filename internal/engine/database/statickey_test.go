@@ -217,8 +217,9 @@ func TestStaticCertificateOfALongName(t *testing.T) {
 	w.Refused(t, route.Write, "static-roles/svc", with(certified(t, time.Hour, ""), fields{"db_name": "own", "self_managed_password": oldPassword}), fault.Invalid, "cannot have credential_type client_certificate")
 }
 
-// TestRefusedFirstCertificate: a new certificate of which the database is told nothing surely had no effect if the database
-// refuses it, so no role is left. One of which the database was told may take effect later, and its rotation goes on.
+// TestRefusedFirstCertificate: a new certificate of which the database is told nothing surely had
+// no effect if the database refuses it, so no role is left. One of which the database was told may
+// take effect later, and its rotation goes on.
 func TestRefusedFirstCertificate(t *testing.T) {
 	for statements, stored := range map[string]int{"": 0, "TELL {{subject}}": 1} {
 		synctest.Test(t, func(t *testing.T) {

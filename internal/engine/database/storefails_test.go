@@ -247,8 +247,8 @@ func revokeFirst(w *world) error {
 	return nil // the try before has done it
 }
 
-// readFirst reads a first password. A read that failed counts as an attempt to set it, so the next one waits for the back-off.
-// It runs in a bubble.
+// readFirst reads a first password. A read that failed counts as an attempt to set it, so the next
+// one waits for the back-off. It runs in a bubble.
 func readFirst(w *world) error {
 	_, err := w.Do(route.Read, "static-creds/svc", nil)
 	if err != nil && strings.Contains(err.Error(), "the next attempt is at") {
@@ -258,7 +258,8 @@ func readFirst(w *world) error {
 	return err
 }
 
-// rootUnknown has a rotation of the administrator's password go on of which nobody knows whether it took place.
+// rootUnknown has a rotation of the administrator's password go on of which nobody knows whether
+// it took place.
 func rootUnknown(w *world) {
 	w.fake.LoseReplies(1)
 	_, _ = w.Do(route.Write, "rotate-root/prod", nil)
@@ -272,8 +273,8 @@ func staticUnknown(w *world) {
 
 func static(w *world) { w.Must(w.t, route.Write, "static-roles/svc", svc) }
 
-// A request of which any one call to the store fails is refused: it never takes what it could not read for absent, nor
-// what it could not write for written.
+// A request of which any one call to the store fails is refused: it never takes what it could not
+// read for absent, nor what it could not write for written.
 func TestStoreErrorsAreTold(t *testing.T) {
 	for name, c := range storeCases {
 		t.Run(name, func(t *testing.T) {
@@ -288,7 +289,8 @@ func does(op route.Op, path string, body any) func(w *world) error {
 	return func(w *world) error { _, err := w.Do(op, path, body); return err }
 }
 
-// fails runs do while the call after n others fails, and reports whether there was one. It runs in a bubble.
+// fails runs do while the call after n others fails, and reports whether there was one. It runs in
+// a bubble.
 func fails(t *testing.T, n int, before func(w *world), do func(w *world) error, spared string) bool {
 	st := &failing{Store: enginetest.Memory(), left: -1}
 	w := ready(t, enginetest.Config{Store: st})
