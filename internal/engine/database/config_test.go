@@ -181,11 +181,12 @@ func TestOwnWordsAreKept(t *testing.T) {
 // A database's words may hold any secret that was sent to it.
 func TestErrorsAreRedacted(t *testing.T) {
 	w := ready(t, enginetest.Config{Host: knownPasswords})
-	made := "" // the new user's password, which creating knows
+	var made atomic.Value // the new user's password, which creating knows
+	made.Store("")
 	leak := func(call string) error {
 		return &fault.Error{
 			Op: "fake", Kind: fault.Upstream, Msg: call + " was refused",
-			Err: errors.New("dial admin:" + databasetest.FakePassword + " for " + made + " failed"),
+			Err: errors.New("dial admin:" + databasetest.FakePassword + " for " + made.Load().(string) + " failed"),
 		}
 	}
 	_, _, id := w.lend("ro")
@@ -204,9 +205,9 @@ func TestErrorsAreRedacted(t *testing.T) {
 			t.Errorf("%s: %v, want the rest of the words kept", what, err)
 		}
 	}
-	made = "Pw-generated-canary-"
+	made.Store("Pw-generated-canary-")
 	_, err := w.Do(route.Read, "creds/ro", nil)
-	made = ""
+	made.Store("")
 	check("creds", err, fault.Upstream)
 	_, err = w.Renew(id, time.Minute)
 	check("renew", err, fault.Upstream)
