@@ -1,4 +1,4 @@
-# Credentials on demand: AWS and PostgreSQL, and a policy for who may read them.
+# Credentials on demand: AWS and PostgreSQL, and a policy for the clients that may read them.
 #
 # The provider is HashiCorp's, unmodified; its address is Keyturn's:
 #
@@ -74,7 +74,7 @@ resource "vault_database_secret_backend_role" "readonly" {
   max_ttl     = 7200 # 2 hours
 }
 
-# Who holds this policy may read both, and nothing else.
+# A token with this policy may read both, and nothing else.
 resource "vault_policy" "deploy_policy" {
   name   = "deploy-service"
   policy = <<-EOT

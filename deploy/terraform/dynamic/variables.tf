@@ -1,5 +1,5 @@
 variable "vault_aws_access_key" {
-  description = "Access key of the IAM user by which Keyturn makes others. Rotate it afterwards: vault write -f aws/config/rotate-root"
+  description = "Access key of the IAM user with which Keyturn creates other users. Rotate it afterwards: vault write -f aws/config/rotate-root"
   type        = string
   sensitive   = true
 }
@@ -35,13 +35,13 @@ variable "deploy_policy_arns" {
 }
 
 variable "db_connection_url" {
-  description = "How PostgreSQL is reached. {{username}} and {{password}} are filled in by Keyturn."
+  description = "Address of PostgreSQL. Keyturn fills in {{username}} and {{password}}."
   type        = string
   default     = "postgresql://{{username}}:{{password}}@db.example.com:5432/myapp"
 }
 
 variable "db_admin_username" {
-  description = "PostgreSQL role by which Keyturn makes others. CREATEROLE suffices."
+  description = "PostgreSQL role with which Keyturn creates others. CREATEROLE is enough."
   type        = string
   default     = "vault_admin"
 }

@@ -11,7 +11,7 @@ terraform {
   }
 }
 
-# Where consumers read the key: version 2, so that the one before stays readable.
+# Where consumers read the key: version 2, so that the previous key stays readable.
 resource "vault_mount" "static" {
   path    = "static"
   type    = "kv"

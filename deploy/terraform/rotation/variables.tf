@@ -5,19 +5,19 @@ variable "name" {
 }
 
 variable "recipe" {
-  description = "The recipe that makes, tries and retires keys at the provider."
+  description = "The recipe that creates, verifies and retires keys at the provider."
   type        = string
   default     = "http-demo"
 }
 
 variable "params" {
-  description = "What the recipe wants to know, without secrets."
+  description = "The recipe's parameters, without secrets."
   type        = map(string)
   default     = { url = "http://127.0.0.1:8300" }
 }
 
 variable "admin" {
-  description = "The credentials by which keys are made and retired."
+  description = "The admin credentials that create and retire keys."
   type        = map(string)
   sensitive   = true
 }
@@ -29,13 +29,13 @@ variable "secret" {
 }
 
 variable "rotation_period" {
-  description = "Seconds between two rotations: 30 days for keys of payments, 60 for most, 90 for keys of little risk."
+  description = "Seconds between two rotations: 30 days for payment keys, 60 for most keys, 90 for keys of little risk."
   type        = number
   default     = 2592000
 }
 
 variable "grace_period" {
-  description = "Seconds for which the key before lives on."
+  description = "Seconds for which the old key stays valid after a rotation."
   type        = number
   default     = 172800
 }
