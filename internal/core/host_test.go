@@ -25,7 +25,7 @@ func TestPublish(t *testing.T) {
 			return coretest.Request{Op: route.Write, Path: "m/publish", Body: `{"turn":"` + turn + `","path":"` +
 				path + `","value":"canary","policies":["` + policies + `"]}`}
 		}
-		s.RefusedDo(publish("t1", "secret/app", "none"), fault.Denied, "do not allow to write \"secret/data/app\"")
+		s.RefusedDo(publish("t1", "secret/app", "none"), fault.Denied, "do not allow writing \"secret/data/app\"")
 		s.Must(route.Write, "sys/policies/acl/pub",
 			`{"policy":"path \"secret/data/app\" { capabilities = [\"create\"] }"}`)
 		s.RefusedDo(publish("t1", "secret/app", "pub"), fault.Denied, "grant create and update")

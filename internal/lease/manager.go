@@ -71,7 +71,7 @@ func (m *Manager) Lookup(ctx context.Context, id string) (*Lease, error) {
 	}
 	if id == "" || e.Version == 0 {
 		return nil, fault.New("lease.Lookup", fault.Invalid,
-			"lease %q was not found: it has expired, was revoked, or never was; list sys/leases/lookup/PREFIX for those that live",
+			"lease %q was not found: it has expired, was revoked, or never was; list sys/leases/lookup/PREFIX for the current ones",
 			id)
 	}
 	return Decode(e)
@@ -95,7 +95,7 @@ func (m *Manager) Renew(
 	}
 	if !l.Renewable {
 		return nil, false, fault.New("lease.Renew", fault.Invalid,
-			"lease %q is not renewable; ask for a new one before it ends", l.ID)
+			"lease %q is not renewable; request a new one before it expires", l.ID)
 	}
 	if increment <= 0 {
 		increment = b.TTL

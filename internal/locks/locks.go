@@ -46,6 +46,6 @@ func (l *Named) Take(ctx context.Context, name string) (release func(), err erro
 	case <-ctx.Done():
 		leave()
 		return nil, fault.New("locks.Take", fault.Timeout,
-			"%q is being worked on by another request, which waits for an answer from outside; try again", name)
+			"%q is being worked on by another request, which waits for an answer from another system; try again", name)
 	}
 }

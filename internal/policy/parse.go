@@ -137,7 +137,7 @@ func (b *block) checkPath() {
 		return
 	}
 	if strings.Contains(path, "{{") {
-		b.bad(b.line, "templates such as {{identity.entity.id}} are not built yet; write the path out")
+		b.bad(b.line, "templates such as {{identity.entity.id}} are not implemented yet; write the path out")
 		return
 	}
 	if !utf8.ValidString(path) || strings.ContainsFunc(path, func(c rune) bool { return c < 0x20 || c == 0x7f }) {

@@ -34,7 +34,7 @@ func TestParseRefuses(t *testing.T) {
 		`path "a/../b" { capabilities = ["deny"] }`:                                          "dot segment",
 		`path "a/.." { capabilities = ["deny"] }`:                                            "dot segment",
 		`path "a\u0001" { capabilities = ["deny"] }`:                                         "control characters",
-		`path "a/{{identity.entity.id}}/*" { capabilities = ["read"] }`:                      "templates such as {{identity.entity.id}} are not built yet",
+		`path "a/{{identity.entity.id}}/*" { capabilities = ["read"] }`:                      "templates such as {{identity.entity.id}} are not implemented yet",
 		`path "x" { capabilities = ["read"] capabilities = ["deny"] }`:                       "",
 		"path \"x\" { capabilities = [\"read\"]\n capabilities = [\"deny\"] }":               "at 2:2 was already set",
 		"path \"x\" {\n allowed_parameters { a = [] }\n allowed_parameters { b = [] } }":     `line 3: path "x": "allowed_parameters" is given twice`,

@@ -65,7 +65,7 @@ func asleep(e *Edit) time.Duration {
 
 func beginNow(ctx context.Context, e *Edit, ask Ask, why Start, out *Answer) error {
 	if ask.KeyID != "" && ask.KeyID != e.Rec.Current.Key() {
-		return fault.New("rotate.RotateNow", fault.Invalid, "field \"key_id\": %q is not a key that lives; the current one is %q", ask.KeyID, e.Rec.Current.Key())
+		return fault.New("rotate.RotateNow", fault.Invalid, "field \"key_id\": %q is not a valid key; the current one is %q", ask.KeyID, e.Rec.Current.Key())
 	}
 	if q := e.Rec.Queued; q != nil {
 		why.Leaked = why.Leaked || q.Leaked

@@ -34,7 +34,7 @@ func (c Control) FindOut(ctx context.Context) error {
 		return findOld(ctx, e)
 	}
 	if outdated(e, t.New) {
-		return fault.New("rotate.FindOut", fault.Unavailable, "the secret was made for where %s does not lead any more; it is replaced there", e.name())
+		return fault.New("rotate.FindOut", fault.Unavailable, "the secret was made for a place that %s no longer leads to; a new one is set at the current place", e.name())
 	}
 	err := tryNew(ctx, e)
 	switch {

@@ -50,7 +50,7 @@ func throttled(j *judgement, wait time.Duration) error {
 	j.Rec.planLook(j.Now)
 	j.Rec.Look = later(j.Rec.Look, j.Now.Add(wait))
 	j.astray(aboutWrite(j), "its place holds a value, written by %s, that was not tried at the provider: %s; find who writes it; write the right one, or %s", j.o.by(), why, instead(j.Edit))
-	j.o.Warn("it was written, but whether that key lives was not checked: %s", why)
+	j.o.Warn("it was written, but whether that key works was not checked: %s", why)
 	return j.store("unchecked", j.unmoved())
 }
 

@@ -13,7 +13,7 @@ import (
 type HistoryQuery struct {
 	Limit int  `json:"limit" default:"all that are kept" doc:"How many rotations to return at most."`
 	Steps bool `json:"steps" default:"false" doc:"Whether to return the steps of each rotation."`
-	Turn  int  `json:"rotation" default:"all" doc:"The number of one rotation to show, with its steps, the requests to the provider and the beginnings of its replies, without secrets."`
+	Turn  int  `json:"rotation" default:"all" doc:"The number of one rotation to show. With steps=true, the answer also has its requests to the provider and the beginnings of the replies, without secrets."`
 }
 
 // A History is the answer. It holds no secret.

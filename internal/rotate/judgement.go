@@ -159,7 +159,7 @@ func (j *judgement) mention() {
 // unknown is a write whose credential could not be tried: consumers' secrets are not down because
 // a provider is.
 func (j *judgement) unknown(err error) error {
-	j.o.Warn("it was written, but whether that key lives could not be checked (%s); %s looks again, and raises an alert if it does not", j.words(err), j.name())
+	j.o.Warn("it was written, but whether that key works could not be checked (%s); %s checks it again, and raises an alert if it does not work", j.words(err), j.name())
 	j.Say("error", j.words(err))
 	j.Rec.Wrote = j.o.by()
 	j.Rec.planLook(j.Now) // while a rotation is in flight, the look comes at its end

@@ -28,7 +28,7 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 		return nil, err
 	}
 	if !e.can.List || !e.can.Label {
-		return nil, fault.New("rotate.Orphans", fault.Unsupported, "the provider of %s lists no keys with their labels, so that which of them are ours is not known; look there yourself", e.name())
+		return nil, fault.New("rotate.Orphans", fault.Unsupported, "the provider of %s does not list keys with their labels, so Keyturn cannot tell which of them are ours; look there yourself", e.name())
 	}
 	listed, err := list(ctx, e)
 	if err != nil {
@@ -111,7 +111,7 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 		if err := e.Commit(ctx, "orphan-not-retired", due); err != nil {
 			return err
 		}
-		return fault.New(op, fault.Upstream, "the key %s may live on: %s; list the orphans again", id, e.words(failure))
+		return fault.New(op, fault.Upstream, "the key %s may still be valid: %s; list the orphans again", id, e.words(failure))
 	}
 	if lost != nil && len(lost.IDs) == 1 {
 		lost.Swept = true

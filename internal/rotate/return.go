@@ -58,7 +58,7 @@ func (c Control) ReturnTo(ctx context.Context, r Return) error {
 		e.Sec.Previous = j.o.Fields // consumers may have read another value when the rotation published
 		return c.RollBack(ctx, reason, r.Force)
 	default:
-		return fault.New("rotate.ReturnTo", fault.Conflict, "rotation %d of %s is in flight (%s), and goes back to the key %q alone; to go on, %s", t.N, e.name(), t.State, t.Old.Key(), t.Unless())
+		return fault.New("rotate.ReturnTo", fault.Conflict, "rotation %d of %s is in flight (%s), and can only be rolled back to the key %q; to go on, %s", t.N, e.name(), t.State, t.Old.Key(), t.Unless())
 	}
 }
 
@@ -177,7 +177,7 @@ func (j *judgement) lives(ctx context.Context) error {
 	}
 	c, triable := j.candidate()
 	if !triable {
-		j.o.Warn("whether that key lives cannot be checked, because %s has no way to try one", j.name())
+		j.o.Warn("whether that key works cannot be checked, because %s has no way to try one", j.name())
 		return nil
 	}
 	err := call(ctx, func(ctx context.Context) error { return j.target.Verify(ctx, c) })
@@ -188,5 +188,5 @@ func (j *judgement) lives(ctx context.Context) error {
 	case OutcomeOf(err) == Rejected:
 		return fault.New("rotate.ReturnTo", fault.Invalid, "the provider of %s refuses that key; it cannot come back; %s", j.name(), rotateAgain(j.Edit))
 	}
-	return fault.New("rotate.ReturnTo", fault.Unavailable, "whether that key lives could not be checked (%s), and nothing was published; try again", j.words(err))
+	return fault.New("rotate.ReturnTo", fault.Unavailable, "whether that key still works could not be checked (%s), and nothing was published; try again", j.words(err))
 }

@@ -87,7 +87,7 @@ func (t *Table) Find(r *Request) (*Route, error) {
 			return nil, fault.New("route.Find", fault.NotFound, "")
 		case noOperation:
 			return nil, fault.New("route.Find", fault.Unsupported,
-				"the operation %q is not supported on this path; ?help=1 tells which are", r.Op)
+				"the operation %q is not supported on this path; ?help=1 lists those that are", r.Op)
 		}
 		return nil, fault.New("route.Find", fault.NotFound,
 			"there is no route for %q below %q; ?help=1 on the mount lists its paths", r.shownRest(), r.Mount.Path)

@@ -80,7 +80,7 @@ func (s *Store) ByID(ctx context.Context, id string) (*Entry, error) {
 // ByAccessor returns a record by its accessor. An unknown one is Invalid.
 func (s *Store) ByAccessor(ctx context.Context, accessor string) (*Entry, error) {
 	bad := fault.New("token.ByAccessor", fault.Invalid,
-		"no token has this accessor; list auth/token/accessors for those that live")
+		"no token has this accessor; list auth/token/accessors for the valid ones")
 	if accessor == "" || len(accessor) > 64 || strings.Contains(accessor, "/") {
 		return nil, bad
 	}

@@ -50,7 +50,7 @@ func exempt(name, field string) string {
 		case "verify_connection":
 			return "of the write alone; null is true, the default: see TestConfigRefuses of engine/database"
 		case "auth_type", "service_account_json":
-			return "not built yet"
+			return "not implemented yet"
 		case "self_managed":
 			return "decides whether there is an administrator; cleared together with what replaces it"
 		}
@@ -62,7 +62,7 @@ func exempt(name, field string) string {
 	case "patch rotation/keys/{name}":
 		switch field {
 		case "rotation_schedule", "rotation_window", "jitter", "groups", "rollout", "notify":
-			return "not built yet"
+			return "not implemented yet"
 		case "current_key_id", "current_secret", "skip_import_rotation", "provider":
 			return "of the write alone"
 		}

@@ -196,7 +196,7 @@ func fillBatch(e *token.Entry) error {
 			"batch tokens cannot have a limited number of uses; leave \"num_uses\" out, or make a service token")
 	case e.ExplicitMax > 0:
 		return fault.New("token.create", fault.Invalid,
-			"batch tokens cannot have an explicit maximum TTL, for they are never renewed; leave \"explicit_max_ttl\" out")
+			"batch tokens cannot have an explicit maximum TTL, because they are never renewed; leave \"explicit_max_ttl\" out")
 	}
 	e.Batch, e.Renewable = true, false
 	return nil

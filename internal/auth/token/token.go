@@ -122,7 +122,7 @@ func (t *method) byAccessor(ctx context.Context, in tokenIn) (*token.Entry, erro
 	}
 	if !e.Valid(time.Now()) {
 		return nil, fault.New("token.byAccessor", fault.Invalid,
-			"invalid accessor: its token has ended; list auth/token/accessors for those that live")
+			"invalid accessor: its token has expired or was revoked; list auth/token/accessors for the valid ones")
 	}
 	return e, nil
 }
@@ -165,16 +165,16 @@ func (t *method) extend(
 	ctx context.Context, r *route.Request, e *token.Entry, tok secret.Value, increment time.Duration,
 ) error {
 	if e.Batch {
-		return fault.New("token.renew", fault.Invalid, "batch tokens cannot be renewed; make a new one before it ends")
+		return fault.New("token.renew", fault.Invalid, "batch tokens cannot be renewed; create a new one before it expires")
 	}
 	if !e.Renewable || e.Expires.IsZero() {
-		return fault.New("token.renew", fault.Invalid, "the token is not renewable; make a new one before it ends")
+		return fault.New("token.renew", fault.Invalid, "the token is not renewable; create a new one before it expires")
 	}
 	s := t.m.Settings()
 	updated, err := t.m.Tokens.Update(ctx, e.ID, func(e *token.Entry) error {
 		now := time.Now().UTC().Truncate(time.Millisecond) // like stored times, so that the TTL is exact
 		if !e.Valid(now) {
-			return fault.New("token.renew", fault.Denied, "bad token: it has ended; log in again")
+			return fault.New("token.renew", fault.Denied, "bad token: it has expired or was revoked; log in again")
 		}
 		ttl := increment
 		if e.Period > 0 {
@@ -196,7 +196,7 @@ func (t *method) extend(
 		}
 		if !end.After(now) {
 			return fault.New("token.renew", fault.Invalid,
-				"the token has reached its maximum lifetime; make a new one")
+				"the token has reached its maximum lifetime; create a new one")
 		}
 		e.Expires, e.Renewed = end, now
 		// A later renewal without an increment uses the same one.
@@ -239,7 +239,7 @@ func (t *method) revokeToken(ctx context.Context, tok secret.Value) (route.None,
 func checkNotBatch(tok secret.Value) error {
 	if strings.HasPrefix(tok.RevealString(), token.BatchPrefix) {
 		return fault.New("token.revoke", fault.Invalid,
-			"batch tokens cannot be revoked; they end with their parent or their TTL")
+			"batch tokens cannot be revoked; they expire with their parent or at the end of their TTL")
 	}
 	return nil
 }

@@ -237,7 +237,7 @@ func (m *Manager) Move(ctx context.Context, from, to string, extra ...storage.Op
 	}
 	if fixed(old) {
 		return fault.New("mounts.Move", fault.Invalid,
-			"field \"from\": %q cannot be moved, for the server needs it there; move mounts of your own only", from)
+			"field \"from\": %q cannot be moved, because the server needs it there; move mounts of your own only", from)
 	}
 	class := mount.ClassSecret
 	if strings.HasPrefix(to, "auth/") {
@@ -301,7 +301,7 @@ func (m *Manager) Retire(
 	}
 	if fixed(old) {
 		return fault.New("mounts.Retire", fault.Invalid,
-			"%q cannot be disabled, for the server needs it; disable mounts of your own only", path)
+			"%q cannot be disabled, because the server needs it; disable mounts of your own only", path)
 	}
 	if o := s.open[old.UUID]; o != nil && o.Keeper != nil && !force {
 		if err := o.Keeper.Unfinished(ctx); err != nil {

@@ -309,7 +309,7 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 	}
 	if name == policy.Root || name == "default" {
 		return fault.New("policies.Delete", fault.Invalid,
-			"the policy %q cannot be deleted, for every server has it; take it from the tokens that should not hold it",
+			"the policy %q cannot be deleted, because every server has it; remove it from the tokens that should not have it",
 			name)
 	}
 	_, err := m.view.Commit(ctx, storage.Remove(aclPrefix+name))

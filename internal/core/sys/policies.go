@@ -190,7 +190,7 @@ func (a *policiesAPI) capabilities(
 	e, err := a.Tokens.Lookup(ctx, in.Token)
 	if err != nil {
 		return nil, fault.New("sys.capabilities", fault.Invalid,
-			"field \"token\": invalid token: it is not known, has expired or was revoked; name one that lives")
+			"field \"token\": invalid token: it is not known, has expired or was revoked; name a valid one")
 	}
 	return a.capabilitiesOf(ctx, r, e.Policies(), in)
 }

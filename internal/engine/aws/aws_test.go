@@ -187,7 +187,7 @@ func TestRootConfig(t *testing.T) {
 		{fields{"username_template": "{{.Nope}}{{random 20}}"}, `field "username_template"`},
 		{fields{"propagation_checks": 1000}, `field "propagation_checks"`},
 		{fields{"propagation_settle": "1h"}, `field "propagation_settle"`},
-		{fields{"role_arn": "arn:aws:iam::1:role/x"}, `field "role_arn": it is planned and not built yet`},
+		{fields{"role_arn": "arn:aws:iam::1:role/x"}, `field "role_arn": it is not implemented yet`},
 	} {
 		w.Refused(t, route.Write, "config/root", tt.body, fault.Invalid, tt.want)
 	}

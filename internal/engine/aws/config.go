@@ -46,7 +46,7 @@ func (l *unsupportedIn) refuse() error {
 		switch strings.TrimSpace(string(f.v.Reveal())) {
 		case "", "null", `""`, "0", `"0"`, `"0s"`:
 		default:
-			return invalid("field %q: it is planned and not built yet; leave it out, and give access_key and secret_key", f.name)
+			return invalid("field %q: it is not implemented yet; leave it out, and give access_key and secret_key", f.name)
 		}
 	}
 	return nil
@@ -137,9 +137,9 @@ func (in *rootIn) apply(c *rootConfig) error {
 	set(&c.Secret, in.Secret)
 	switch {
 	case pair && c.KeyID == "" && !c.Secret.Empty() && in.Secret != nil:
-		return invalid("field \"access_key\" is empty and secret_key is not, as an unset variable makes it; give both, or neither to use the credentials of this server's environment")
+		return invalid("field \"access_key\" is empty and secret_key is not, as happens with an unset variable; give both, or neither to use the credentials of this server's environment")
 	case pair && c.KeyID != "" && (c.Secret.Empty() || in.Secret == nil):
-		return invalid("field \"secret_key\" is empty and access_key is not, as an unset variable makes it; give both, or neither to use the credentials of this server's environment")
+		return invalid("field \"secret_key\" is empty and access_key is not, as happens with an unset variable; give both, or neither to use the credentials of this server's environment")
 	case c.KeyID == "":
 		c.Secret = secret.Value{}
 	}

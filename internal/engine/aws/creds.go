@@ -163,7 +163,7 @@ func (ro *role) roleARN(given *string) (string, error) {
 	case len(ro.RoleARNs) == 0:
 		return "", invalid("the role has no role_arns, so that there is nothing to assume; write them to the role")
 	case len(ro.RoleARNs) > 1:
-		return "", invalid("field \"role_arn\" is required: the role has several role_arns, of which one is to be assumed: %s", strings.Join(ro.RoleARNs, ", "))
+		return "", invalid("field \"role_arn\" is required: the role has several role_arns; name the one to assume: %s", strings.Join(ro.RoleARNs, ", "))
 	}
 	return ro.RoleARNs[0], nil
 }

@@ -38,7 +38,7 @@ func (s *rootRotation) kind() rotate.Kind {
 			t := &rootTarget{root: s, record: r}
 			t.target = target{configs: s.configs, connect: t.connectAsRoot, red: red, keyLimitError: func(user string, keys []client.Key) error {
 				i := max(slices.IndexFunc(keys, func(k client.Key) bool { return k.ID != r.Current.Key() }), 0)
-				return fault.New("aws.rotateRoot", fault.Invalid, "user %s has two keys, as many as AWS allows, and by schedule none is deleted to make room; delete %s, or write config/rotate-root, which says what it deletes", user, keys[i].ID)
+				return fault.New("aws.rotateRoot", fault.Invalid, "user %s has two keys, as many as AWS allows, and a scheduled rotation deletes none of them; delete %s, or write config/rotate-root, which says what it deletes", user, keys[i].ID)
 			}}
 			return t, nil
 		},

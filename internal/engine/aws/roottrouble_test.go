@@ -67,7 +67,7 @@ func TestRootTroubleIsTold(t *testing.T) {
 			cure: func(w *world) { w.Must(w.t, route.Write, "config/rotate-root", fields{"replace_key": awstest.ID}) },
 		},
 		"a key that was lost and used": {
-			why:    "by schedule none is deleted to make room",
+			why:    "a scheduled rotation deletes none of them",
 			before: func(_ *world, store *faulty.Store) { store.CrashAfter(1, faulty.NotStored) },
 			after: func(w *world) {
 				for _, k := range w.aws.Keys(awstest.Account, awstest.Admin) {

@@ -36,7 +36,7 @@ func (s *staticRoutes) rotateNow(ctx context.Context, r *route.Request, in rotat
 		var replace string
 		set(&replace, in.Replace)
 		if replace != "" && hasKey(e.Rec, e.Sec) && replace == e.Rec.Current.ID {
-			return invalid("field \"replace_key\": %s is the key that is given out now; leave replace_key out, and it is retired after its grace", replace)
+			return invalid("field \"replace_key\": %s is the key that is published now; leave replace_key out, and it is retired after its grace period", replace)
 		}
 		was := e.CurrentID()
 		if err := s.finishRotation(ctx, e, replace); err != nil {

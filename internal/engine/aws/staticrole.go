@@ -292,7 +292,7 @@ func adoptKey(ctx context.Context, n *newRole, in *staticIn, keys []client.Key) 
 	defer existing.Close()
 	if who, err := existing.WhoAmI(ctx); err != nil {
 		return &fault.Error{Op: "aws.static", Kind: fault.Invalid, Err: err,
-			Msg: "field \"secret_key\": AWS does not let the pair in (" + client.CodeOf(err) + "); check that it belongs to access_key"}
+			Msg: "field \"secret_key\": AWS refuses the pair (" + client.CodeOf(err) + "); check that it belongs to access_key"}
 	} else if who.Account != d.Account || !strings.HasSuffix(who.ARN, "/"+d.User) {
 		return invalid("field \"access_key\": it belongs to %s, and not to user %s in account %s; give a key of that user", who.ARN, d.User, d.Account)
 	}
@@ -324,7 +324,7 @@ func (in *staticIn) makeRoom(ctx context.Context, c *client.Client, d *staticDat
 		keys = slices.Delete(keys, i, i+1)
 	}
 	if len(keys) > 1 {
-		return nil, invalid("user %s has two access keys, as many as AWS allows: %s; nothing was changed; give access_key and secret_key of the one to be given out until the first rotation, or replace_key=%s to have that one deleted now", d.User, describeKeys(keys), keys[0].ID)
+		return nil, invalid("user %s has two access keys, as many as AWS allows: %s; nothing was changed; give access_key and secret_key of the one to publish until the first rotation, or replace_key=%s to delete that one now", d.User, describeKeys(keys), keys[0].ID)
 	}
 	return keys, nil
 }

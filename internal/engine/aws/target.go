@@ -223,7 +223,7 @@ func pendingError(r *rotate.Record, user string) error {
 	case rotate.Creating, rotate.RollingBack:
 		return fault.New(op, fault.Unavailable, "whether AWS has made a key for user %s is not known yet; the previous key stays current, and this is checked again at %s", user, r.Due.Format(time.RFC3339))
 	}
-	return fault.New(op, fault.Unavailable, "what the rotation before has left is being cleared away at AWS; try again after %s", r.Due.Format(time.RFC3339))
+	return fault.New(op, fault.Unavailable, "what the previous rotation left at AWS is being deleted; try again after %s", r.Due.Format(time.RFC3339))
 }
 
 func untilEnd(*rotate.Record) bool { return false }

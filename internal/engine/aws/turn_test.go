@@ -129,7 +129,7 @@ func TestSomebodyElsesKey(t *testing.T) {
 		if a := w.Must(t, route.Read, "static-roles/svc", nil); !strings.Contains(a.Text, theirs) {
 			t.Errorf("the role does not say what it waits for: %s", a.Text)
 		}
-		w.Refused(t, route.Write, "rotate-role/svc", fields{"replace_key": first}, fault.Invalid, "is the key that is given out now")
+		w.Refused(t, route.Write, "rotate-role/svc", fields{"replace_key": first}, fault.Invalid, "is the key that is published now")
 	})
 }
 

@@ -89,9 +89,9 @@ func (a *authority) checkValid(now time.Time) error {
 	own := a.certs[0]
 	switch {
 	case !now.Before(own.NotAfter):
-		return invalid("field \"credential_config\": ca_cert ended at %s, and nothing that it signs is taken any more; give one that lives, with its key", own.NotAfter.Format(time.RFC3339))
+		return invalid("field \"credential_config\": ca_cert expired at %s, and databases refuse what it signs; give one that is valid now, with its key", own.NotAfter.Format(time.RFC3339))
 	case now.Before(own.NotBefore):
-		return invalid("field \"credential_config\": ca_cert begins at %s only, and nothing that it signs is taken before; give one that is in force", own.NotBefore.Format(time.RFC3339))
+		return invalid("field \"credential_config\": ca_cert is valid only from %s on, and databases refuse what it signs before; give one that is valid now", own.NotBefore.Format(time.RFC3339))
 	}
 	return nil
 }
@@ -325,7 +325,7 @@ func (l login) split() (chain string, key secret.Value, err error) {
 	text := l.secret.Reveal()
 	at := bytes.Index(text, []byte("-----BEGIN PRIVATE KEY-----"))
 	if at <= 0 {
-		return "", key, fault.New("database.login", fault.Internal, "what is stored of a certificate is not one")
+		return "", key, fault.New("database.login", fault.Internal, "the stored certificate cannot be read")
 	}
 	return string(text[:at]), secret.New(text[at:]), nil
 }
@@ -333,7 +333,7 @@ func (l login) split() (chain string, key secret.Value, err error) {
 func (l login) leaf() (*x509.Certificate, error) {
 	block, _ := pem.Decode(l.secret.Reveal())
 	if block == nil {
-		return nil, fault.New("database.login", fault.Internal, "what is stored of a certificate is not one")
+		return nil, fault.New("database.login", fault.Internal, "the stored certificate cannot be read")
 	}
 	leaf, err := x509.ParseCertificate(block.Bytes)
 	return leaf, fault.Wrap("database.login", fault.Internal, err)

@@ -133,7 +133,7 @@ func (s *configRoutes) merge(ctx context.Context, r *route.Request, old *connect
 		}
 	}
 	if c.Self && (c.Username != "" || !c.Password.Empty()) {
-		return nil, invalid("field \"self_managed\": such a connection has no username and password; each static role brings its user's; leave both out")
+		return nil, invalid("field \"self_managed\": such a connection has no username and password; each static role provides those of its user; leave both out")
 	}
 	if err := c.Root.When.Check(minPeriod); err != nil {
 		return nil, err

@@ -88,7 +88,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"bad", with(prod, fields{"password": "wrong-canary"}), "the connection does not work: the fake database refuses username or password; nothing was stored; to store it untested, send verify_connection=false"},
 		{"bad", with(prod, fields{"password": "wrong-canary", "verify_connection": nil}), "the connection does not work"}, // null is the default, true
 		{"bad", with(prod, fields{"max_open_connections": "many"}), `field "max_open_connections": want a whole number`},
-		{"bad", with(prod, fields{"auth_type": "gcp_iam"}), `field "auth_type": it is planned and not built yet`},
+		{"bad", with(prod, fields{"auth_type": "gcp_iam"}), `field "auth_type": it is not implemented yet`},
 		{"bad", with(prod, fields{"self_managed": true}), `field "self_managed"`},
 		{"bad", with(prod, fields{"rotation_period": "1s"}), `field "rotation_period": 1s is less than 5s`},
 		{"bad", with(prod, fields{"rotation_period": "24h", "rotation_schedule": "0 3 * * *"}), "exclude each other"},

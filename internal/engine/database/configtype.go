@@ -69,7 +69,7 @@ func (l *unsupportedIn) refuse() error {
 	} {
 		unset := f.v.IsNull() || slices.Contains([]string{`""`, "0", `"0"`, "false", `"false"`}, string(bytes.TrimSpace(f.v.Reveal())))
 		if !unset {
-			return invalid("field %q: it is planned and not built yet; leave it out, and use username and password", f.name)
+			return invalid("field %q: it is not implemented yet; leave it out, and use username and password", f.name)
 		}
 	}
 	return nil

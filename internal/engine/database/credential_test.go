@@ -177,8 +177,8 @@ func TestCertificateBoundsItsLease(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		w.want(0, 0)
-		w.Refused(t, route.Read, "creds/ro", nil, fault.Invalid, "ca_cert ended at")
-		w.Refused(t, route.Write, "roles/ro", fields{"default_ttl": "1m"}, fault.Invalid, "ca_cert ended at")
+		w.Refused(t, route.Read, "creds/ro", nil, fault.Invalid, "ca_cert expired at")
+		w.Refused(t, route.Write, "roles/ro", fields{"default_ttl": "1m"}, fault.Invalid, "ca_cert expired at")
 	})
 }
 
@@ -277,7 +277,7 @@ func TestCredentialsRefused(t *testing.T) {
 		{cert(fields{"ca_private_key": otherKey}), "not the key of the first certificate"},
 		{cert(fields{"ca_cert": plain, "ca_private_key": plainKey}), "not that of an authority"},
 		{cert(fields{"ca_cert": weak, "ca_private_key": weakKey}), "not that of an authority"},
-		{cert(fields{"ca_cert": old, "ca_private_key": oldKey}), "ca_cert ended at"},
+		{cert(fields{"ca_cert": old, "ca_private_key": oldKey}), "ca_cert expired at"},
 		{cert(fields{"key_type": nil}), "key_type is required"},
 		{cert(fields{"key_type": "dsa"}), "key_type cannot be that; give one of rsa, ec, ed25519"},
 		{cert(fields{"key_bits": 2048}), "key_bits cannot be that; give one of 256, 384, 521"},
@@ -316,7 +316,7 @@ func TestAuthoritiesAndKeysThatAreTaken(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	cert, key := authority(t, 24*time.Hour, func(root *x509.Certificate) { root.NotBefore = time.Now().Add(time.Hour) })
 	early := fields{"ca_cert": cert, "ca_private_key": key, "key_type": "ec"}
-	w.Refused(t, route.Write, "roles/ro", with(certRole(t, time.Hour), fields{"credential_config": early}), fault.Invalid, "ca_cert begins at")
+	w.Refused(t, route.Write, "roles/ro", with(certRole(t, time.Hour), fields{"credential_config": early}), fault.Invalid, "ca_cert is valid only from")
 	role := certRole(t, 24*time.Hour)
 	role["credential_config"] = with(role["credential_config"].(fields), fields{"key_type": "ed25519", "key_bits": "1234"})
 	w.Must(t, route.Write, "roles/ro", role)

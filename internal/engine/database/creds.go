@@ -138,7 +138,7 @@ func (s *issuer) issuable(ctx context.Context, name string) (*role, *connection,
 	case c == nil:
 		return nil, nil, fault.New(op, fault.Invalid, "role %q is for the connection %q, which does not exist; write config/%s", name, ro.DB, ro.DB)
 	case c.Self:
-		return nil, nil, fault.New(op, fault.Invalid, "connection %q is self-managed: without an administrator it can make no users; use a static role", c.Name)
+		return nil, nil, fault.New(op, fault.Invalid, "connection %q is self-managed: without an administrator it cannot create users; use a static role", c.Name)
 	case !c.allows(name):
 		return nil, nil, fault.New(op, fault.Upstream, "%q is not an allowed role of connection %q; add it to allowed_roles", name, c.Name)
 	}
@@ -182,7 +182,7 @@ func (s *issuer) createUser(ctx context.Context, a route.Attempt, p issuePlan) e
 	const op = "database.create"
 	deadline, bounded := ctx.Deadline()
 	if !bounded {
-		return MarkUnchanged(fault.New(op, fault.Internal, "a create came without a deadline"))
+		return MarkUnchanged(fault.New(op, fault.Internal, "the call to create a user has no deadline"))
 	}
 	c, err := s.conns.byID(ctx, p.Config)
 	if err != nil {

@@ -53,7 +53,7 @@ func (s *reservedNames) reserve(ctx context.Context, conn Conn, l *issuedUser, a
 	}
 	// A reservation without a user was left by a lease that an operator has removed by force.
 	if exists || !time.Now().After(owner.Until) {
-		return MarkUnchanged(fault.New(op, fault.Invalid, "there is a user %s already, and the template makes the same name again; put {{random 20}} into it, or wait until that user's lease ends", l.User))
+		return MarkUnchanged(fault.New(op, fault.Invalid, "there is a user %s already, and the template produces the same name again; put {{random 20}} into it, or wait until that user's lease ends", l.User))
 	}
 	text, err := json.Marshal(nameReservation{Attempt: a.ID, Until: a.Deadline.Add(reservedAfterDeadline)})
 	if err != nil {
@@ -61,7 +61,7 @@ func (s *reservedNames) reserve(ctx context.Context, conn Conn, l *issuedUser, a
 	}
 	_, err = s.m.Store.Commit(ctx, storage.Set(reservedKey(l), text).If(version))
 	if fault.Is(err, fault.Conflict) {
-		return MarkUnchanged(fault.New(op, fault.Invalid, "another request creates the user %s at this moment, and the template makes the same name again; put {{random 20}} into it", l.User))
+		return MarkUnchanged(fault.New(op, fault.Invalid, "another request creates the user %s at this moment, and the template produces the same name again; put {{random 20}} into it", l.User))
 	}
 	return err // not marked as unchanged: the reservation may be stored, and undo must look
 }

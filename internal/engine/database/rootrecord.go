@@ -123,7 +123,7 @@ func (s *rootRotation) checkRotatable(c *connection) error {
 	case p.Display(c.URL) != url:
 		return fault.New(op, fault.Invalid, "the password of connection %q is written into connection_url, where it cannot be rotated; write {{username}} and {{password}} there, and the two as fields of their own", c.Name)
 	case strings.Contains(url, "://") && !strings.Contains(url, "{{password}}"):
-		return fault.New(op, fault.Invalid, "connection_url of %q does not use {{password}}, so that rotating it would have no effect", c.Name)
+		return fault.New(op, fault.Invalid, "connection_url of %q does not use {{password}}, so rotating it would have no effect", c.Name)
 	}
 	return new(credentialConfig).checkRotation(p, rootStatements, c.RootSQL)
 }

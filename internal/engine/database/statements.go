@@ -222,7 +222,7 @@ func (c *credentialConfig) checkLogin(p *Provider, set Found, others ...Found) e
 	kind, field := c.kind(), set.field
 	switch {
 	case kind != typePassword && !slices.Contains(p.Logins, kind):
-		return invalid("field \"credential_type\": users of %s cannot log in by %s; take credential_type=password", p.Name, kind)
+		return invalid("field \"credential_type\": users of %s cannot log in by %s; use credential_type=password", p.Name, kind)
 	case kind == typePassword && all.Has("public_key", "subject"):
 		return invalid("field %q: {{public_key}} and {{subject}} cannot be used with credential_type password; use {{password}}, or set credential_type to rsa_private_key or client_certificate", field)
 	case kind != typePassword && all.Has("password"):
@@ -243,9 +243,9 @@ func (c *credentialConfig) checkCreation(p *Provider, creation Found) error {
 	switch field := creation.field; {
 	case p.Rules:
 	case !creation.Has("name", "username"):
-		return invalid("field %q: {{name}} is not in it, so that no user of that name would be made; put it where the user's name belongs", field)
+		return invalid("field %q: {{name}} is not in it, so no user of that name would be created; put it where the user's name belongs", field)
 	case !c.setsPassword(p, creation):
-		return invalid("field %q: {{password}} is not in it, so that nobody could log in with the password that is given out; put it where the user's password belongs, or set credential_type", field)
+		return invalid("field %q: {{password}} is not in it, so nobody could log in with the issued password; put it where the user's password belongs, or set credential_type", field)
 	}
 	return nil
 }
@@ -259,7 +259,7 @@ func (c *credentialConfig) setsPassword(p *Provider, found Found) bool {
 func (c *credentialConfig) checkRotation(p *Provider, field string, list []string) error {
 	found, err := p.inspect(field, list)
 	if err == nil && len(list) > 0 && !c.setsPassword(p, found) {
-		err = invalid("field %q: {{password}} is not in it, so that the password would stay as it is; put it where the new password belongs", field)
+		err = invalid("field %q: {{password}} is not in it, so the password would not change; put it where the new password belongs", field)
 	}
 	return err
 }

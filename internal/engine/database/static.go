@@ -143,7 +143,7 @@ func (s *staticRoutes) update(ctx context.Context, r *route.Request, role *stati
 		return invalid("fields \"db_name\", \"username\" and \"alternate_username\" of a static role cannot change; it is of %q at %q; delete it and write another one", old.Users, old.DB)
 	}
 	if old.SelfManaged != role.SelfManaged {
-		return invalid("field \"self_managed_password\": it cannot be given to a role that is there; delete it and write it again")
+		return invalid("field \"self_managed_password\": it cannot be given to an existing role; delete the role and write it again")
 	}
 	due := role.Rec.Due
 	if old.When != role.When {
@@ -396,7 +396,7 @@ func (s *staticData) applyCredential(in *staticIn) error {
 	case kind == typeCertificate && s.Config["common_name_template"] != "":
 		return invalid("field \"credential_config\": common_name_template is for roles that make users; the common name of a static role's certificate is its username; leave it out")
 	case kind == typeCertificate && s.When.Off:
-		return invalid("field \"disable_automated_rotation\": a certificate has an end and must be replaced before; give rotation_period or rotation_schedule, and leave it out")
+		return invalid("field \"disable_automated_rotation\": a certificate expires and must be replaced before that; give rotation_period or rotation_schedule, and leave it out")
 	case kind == typeCertificate:
 		return s.checkCommonNames()
 	}

@@ -488,7 +488,7 @@ func TestStaticRoleIsShown(t *testing.T) {
 	// The connection lost its administrator: the role does not become another kind of role.
 	w.Must(t, route.Delete, "config/prod", nil)
 	w.Must(t, route.Write, "config/prod", ownConfig)
-	w.Refused(t, route.Write, "static-roles/svc", fields{"self_managed_password": oldPassword}, fault.Invalid, "cannot be given to a role that is there")
+	w.Refused(t, route.Write, "static-roles/svc", fields{"self_managed_password": oldPassword}, fault.Invalid, "cannot be given to an existing role")
 }
 
 // A stored role that is damaged is an error, and no empty role.

@@ -204,7 +204,7 @@ func TestStaticCertificateThatCannotBeTried(t *testing.T) {
 		w.setHook(nil)
 		w.given("svc")
 		time.Sleep(3 * time.Hour)
-		w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Invalid, "ca_cert ended at")
+		w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Invalid, "ca_cert expired at")
 	})
 }
 

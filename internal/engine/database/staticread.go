@@ -45,7 +45,7 @@ func (s *staticCreds) read(ctx context.Context, r *route.Request, in nameIn) (*s
 	}
 	current := role.currentSecret()
 	if current.Empty() {
-		return nil, fault.New("database.static", fault.Invalid, "the password of %q is not known yet: it is so after the first rotation; begin it by rotate-role/%s", role.currentUser(), in.Name)
+		return nil, fault.New("database.static", fault.Invalid, "the password of %q is not known yet; start the first rotation with rotate-role/%s", role.currentUser(), in.Name)
 	}
 	if err := s.checkUserExists(ctx, r, role); err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (s *staticCreds) setFirstPassword(ctx context.Context, role *staticRole) er
 		if n, err := s.roots.inFlight(ctx, c); err != nil {
 			return err
 		} else if n != 0 {
-			return fault.New("database.static", fault.Unavailable, "a change of the administrator's password is under way; it is ended first")
+			return fault.New("database.static", fault.Unavailable, "a change of the administrator's password is under way and must finish first")
 		}
 	}
 	return role.rotate(ctx, "request")

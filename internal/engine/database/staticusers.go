@@ -75,7 +75,7 @@ func (s *staticUsers) checkOwners(ctx context.Context, c *connection, users []st
 }
 
 func alreadyOwned(user, role string) error {
-	return invalid("field \"username\": the password of %q is changed by the static role %q already; two would cut each other's readers off", user, role)
+	return invalid("field \"username\": the password of %q is changed by the static role %q already; a second role would cut off the readers of the first", user, role)
 }
 
 // absent reports whether there surely is no such user.
@@ -148,7 +148,7 @@ func loginByKey(ctx context.Context, conn Conn, user string, l login) (bool, err
 	}
 	pair, err := tls.X509KeyPair(l.secret.Reveal(), l.secret.Reveal())
 	if err != nil {
-		return false, MarkUnchanged(fault.New(op, fault.Internal, "what is stored of a certificate is not one"))
+		return false, MarkUnchanged(fault.New(op, fault.Internal, "the stored certificate cannot be read"))
 	}
 	return keyed.LoginCertificate(ctx, user, pair)
 }

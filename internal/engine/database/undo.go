@@ -36,7 +36,7 @@ func (s *revoker) lease(ctx context.Context, u engine.Undo) (l issuedUser, c *co
 		return l, nil, err
 	}
 	if c == nil {
-		return l, nil, engine.LeaseOnly(fault.New(op, fault.Held, "the connection by which %q was made is not in the store any more; remove that user from its database, and forget the lease by revoke-force", l.User))
+		return l, nil, engine.LeaseOnly(fault.New(op, fault.Held, "the connection that created %q is no longer stored; remove that user from its database, and forget the lease with revoke-force", l.User))
 	}
 	return l, c, nil
 }
@@ -57,7 +57,7 @@ func (s *revoker) renew(ctx context.Context, u engine.Undo, expires time.Time) e
 	case c.DeletedAt.IsZero() && ro.DB != c.Name:
 		return fault.New(op, fault.Invalid, "the role %q is for the connection %q since the lease was issued, so it cannot be renewed; read new credentials", l.Role, ro.DB)
 	case !c.DeletedAt.IsZero():
-		return fault.New(op, fault.Invalid, "the connection %q was deleted, and serves to revoke alone; the lease ends at its time", c.Name)
+		return fault.New(op, fault.Invalid, "the connection %q was deleted and is kept only for revocations; the lease expires as planned", c.Name)
 	}
 	missing := false
 	err = s.upstream.do(ctx, op, c, nil, func(conn Conn) error {

@@ -53,7 +53,7 @@ func options(was, want map[string]string) (engine.Options, error) {
 			version)
 	case isVersioned(was) && !isVersioned(want):
 		return engine.Options{}, fault.New(op, fault.Invalid,
-			"options.version: a versioned mount cannot be made unversioned again, because only one version of each secret would be left; mount another with version 1, and copy what it is to hold")
+			"options.version: a versioned mount cannot be made unversioned again, because only one version of each secret would be left; mount another with version 1, and copy the secrets to it")
 	case isVersioned(want) && !isVersioned(was):
 		out.Along = []storage.Op{storage.Set(upgradedKey, nil)}
 	}

@@ -16,7 +16,7 @@ import (
 func (v *versioned) patch(ctx context.Context, r *route.Request, in putIn) (*versionOut, error) {
 	if in.Data.IsNull() || !in.Data.IsObject() {
 		return nil, fault.New("kv.patch", fault.Invalid,
-			"field \"data\": no data provided; what is to change goes into {\"data\": {…}}")
+			"field \"data\": no data provided; the changes go into {\"data\": {…}}")
 	}
 	var out versionOut
 	var stored *record // as in write

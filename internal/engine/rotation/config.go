@@ -93,7 +93,7 @@ type keyIn struct {
 	laterIn
 }
 
-// laterIn are fields that are known and not built yet.
+// laterIn are fields that are known and not implemented yet.
 type laterIn struct {
 	Schedule wire.Raw `json:"rotation_schedule" doc:"Not implemented yet; refused."`
 	Window   wire.Raw `json:"rotation_window" doc:"Not implemented yet; refused."`
@@ -110,7 +110,7 @@ func (l *laterIn) refuse() error {
 		if text := bytes.TrimSpace(v.Reveal()); v.IsNull() || slices.Contains([]string{`""`, "0", "[]", "{}", "false", `"0"`}, string(text)) {
 			continue
 		}
-		return fault.New("rotation.key", fault.Invalid, "field %q: it is planned and not built yet; leave it out, and use rotation_period", name)
+		return fault.New("rotation.key", fault.Invalid, "field %q: it is not implemented yet; leave it out, and use rotation_period", name)
 	}
 	return nil
 }
@@ -208,7 +208,7 @@ func (c *change) definition(ctx context.Context) error {
 // bind records the definition, text and all.
 func (c *change) bind(d Definition) error {
 	if d.Style != rotate.TwoKey {
-		return fault.New("rotation.key", fault.Invalid, "field \"recipe\": %q is of style %q, which is planned and not built yet; only %q is", d.Name, d.Style, rotate.TwoKey)
+		return fault.New("rotation.key", fault.Invalid, "field \"recipe\": %q is of style %q, which is not implemented yet; only %q is", d.Name, d.Style, rotate.TwoKey)
 	}
 	c.k.data.Bind = binding{Provider: d.Provider, Name: d.Name, Hash: d.Hash, At: c.k.Now}
 	row, err := encode(bound{d.Source})

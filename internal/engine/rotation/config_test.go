@@ -102,8 +102,8 @@ func TestWriteRefuses(t *testing.T) {
 			{"demo", map[string]any{"settle_successes": 101}, `field "settle_successes"`},
 			{"demo", map[string]any{"ca": "no PEM"}, `field "ca"`},
 			{"demo", map[string]any{"ca": strings.Repeat("x", 64<<10+1)}, `field "ca"`},
-			{"demo", map[string]any{"rotation_schedule": "0 0 * * *"}, "not built yet"},
-			{"demo", map[string]any{"groups": []string{"a"}}, "not built yet"},
+			{"demo", map[string]any{"rotation_schedule": "0 0 * * *"}, "not implemented yet"},
+			{"demo", map[string]any{"groups": []string{"a"}}, "not implemented yet"},
 			{"demo", map[string]any{"current_secret": map[string]string{"api_key": "x"}}, "current_key_id"},
 			{"demo", map[string]any{"current_key_id": "k", "current_secret": map[string]string{"x": "x"}}, `makes no "x"`},
 			{"a b", nil, `field "name"`},
@@ -396,7 +396,7 @@ func TestRecipes(t *testing.T) {
 		if r := w.must(route.Read, "recipes/mine", nil); r["source"] != "mine:1" || r["built_in"] != false || r["style"] != "two-key" {
 			t.Errorf("recipe: %v", r)
 		}
-		w.refused(route.Write, "keys/demo", basic(map[string]any{"recipe": "later"}), fault.Invalid, "not built yet")
+		w.refused(route.Write, "keys/demo", basic(map[string]any{"recipe": "later"}), fault.Invalid, "not implemented yet")
 		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}))
 		w.refused(route.Delete, "recipes/mine", nil, fault.Conflict, "demo")
 		w.refused(route.Delete, "recipes/house", nil, fault.Invalid, "built in")

@@ -22,7 +22,7 @@ type Provider struct {
 
 	// Parse reads a definition that a user wrote; file names it in positions of
 	// errors. All problems are reported together, in one error of kind Invalid
-	// (or Unsupported where the only problem is something not built yet). It is
+	// (or Unsupported where the only problem is something not implemented yet). It is
 	// nil where the provider takes none.
 	Parse func(file string, source []byte) (Definition, error)
 

@@ -35,7 +35,7 @@ func TestRollbackTo(t *testing.T) {
 		}
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
-		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 1}, fault.Conflict, "goes back to the key")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 1}, fault.Conflict, "can only be rolled back to the key")
 		w.must(route.Write, "keys/demo/rollback", map[string]any{"to": 2})
 		w.until(rotate.Scheduled)
 		if s := w.status(); w.value() != current || s["current_key_id"] != w.idOf(current) {

@@ -274,7 +274,7 @@ func (p *kvPath) keep() {
 func (k *fakeKV) lend(h *engine.Host, server func() *enginetest.World) {
 	h.MayPublish = func(_ context.Context, policies []string, path string) error {
 		if slices.Contains(policies, "outsiders") {
-			return fault.New("world", fault.Denied, "your policies must allow to write %q", path)
+			return fault.New("world", fault.Denied, "your policies must allow writing %q", path)
 		}
 		return nil
 	}

@@ -57,7 +57,7 @@ func fetch(param, from string) ([]byte, error) {
 	path, ok := strings.CutPrefix(from, "file://")
 	if !ok && !strings.HasPrefix(from, "/") { // the error does not repeat it, because it may be a key
 		return nil, fault.New(op, fault.Invalid,
-			"seal \"static\": %s: want file:///path or env://NAME; a key does not stand in the configuration itself",
+			"seal \"static\": %s: want file:///path or env://NAME; the configuration itself cannot contain a key",
 			param)
 	}
 	f, err := os.Open(path)

@@ -82,7 +82,7 @@ func TestRefused(t *testing.T) {
 		"no file":     {map[string]string{"current_key": "file:///no/such/file"}, "/no/such/file"},
 		"a folder":    {map[string]string{"current_key": t.TempDir()}, "reading the file"},
 		"no variable": {map[string]string{"current_key": "env://KEYTURN_NOT_SET"}, `"KEYTURN_NOT_SET"`},
-		"inline":      {map[string]string{"current_key": canary}, "does not stand in the configuration"},
+		"inline":      {map[string]string{"current_key": canary}, "configuration itself cannot contain a key"},
 		"empty file":  {map[string]string{"current_key": write(t, nil)}, "want 32 bytes"},
 		"31 bytes":    {map[string]string{"current_key": write(t, make([]byte, 31))}, "want 32 bytes"},
 		"33 bytes":    {map[string]string{"current_key": write(t, make([]byte, 33))}, "want 32 bytes"},

@@ -11,10 +11,10 @@ type absence struct {
 }
 
 const (
-	noClusters   = "clusters are not built yet; take it out"
+	noClusters   = "clusters are not implemented yet; take it out"
 	noPlugins    = "every engine and login method is built in; take it out"
 	noNamespaces = "there are no namespaces; take it out"
-	noHAStorage  = "clusters are not built yet, and one server needs no lock elsewhere; take it out"
+	noHAStorage  = "clusters are not implemented yet, and one server needs no lock elsewhere; take it out"
 	noEnterprise = "it belongs to Vault Enterprise; take it out"
 	scrape       = "metrics are not pushed; let Prometheus read /v1/sys/metrics?format=prometheus"
 	statsd       = scrape + ", or a statsd exporter that reads it"
@@ -41,7 +41,7 @@ var absent = map[string]map[string]absence{
 		"disable_sentinel_trace":   {noEnterprise, true},
 		"enable_multiseal":         {"there is one seal; take it out", false},
 		"enable_post_unseal_trace": {"set log_level = \"debug\" to see what unsealing does", true},
-		"enable_ui": {"it is the old name of ui, and the web interface is not built yet; use the command line",
+		"enable_ui": {"it is the old name of ui, and the web interface is not implemented yet; use the command line",
 			true},
 		"entropy":     {noEnterprise + "; random bytes are the operating system's", false},
 		"experiments": {"there are none; take it out", true},
@@ -72,9 +72,9 @@ var absent = map[string]map[string]absence{
 	},
 	tcpBlock: merge(listenerAbsent, map[string]absence{
 		"chroot_namespace": {noNamespaces, false},
-		"x_forwarded_for_client_cert_header": {"the login method cert is not built yet, so client certificates are not read; take it out",
+		"x_forwarded_for_client_cert_header": {"the login method cert is not implemented yet, so client certificates are not read; take it out",
 			true},
-		"x_forwarded_for_client_cert_header_decoders": {"the login method cert is not built yet, so client certificates are not read; take it out",
+		"x_forwarded_for_client_cert_header_decoders": {"the login method cert is not implemented yet, so client certificates are not read; take it out",
 			true},
 	}),
 	unixBlock: listenerAbsent,
@@ -139,7 +139,7 @@ func storageInstead(name string) string {
 	case name == "file":
 		return "Keyturn's own store on a disk is pebble"
 	case slices.Contains(vaultStorages, name):
-		return "external stores are not built yet; use pebble"
+		return "external stores are not implemented yet; use pebble"
 	}
 	return "use pebble"
 }
@@ -172,7 +172,7 @@ var storageKeys = map[string]absence{
 
 // sealKeys are keys that Vault's seals share.
 var sealKeys = map[string]absence{
-	"disabled": {"moving from one seal to another is not built yet; take the stanza out, or the key", false},
+	"disabled": {"moving from one seal to another is not implemented yet; take the stanza out, or the key", false},
 	"name":     {"there is one seal, and it needs no name", true},
 	"priority": {"there is one seal", true},
 	"purpose":  {"there is one seal", true},

@@ -113,7 +113,7 @@ func TestReadConfig(t *testing.T) {
 		}
 		for _, w := range []string{
 			"ui: the web interface", "statsd_address: it has no effect", "plugin_directory: it has no effect",
-			"cluster_addr: clusters are not built yet",
+			"cluster_addr: clusters are not implemented yet",
 		} {
 			if !strings.Contains(strings.Join(got.Warnings, "\n"), w) {
 				t.Errorf("%s: no warning of %q: %q", file, w, got.Warnings)

@@ -30,7 +30,7 @@ var absentFlags = map[string]string{
 	"recovery":              "a server starts sealed, and sys/raw (raw_storage_endpoint in the configuration) reaches its rows once it is unsealed",
 }
 
-const clusterFlag = "clusters are not built yet; take it out"
+const clusterFlag = "clusters are not implemented yet; take it out"
 
 // UnknownFlag says of a flag that is none of the known ones what to do instead, or
 // which one was probably meant.

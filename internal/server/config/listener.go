@@ -83,7 +83,7 @@ func tcpKeys(r *report, d *draft) []key {
 			&l.Address), doc: "Where to listen."},
 		{name: "cluster_address", takes: "host:port", doc: "Accepted with a warning: there are no clusters yet.",
 			set: then(r.words(&cluster), func(i *ast.ObjectItem) {
-				r.warn(r.at(i), "cluster_address: clusters are not built yet; take it out")
+				r.warn(r.at(i), "cluster_address: clusters are not implemented yet; take it out")
 			})},
 	}
 	all = append(all, httpKeys(r, d)...)

@@ -53,7 +53,7 @@ func (p *parser) storage(b labelled) {
 func (p *parser) seal(b labelled) {
 	if p.seals++; p.seals > 1 {
 		p.report.problem(b.at,
-			"seal: it is given already at %s; take one out, because several seals and moving from one to another are not built yet",
+			"seal: it is given already at %s; take one out, because several seals and moving from one to another are not implemented yet",
 			p.server.Seal.At)
 		return
 	}
@@ -63,7 +63,7 @@ func (p *parser) seal(b labelled) {
 	case i >= 0:
 	case slices.Contains(vaultSeals, b.label):
 		p.report.problem(b.at,
-			"seal %q: it is not built yet; use seal \"static\", with a key from a file or variable that your key service fills, or shamir",
+			"seal %q: it is not implemented yet; use seal \"static\", with a key from a file or variable that your key service fills, or shamir",
 			b.label)
 		return
 	default:

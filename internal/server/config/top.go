@@ -133,7 +133,9 @@ func noEffectKeys(r *report) []key {
 	return []key{
 		{name: "cluster_addr", takes: "URL or template", doc: "Accepted with a warning: there are no clusters yet.",
 			set: then(r.place(&old),
-				func(i *ast.ObjectItem) { r.warn(r.at(i), "cluster_addr: clusters are not built yet; take it out") })},
+				func(i *ast.ObjectItem) {
+					r.warn(r.at(i), "cluster_addr: clusters are not implemented yet; take it out")
+				})},
 		{name: "disable_mlock", takes: "boolean",
 			doc: "Taken for the sake of old configurations: memory is not locked by this version, and false is warned of.",
 			set: then(r.truth(&mlock), func(i *ast.ObjectItem) {
@@ -150,7 +152,7 @@ func noEffectKeys(r *report) []key {
 			doc: "Accepted with a warning: the web interface is not implemented yet.",
 			set: then(r.truth(&ui), func(i *ast.ObjectItem) {
 				if ui {
-					r.warn(r.at(i), "ui: the web interface is not built yet; use the command line")
+					r.warn(r.at(i), "ui: the web interface is not implemented yet; use the command line")
 				}
 			})},
 	}

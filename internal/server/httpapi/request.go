@@ -35,7 +35,7 @@ func (h *Handler) readHead(x *call, r *http.Request, below string) error {
 	if readHelp(query) {
 		if q.Op != route.Read {
 			return fault.New("httpapi", fault.Unsupported,
-				"help is asked for with GET; leave \"help\" out of what is to have an effect")
+				"help is served for GET only; leave \"help\" out of other requests")
 		}
 		q.Op, query = route.Help, nil
 	}

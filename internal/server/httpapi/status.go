@@ -30,7 +30,7 @@ var statusPages = map[route.Path]page{
 
 func unsupported(r *route.Request) error {
 	return fault.New("httpapi", fault.Unsupported,
-		"the operation %q is not supported on this path; the reference of the API tells which are", r.Op)
+		"the operation %q is not supported on this path; the API reference lists those that are", r.Op)
 }
 
 func show(v any) (*core.Answer, error) {

@@ -119,7 +119,7 @@ func lockFolder(o *Options) (io.Closer, error) {
 	const op = "storage.Open"
 	if err := o.FS.MkdirAll(o.Path, 0o700); err != nil {
 		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Msg: "the storage folder " + o.Path +
-			" cannot be made; make it, writable for the server's user", Err: err}
+			" cannot be created; create it, writable for the server's user", Err: err}
 	}
 	lock, err := o.FS.Lock(o.FS.PathJoin(o.Path, "LOCK"))
 	switch {

@@ -96,7 +96,7 @@ func explain(doing string, err error) error {
 	case dialing && unsent(err):
 		f.Msg, out.Unchanged = doing+": AWS cannot be reached; check iam_endpoint, sts_endpoint and the way there", true
 	default:
-		f.Msg = doing + ": there was no answer of AWS's that can be read; check iam_endpoint, sts_endpoint and the way there"
+		f.Msg = doing + ": there was no readable answer from AWS; check iam_endpoint, sts_endpoint and the network"
 	}
 	return out
 }
@@ -104,7 +104,7 @@ func explain(doing string, err error) error {
 // unreadable returns the error for a successful answer without its required content. The effect is
 // unknown, because the answer may not come from AWS.
 func unreadable(doing string) error {
-	return &Error{fault: fault.New("aws", fault.Upstream, "%s: there was no answer of AWS's that can be read; check iam_endpoint, sts_endpoint and the way there", doing)}
+	return &Error{fault: fault.New("aws", fault.Upstream, "%s: there was no readable answer from AWS; check iam_endpoint, sts_endpoint and the network", doing)}
 }
 
 // unsent reports whether no connection was made.

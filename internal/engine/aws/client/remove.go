@@ -100,7 +100,7 @@ func (c *Client) deleteUser(ctx context.Context, name string) error {
 			return absent(explain("deleting the user", err))
 		}
 	}
-	return fault.New("aws.RemoveUser", fault.Upstream, "deleting the user: AWS says that it is done, and the user is still there; check iam_endpoint and the way there")
+	return fault.New("aws.RemoveUser", fault.Upstream, "deleting the user: AWS says that it is done, and the user is still there; check iam_endpoint and the network")
 }
 
 // maxDeletions limits the calls of DeleteUser.

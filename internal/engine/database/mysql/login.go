@@ -77,7 +77,7 @@ func (c *conn) login(ctx context.Context, k call, name string, how method, setCr
 	case number(err) == 1203, number(err) == 1226: // the user logged in, and has too many sessions
 		return true, nil
 	case slices.ContainsFunc(foreign, func(e error) bool { return errors.Is(err, e) }):
-		return false, c.cannotTry(k, name, "the account logs in by a way that is not known here; give it a password if that is not meant", err)
+		return false, c.cannotTry(k, name, "Keyturn does not know the account's login method; give the account a password if that is not intended", err)
 	case number(err) == 1045:
 		return false, c.conclusive(ctx, k, name, how, err)
 	}
@@ -156,7 +156,7 @@ func (c *conn) unfit(name, client string, all []account, how method) string {
 	case !there:
 		return "" // there is no account
 	case exact < 0:
-		return fmt.Sprintf("it has no account for this machine, which the server sees as %q; create one if logins from here are meant", client)
+		return fmt.Sprintf("it has no account for this machine, which the server sees as %q; create one if logins from here are intended", client)
 	case best.user == "":
 		return fmt.Sprintf("an anonymous account, ''@'%s', goes before its own; drop that", best.host)
 	case best.tls != "" && !withTLS:
@@ -164,7 +164,7 @@ func (c *conn) unfit(name, client string, all []account, how method) string {
 	case how == byPassword && (best.tls == "SPECIFIED" || best.tls == "X509"):
 		return "the account asks for a certificate; use credential_type client_certificate, or drop REQUIRE"
 	case how == byPassword && !slices.Contains(passwordPlugins, best.plugin):
-		return fmt.Sprintf("the account logs in by the plugin %q; give it a password if that is not meant", best.plugin)
+		return fmt.Sprintf("the account logs in by the plugin %q; give it a password if that is not intended", best.plugin)
 	}
 	return ""
 }

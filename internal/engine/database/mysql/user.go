@@ -60,7 +60,7 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 	}
 	if len(statements) == 0 {
 		return database.MarkUnchanged(fault.New(k.op, fault.Invalid,
-			"creation_statements are missing: without them no user can be made; write them into the role"))
+			"creation_statements are missing: without them no user can be created; write them into the role"))
 	}
 	v := fillings(u.Name, u.Password, u.Expires)
 	u.Key.Fill(v)

@@ -51,7 +51,7 @@ func (c *conn) login(ctx context.Context, k call, config *pgconn.Config) (bool, 
 		if name == c.pool.ConnConfig.User {
 			return false, nil
 		}
-		return false, cannotTry(k, name, "the pooler before it has its own list of users and passwords; give it an auth_query, or connect to PostgreSQL itself", err)
+		return false, cannotTry(k, name, "the pooler in front of it has its own list of users and passwords; give it an auth_query, or connect to PostgreSQL itself", err)
 	}
 	switch sqlState(err) {
 	case "":
@@ -62,7 +62,7 @@ func (c *conn) login(ctx context.Context, k call, config *pgconn.Config) (bool, 
 		if lerr != nil || !there {
 			return false, k.explain(0, lerr)
 		}
-		return false, cannotTry(k, name, "it has no LOGIN, or pg_hba.conf has no line for it; give it what it lacks if logins from here are meant", err)
+		return false, cannotTry(k, name, "it has no LOGIN, or pg_hba.conf has no line for it; give it what it lacks if logins from here are intended", err)
 	case "42501", "53300": // the user logged in, but may not use this database, or has too many sessions
 		return true, nil
 	}

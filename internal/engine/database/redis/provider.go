@@ -198,7 +198,7 @@ func checkRule(rule string) error {
 	shown := rule[:min(len(rule), 40)]
 	word := strings.ToLower(rule)
 	if strings.TrimSpace(rule) == "" || slices.Contains(spoiling, word) || strings.ContainsAny(word[:1], "<>#!") {
-		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: whether a user is enabled, and its password, are not the role's to say; take it out", shown)
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: whether a user is enabled, and its password, are not decided by the role; take it out", shown)
 	}
 	if strings.Contains(rule, "{{") {
 		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: rules have no placeholders, and a user's name and password are set besides; take the braces out", shown)

@@ -1,5 +1,5 @@
 name        = "later"
-description = "only what is not built yet"
+description = "only what is not implemented yet"
 style       = "two-key"
 evidence    = "none"
 hosts       = ["example.com"]
