@@ -17,7 +17,7 @@ func (s *targets) breakable() rotate.Creator {
 	s.Helper()
 	c := s.creator()
 	if s.Break == nil {
-		s.SkipNow() // the provider does not fail on command
+		s.Skip("the provider does not fail on command")
 	}
 	return c
 }
@@ -201,7 +201,7 @@ func lateCreate(s *targets) {
 func laggingList(s *targets) {
 	s.breakable()
 	if !s.labels() {
-		s.SkipNow() // it has no list with labels
+		s.Skip("it has no list with labels")
 	}
 	o := s.order()
 	c, err := s.creator().Create(s.Context(), o)

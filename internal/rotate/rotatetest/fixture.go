@@ -99,7 +99,7 @@ func (s *targets) hide(c rotate.Credential) {
 func (s *targets) creator() rotate.Creator {
 	c, ok := s.Open().(rotate.Creator)
 	if !ok {
-		s.SkipNow() // its style is in place
+		s.Skip("its style is in place")
 	}
 	return c
 }
@@ -107,7 +107,7 @@ func (s *targets) creator() rotate.Creator {
 func (s *targets) setter() rotate.Setter {
 	c, ok := s.Open().(rotate.Setter)
 	if !ok {
-		s.SkipNow() // its style is two-key
+		s.Skip("its style is two-key")
 	}
 	return c
 }

@@ -97,7 +97,7 @@ type thing struct {
 
 func (open Opener) bubble(t *testing.T, test func(s *thing)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		store := faulty.New(faulty.Quiet(memory.Open()), 1)
 		test(&thing{t, open(t, store), store})
 	})
@@ -273,7 +273,7 @@ func newTimesCountAtOnce(s *thing) {
 // https://github.com/openbao/openbao/issues/284
 func byRequestAlone(s *thing) {
 	if s.Always {
-		s.SkipNow()
+		s.Skip("it has no disable_automated_rotation")
 	}
 	s.Change(map[string]any{"disable_automated_rotation": true})
 	before := s.mark()
@@ -376,7 +376,7 @@ func unfinished(s *thing) {
 // nightly has it rotate in an hour of the night, in a bubble, which it leaves at a midnight.
 func (s *thing) nightly() {
 	if s.Unscheduled {
-		s.SkipNow()
+		s.Skip("it has no rotation_schedule")
 	}
 	s.Change(map[string]any{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
 	time.Sleep(time.Until(time.Now().Truncate(24 * time.Hour).Add(48 * time.Hour)))

@@ -3,7 +3,6 @@ package rotatetest
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/rotate"
@@ -31,7 +30,7 @@ func Targets(t *testing.T, open func(t *testing.T) Fixture) {
 		"many created":        manyCreated,
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
 				s := &targets{T: t, Fixture: open(t)}
 				s.Open()
 				test(s)
@@ -88,7 +87,7 @@ func createAndRetire(s *targets) {
 func disable(s *targets) {
 	d, ok := s.creator().(rotate.Disabler)
 	if !ok || !s.Open().Capabilities().Disable {
-		s.SkipNow() // the provider cannot
+		s.Skip("the provider does not disable")
 	}
 	c := s.create()
 	for i := range 2 {
