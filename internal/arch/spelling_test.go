@@ -36,7 +36,7 @@ var spellings = []spelling{
 	{`(^|[^.\w])((net|tls)\.(Dialer\{|Dial\w*\()|http\.(Transport|Client)\{|new\((net\.Dialer|tls\.Dialer|http\.Transport|http\.Client)\))`,
 		"outbound's dialer and client: they guard where it goes, and bound what comes back",
 		[]string{
-			"internal/outbound", "internal/server", "internal/demo", "internal/cli", "internal/agent", "bench", "cmd",
+			"internal/outbound", "internal/server", "internal/demo", "internal/cli", "bench", "cmd",
 			"tools", "tests",
 		}},
 	{`\bhttp\.(Handle|HandleFunc|DefaultServeMux)\b`, "a ServeMux of your own", nil},

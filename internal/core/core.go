@@ -4,7 +4,7 @@
 // which the server is unsealed. Everything that serve starts uses the context of that call. When
 // the call ends, the keys are dropped, so that work that is still stuck cannot commit anything.
 //
-// A request: sealed? → token → route → policy → audit the request → the
+// A request: sealed? → route → token → policy → audit the request → the
 // engine's typed handler, or for a leased route plan → reserve → create →
 // grant → wrap → audit the response → encode.
 //

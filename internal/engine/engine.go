@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/hostfile"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
@@ -297,6 +298,20 @@ func (e leaseOnly) Error() string { return e.err.Error() }
 func (e leaseOnly) Unwrap() error { return e.err }
 
 func (leaseOnly) Is(target error) bool { return target == errLeaseOnly }
+
+// RoutesOf returns the routes of an opened engine. An engine that issues leases must be an [Undoer],
+// because otherwise nothing could revoke them; the error is [fault.Internal].
+func RoutesOf(e Engine) ([]route.Route, error) {
+	routes := e.Routes()
+	_, undoes := e.(Undoer)
+	for i := range routes {
+		if routes[i].Leased() && !undoes {
+			return nil, fault.New("engine.RoutesOf", fault.Internal,
+				"the route %s issues leases, and its engine has no Undo to revoke them", routes[i].Pattern)
+		}
+	}
+	return routes, nil
+}
 
 // An Undoer is an engine with leases.
 type Undoer interface {

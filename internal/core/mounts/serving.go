@@ -90,5 +90,5 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 	o.Rotator, _ = eng.(engine.Rotator)
 	o.Publisher, _ = eng.(engine.Publisher)
 	o.Keeper, _ = eng.(engine.Keeper)
-	return eng.Routes(), nil
+	return engine.RoutesOf(eng)
 }

@@ -224,7 +224,11 @@ func (w *World) boot(t testing.TB) {
 	if w.Engine, err = w.typ.Open(ctx, m); err != nil {
 		t.Fatal(err)
 	}
-	if w.table, err = route.NewTable(w.Engine.Routes()); err != nil {
+	routes, err := engine.RoutesOf(w.Engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.table, err = route.NewTable(routes); err != nil {
 		t.Fatal(err)
 	}
 	w.loop = due.NewLoop(due.Config{Store: w.View, Handle: w.handle, Log: w.cfg.Log, Workers: 4})
