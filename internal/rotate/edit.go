@@ -344,7 +344,7 @@ func tick(due, from time.Time, working bool) time.Time {
 type JournalRow struct {
 	At    time.Time         `json:"time"`
 	What  string            `json:"what"`
-	Turn  uint32            `json:"turn"`
+	Turn  uint32            `json:"rotation"`
 	State State             `json:"state"`
 	Due   time.Time         `json:"due"`
 	More  map[string]string `json:"more,omitempty"`

@@ -45,9 +45,9 @@ func (m *Manager) Journal(ctx context.Context, kind, name string, turn uint32) (
 		if err != nil {
 			return nil, err
 		}
-		var row JournalRow
-		if err := json.Unmarshal(e.Value, &row); err != nil {
-			return nil, fault.Wrap("rotate.Journal", fault.Internal, err)
+		row, err := decodeJournalRow(e.Value)
+		if err != nil {
+			return nil, err
 		}
 		if turn == 0 {
 			row.Requests = nil // of all rotations together they would be too many
@@ -57,6 +57,18 @@ func (m *Manager) Journal(ctx context.Context, kind, name string, turn uint32) (
 		rows = append(rows, row)
 	}
 	return rows, nil
+}
+
+func decodeJournalRow(text []byte) (JournalRow, error) {
+	var row struct {
+		JournalRow
+		Number uint32 `json:"turn"` // the rotation's, as earlier versions stored it
+	}
+	err := json.Unmarshal(text, &row)
+	if row.Number != 0 {
+		row.Turn = row.Number
+	}
+	return row.JournalRow, fault.Wrap("rotate.Journal", fault.Internal, err)
 }
 
 // Read reads a record and its secrets as one commit has left them; nil if there is none. Neither
