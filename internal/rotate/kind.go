@@ -13,8 +13,8 @@ type Kind struct {
 	Name  string // of the due items: "key"
 	Noun  string // in messages: "key"
 	Style Style
-	// Resumable: requests pause and resume records, so that one which needs a person is paused.
-	// Others try again later.
+	// Resumable: requests pause, resume and roll back records, so that one which needs a person is
+	// paused. Others try again later.
 	Resumable bool
 
 	// Prefixes of the rows, each ending in a slash. Kinds of one mount share none.

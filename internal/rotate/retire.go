@@ -96,7 +96,12 @@ func keepsOld(ctx context.Context, e *Edit) (done bool, err error) {
 		return false, nil
 	}
 	e.note(err)
-	e.raise(t.State, fmt.Sprintf("%s: the provider refuses the key %s, which its consumers read: somebody has deleted or disabled it there; the key %s is not retired; enable the first key again, or roll back to the second", e.name(), live.ID, t.Victim().ID))
+	remedy := "enable the first key again"
+	if e.kind.Resumable {
+		remedy += ", or roll back to the second"
+	}
+	e.raise(t.State, fmt.Sprintf("%s: the provider refuses the key %s, which its consumers read: somebody has deleted or "+
+		"disabled it there; the key %s is not retired; %s", e.name(), live.ID, t.Victim().ID, remedy))
 	return true, e.Commit(ctx, "held", e.Now.Add(heldWait))
 }
 
