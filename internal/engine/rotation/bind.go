@@ -12,8 +12,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// catalog is the kinds of keys that a mount can turn: those in the binary, and those
-// that its users wrote.
+// catalog holds the definitions of keys that a mount can rotate: those built into the binary and
+// those that users wrote to the mount.
 type catalog struct {
 	m         *engine.Mount
 	net       Network
@@ -27,13 +27,13 @@ type userRecipe struct {
 	Source   []byte `json:"source"`
 }
 
-// bound is the stored form of what a key is bound to: the text itself, so that
-// a turn ends by the text that it began with.
+// bound is the stored form of the definition that a key is bound to. It holds the text itself, so
+// that a rotation ends with the text that it began with.
 type bound struct {
 	Source []byte `json:"source"` // nil: of a provider written in Go
 }
 
-// provider finds a family.
+// provider returns the provider with this name.
 func (b *catalog) provider(name string) (Provider, error) {
 	i := slices.IndexFunc(b.providers, func(p Provider) bool { return p.Name == name })
 	if i >= 0 {
@@ -46,7 +46,7 @@ func (b *catalog) provider(name string) (Provider, error) {
 	return Provider{}, fault.New("rotation.provider", fault.Invalid, "field \"provider\": there is no %q; there are %q", name, known)
 }
 
-// builtIn finds a definition of any family that is in the binary.
+// builtIn returns the definition with this name, from any provider in the binary.
 func (b *catalog) builtIn(name string) (Definition, bool, error) {
 	for _, p := range b.providers {
 		ds, err := p.Definitions()
@@ -62,7 +62,7 @@ func (b *catalog) builtIn(name string) (Definition, bool, error) {
 	return Definition{}, false, nil
 }
 
-// parser is the family whose definitions users may write.
+// parser returns the provider that accepts definitions written by users.
 func (b *catalog) parser() (Provider, error) {
 	i := slices.IndexFunc(b.providers, func(p Provider) bool { return p.Parse != nil })
 	if i < 0 {
@@ -71,7 +71,7 @@ func (b *catalog) parser() (Provider, error) {
 	return b.providers[i], nil
 }
 
-// userRecipe reads a recipe that was written here; nil if there is none.
+// userRecipe reads a recipe that a user wrote to this mount. It returns nil if there is none.
 func (b *catalog) userRecipe(ctx context.Context, name string) (*userRecipe, error) {
 	e, err := b.m.Store.Get(ctx, recipePrefix+name)
 	if err != nil || e.Version == 0 {
@@ -81,7 +81,7 @@ func (b *catalog) userRecipe(ctx context.Context, name string) (*userRecipe, err
 	return u, decode(e, u)
 }
 
-// find returns the definition that a name means now.
+// find returns the present definition with this name, built in or written by a user.
 func (b *catalog) find(ctx context.Context, name string) (Definition, error) {
 	d, ok, err := b.builtIn(name)
 	if ok || err != nil {
@@ -97,7 +97,8 @@ func (b *catalog) find(ctx context.Context, name string) (Definition, error) {
 	return b.restore(binding{Provider: u.Provider, Name: name, Hash: u.Hash}, u.Source)
 }
 
-// restore makes the definition of a binding from the text that was kept.
+// restore rebuilds the definition of a binding from the stored text. Without a text, restore
+// returns the built-in definition if its hash still matches.
 func (b *catalog) restore(bind binding, source []byte) (Definition, error) {
 	p, err := b.provider(bind.Provider)
 	if err != nil {
@@ -116,7 +117,7 @@ func (b *catalog) restore(bind binding, source []byte) (Definition, error) {
 	return d, nil
 }
 
-// definition is what a key is bound to.
+// definition returns the definition that the key is bound to.
 func (b *catalog) definition(ctx context.Context, name string, bind binding) (Definition, error) {
 	e, err := b.m.Store.Get(ctx, boundPrefix+name)
 	if err != nil {
@@ -131,7 +132,8 @@ func (b *catalog) definition(ctx context.Context, name string, bind binding) (De
 	return b.restore(bind, kept.Source)
 }
 
-// changed reports whether the name of a binding means another text now.
+// changed reports whether the recipe differs from the text that the key is bound to. A recipe that
+// does not exist any more counts as changed.
 func (b *catalog) changed(ctx context.Context, bind binding) (bool, error) {
 	d, err := b.find(ctx, bind.Name)
 	if fault.Is(err, fault.Invalid) {
@@ -157,10 +159,10 @@ func (b *catalog) source(d Definition, c settings, admin map[string]secret.Value
 	})
 }
 
-// maxCA is the longest PEM of authorities in bytes.
+// maxCA is the maximum size in bytes of the certificates in a key's field ca.
 const maxCA = 64 << 10
 
-// authorities are the certificates of a key's field ca.
+// authorities parses the certificates in a key's field ca.
 func authorities(pem string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if len(pem) > maxCA || !pool.AppendCertsFromPEM([]byte(pem)) {

@@ -57,14 +57,14 @@ func (b *backend) writeConfig(ctx context.Context, _ *route.Request, in configIn
 	return route.None{}, err
 }
 
-// set overwrites to with what was given, if it was.
+// set copies given into to if given is not nil.
 func set[T any](to *T, given *T) {
 	if given != nil {
 		*to = *given
 	}
 }
 
-// keyIn is a key's configuration as it is written. What is nil was not given.
+// keyIn is the request that configures a key. A nil field was not given.
 type keyIn struct {
 	Name     string                   `path:"name" doc:"The key's name."`
 	Provider *string                  `json:"provider" default:"the recipe's" doc:"The provider of the recipe; checked against the recipe's own."`
@@ -93,7 +93,7 @@ type keyIn struct {
 	laterIn
 }
 
-// laterIn are fields that are known and not implemented yet.
+// laterIn holds the fields of planned features. A request that sets one is refused.
 type laterIn struct {
 	Schedule wire.Raw `json:"rotation_schedule" doc:"Not implemented yet; refused."`
 	Window   wire.Raw `json:"rotation_window" doc:"Not implemented yet; refused."`
@@ -115,7 +115,7 @@ func (l *laterIn) refuse() error {
 	return nil
 }
 
-// A change is what a write does to a key.
+// A change is one write to a key's configuration.
 type change struct {
 	in      *keyIn
 	k       *key
@@ -133,7 +133,7 @@ type change struct {
 	lands  bool           // the credential is published elsewhere, or something else is made or retired
 }
 
-// apply checks a write in full and changes the record in hand.
+// apply validates the whole write and applies it to the loaded record. It commits nothing.
 func (c *change) apply(ctx context.Context) error {
 	c.had = c.k.data.places()
 	for _, step := range []func(context.Context) error{
@@ -156,7 +156,8 @@ func invalid(format string, args ...any) error {
 	return fault.New("rotation.key", fault.Invalid, format, args...)
 }
 
-// definition finds what the key is to turn by.
+// definition finds the definition that the key is rotated with. It binds a new key, a key that
+// gets another recipe, and a key that is bound again.
 func (c *change) definition(ctx context.Context) error {
 	rec, data := c.k.Rec, &c.k.data
 	name := data.Bind.Name
@@ -205,7 +206,7 @@ func (c *change) definition(ctx context.Context) error {
 	return c.bind(d)
 }
 
-// bind records the definition, text and all.
+// bind binds the key to the definition and stores the definition's text with the key.
 func (c *change) bind(d Definition) error {
 	if d.Style != rotate.TwoKey {
 		return fault.New("rotation.key", fault.Invalid, "field \"recipe\": %q is of style %q, which is not implemented yet; only %q is", d.Name, d.Style, rotate.TwoKey)
@@ -263,8 +264,9 @@ func (c *change) params(context.Context) error {
 	return nil
 }
 
-// leave forgets the credential of a key whose parameter leads elsewhere from now on: its ID would
-// be looked for, and retired, where it is somebody else's or nobody's.
+// leave drops the current credential from the key's record, because the write changes a parameter
+// that says where credentials are. With the new value, the ID may belong to somebody else's
+// credential, and a rotation would retire that one.
 func (c *change) leave(param string) error {
 	rec := c.k.Rec
 	t := rec.Turn
@@ -288,10 +290,10 @@ func union(a, b map[string]json.RawMessage) map[string]struct{} {
 	return out
 }
 
-// admin takes the credentials of the provider's management API. They must come again with a change
-// of where they are sent, and with one of where the credential that they make is published or what
-// they retire: who may only change a key must not get a credential of it, nor have others'
-// deleted.
+// admin stores the credentials of the provider's management API. The write must give them again if
+// it changes where they are sent, where the issued credential is published, or what is created or
+// retired. Otherwise a caller who may only change a key could obtain a credential of it, or have
+// credentials of others deleted.
 func (c *change) admin(context.Context) error {
 	sec := c.k.Sec
 	if len(c.in.Admin) == 0 {
@@ -305,7 +307,8 @@ func (c *change) admin(context.Context) error {
 		c.rebind = c.rebind || c.lands
 		return nil
 	}
-	// Only what is given now goes to a new target, or makes what is published elsewhere.
+	// Drop stored credentials if the write replaces the configuration, sends secrets elsewhere,
+	// publishes elsewhere, or creates or retires something else.
 	next := map[string]secret.Value{}
 	if !c.replace && !c.target && !c.trust && !c.lands {
 		maps.Copy(next, sec.Admin)
@@ -357,8 +360,8 @@ func (c *change) path(ctx context.Context) error {
 	return err
 }
 
-// mayPublish refuses a caller who may not write the path: the caller becomes the principal, by
-// whose policies the key is published.
+// mayPublish refuses a caller who may not write the path, because the caller becomes the principal
+// under whose policies the key is published.
 func (c *change) mayPublish(ctx context.Context, path string) error {
 	return c.k.b.m.Host.MayPublish(ctx, c.req.Caller.Policies, path)
 }
@@ -402,14 +405,14 @@ func (c *change) fields(context.Context) error {
 	return nil
 }
 
-// The limits on what one key publishes: each field has a row that says so.
+// Limits on what one key publishes. The store holds one reservation for each published field.
 const (
 	maxFields = 24
 	maxField  = 256
 )
 
-// places makes sure, by the commit itself, that no other key publishes to a field that this one
-// does: of two that did, one would retire what the other's readers use.
+// places reserves the fields that the key publishes to, in the same commit as the write. If two
+// keys published to one field, one would retire the credential that readers of the other use.
 func (c *change) places(ctx context.Context) error {
 	want := c.k.data.places()
 	if c.fresh || c.lands {
@@ -422,8 +425,8 @@ func (c *change) places(ctx context.Context) error {
 	return err
 }
 
-// unreserved looks for a key of this mount that has published there since before places were
-// reserved.
+// unreserved returns a conflict if another key of this mount already publishes to one of the
+// fields. It finds keys without a reservation, which were configured before fields were reserved.
 func (c *change) unreserved(ctx context.Context, want []engine.Place) error {
 	for other, err := range c.k.b.rotations.Records(ctx, keyKind) {
 		var data keyData
@@ -442,7 +445,7 @@ func (c *change) unreserved(ctx context.Context, want []engine.Place) error {
 	return nil
 }
 
-// places are what the key publishes to.
+// places returns the fields that the key publishes to, each with its path.
 func (d *keyData) places() (all []engine.Place) {
 	for _, field := range d.Config.Fields {
 		all = append(all, engine.Place{Path: d.Config.Path, Field: field})
@@ -457,7 +460,7 @@ func outputNames(d Definition) (names []string) {
 	return names
 }
 
-// timing sets the schedule and, where the period has changed, the next turn.
+// timing sets the schedule. If the period changes, timing also moves the next rotation.
 func (c *change) timing(ctx context.Context) error {
 	rec := c.k.Rec
 	p, s := c.k.data.Config.Policy, c.k.data.Config.Settle
@@ -505,7 +508,8 @@ func (c *change) timing(ctx context.Context) error {
 	return nil
 }
 
-// adopt records a key that somebody else made as ours, so that it may be retired.
+// adopt records a key that Keyturn did not create as the current one, so that a rotation may
+// retire it.
 func (c *change) adopt(context.Context) error {
 	rec := c.k.Rec
 	if c.in.CurrentID == nil || *c.in.CurrentID == "" {
@@ -535,7 +539,8 @@ func (c *change) adopt(context.Context) error {
 	return nil
 }
 
-// probe opens the provider, which checks parameters and credentials without a call.
+// probe opens the provider, because opening validates the parameters and the credentials without a
+// call.
 func (c *change) probe(context.Context) error {
 	c.k.Sec.Know(c.k.Redactor)
 	_, err := c.k.b.source(c.def, c.k.data.Config, c.k.Sec.Admin, c.k.Redactor, nil)

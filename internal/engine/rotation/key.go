@@ -9,14 +9,14 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// A key is one record in hand, with its data.
+// A key is the loaded record of one key, with its decoded data.
 type key struct {
 	*rotate.Edit
 	b    *backend
 	data keyData
 }
 
-// key decodes the data of a record in hand.
+// key decodes the data of a loaded record. A new record has no data yet.
 func (b *backend) key(e *rotate.Edit) (*key, error) {
 	k := &key{Edit: e, b: b}
 	if len(e.Rec.Data) == 0 {
@@ -25,7 +25,7 @@ func (b *backend) key(e *rotate.Edit) (*key, error) {
 	return k, decodeData(e.Rec, &k.data)
 }
 
-// save commits a key with its data.
+// save encodes the key's data into the record and commits the record.
 func (k *key) save(ctx context.Context, what string, due time.Time) error {
 	b, err := encode(k.data)
 	if err != nil {
@@ -39,7 +39,8 @@ func noKey(name string) error {
 	return fault.New("rotation.load", fault.NotFound, "there is no rotation key %q; list keys/", name)
 }
 
-// change runs f on a key with its lock held, if there is one of the name.
+// change runs f on the key while holding the key's lock. It returns an error if there is no such
+// key.
 func (b *backend) change(ctx context.Context, name string, f func(k *key) error) error {
 	return b.changeOr(ctx, name, noKey(name), f)
 }
@@ -54,7 +55,7 @@ func (b *backend) changeOr(ctx context.Context, name string, missing error, f fu
 	})
 }
 
-// view reads a key without its lock; nil if there is none.
+// view reads a key without taking its lock. It returns nil if there is no such key.
 func (b *backend) view(ctx context.Context, name string) (*key, error) {
 	e, err := b.rotations.View(ctx, keyKind, name)
 	if err != nil || e == nil {
@@ -63,7 +64,7 @@ func (b *backend) view(ctx context.Context, name string) (*key, error) {
 	return b.key(e)
 }
 
-// have is view for a request that wants the key to exist.
+// have is view, but returns an error if there is no such key.
 func (b *backend) have(ctx context.Context, name string) (*key, error) {
 	k, err := b.view(ctx, name)
 	if err == nil && k == nil {

@@ -37,7 +37,8 @@ const (
 	unjudgedPrefix = "u/"
 )
 
-// keyData is what a key's record keeps for this engine: what was configured, and by whom.
+// keyData is the part of a key's record that belongs to this engine: the configuration, and the
+// caller who wrote it.
 type keyData struct {
 	Config    settings `json:"config"`
 	Bind      binding  `json:"bind"`
@@ -45,7 +46,7 @@ type keyData struct {
 	Owner     string   `json:"owner"`     // display name of whoever configured the key
 }
 
-// settings are what a user configures, but for the admin credentials.
+// settings are the configuration that a user writes, except the admin credentials.
 type settings struct {
 	Params map[string]json.RawMessage `json:"params"`
 	Path   string                     `json:"path"`
@@ -55,7 +56,7 @@ type settings struct {
 	CA     string                     `json:"ca,omitempty"` // PEM; "": the system's authorities
 }
 
-// A binding says which text a key is rotated by.
+// A binding identifies the definition that a key is rotated with.
 type binding struct {
 	Provider string    `json:"provider"`
 	Name     string    `json:"name"`
@@ -76,7 +77,8 @@ func decodeData(r *rotate.Record, into *keyData) error {
 	return fault.Wrap("rotation.data", fault.Internal, json.Unmarshal(r.Data, into))
 }
 
-// settle is the definition's settling with the key's own settings over it.
+// settle returns the definition's settle parameters, overridden by the key's own. Each has a lower
+// bound.
 func (c settings) settle(d Definition) rotate.Settle {
 	s, own := d.Settle, c.Settle
 	if own.Successes > 0 {
@@ -91,7 +93,7 @@ func (c settings) settle(d Definition) rotate.Settle {
 	return rotate.Settle{Successes: max(s.Successes, 1), Interval: max(s.Interval, time.Second), Timeout: max(s.Timeout, time.Minute)}
 }
 
-// reading is a key's part of what a path holds.
+// reading returns the key's fields of one version of the path.
 func (d *keyData) reading(p *engine.Published) *rotate.Published {
 	out := &rotate.Published{Version: p.Version, At: p.At, ID: p.Turn, Deleted: p.Deleted, Fields: map[string]secret.Value{}}
 	for _, field := range d.Config.Fields {
@@ -102,7 +104,8 @@ func (d *keyData) reading(p *engine.Published) *rotate.Published {
 	return out
 }
 
-// customOf is what the custom metadata of a key's path says of what is read there.
+// customOf returns the custom metadata of a key's path: the IDs of the published and the previous
+// key, and when the previous key is retired.
 func customOf(r rotate.Reads) map[string]string {
 	custom := map[string]string{"key_id": r.ID, "previous_key_id": r.OldID, "retire_after": ""}
 	if !r.RetireAfter.IsZero() {
@@ -111,7 +114,7 @@ func customOf(r rotate.Reads) map[string]string {
 	return custom
 }
 
-// secret reports whether an output of the definition is one.
+// secret reports whether the definition marks the output as secret.
 func (d *Definition) secret(output string) bool {
 	return slices.ContainsFunc(d.Outputs, func(o Output) bool { return o.Name == output && o.Secret })
 }

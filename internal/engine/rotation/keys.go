@@ -40,7 +40,7 @@ func (b *backend) patchKey(ctx context.Context, req *route.Request, in keyIn) (r
 	})
 }
 
-// run checks a write in full and commits it.
+// run validates the write and commits it.
 func (c *change) run(ctx context.Context) error {
 	if err := c.k.Unlock(ctx); err != nil {
 		return err
@@ -55,7 +55,7 @@ func (c *change) run(ctx context.Context) error {
 	return c.k.save(ctx, what, c.k.Planned())
 }
 
-// keyOut is what a read of a key shows.
+// keyOut is the response to a read of a key.
 type keyOut struct {
 	keyConfig
 	keyStatus
@@ -192,13 +192,14 @@ type statusOut struct {
 	Total   int             `json:"total"` // also those that are left out
 }
 
-// mostStatuses is how many are shown where nobody says another number.
+// mostStatuses is the default limit of a status request.
 const mostStatuses = 1000
 
-// overview is what a mount shows of the whole server.
+// overview serves the status of everything that rotates on the server, not only on this mount.
 type overview struct{ *backend }
 
-// status shows everything that rotates, trouble first.
+// status lists everything that rotates and that the caller may read. Credentials that need
+// attention come first.
 func (b overview) status(ctx context.Context, req *route.Request, in statusIn) (*statusOut, error) {
 	out := &statusOut{Records: []rotate.Status{}}
 	for s, err := range b.m.Host.Rotating(ctx, req.Caller.Policies) {
@@ -250,8 +251,8 @@ func (b *backend) deleteKey(ctx context.Context, req *route.Request, in deleteIn
 	return route.None{}, err
 }
 
-// livingIDs are what the key may have at its provider: credentials, and markers of calls whose
-// effect is unknown.
+// livingIDs returns what the key may have left at its provider: the IDs of credentials, and the
+// markers of calls whose effect is unknown.
 func (k *key) livingIDs() (ids []string) {
 	if t := k.Rec.Turn; t != nil {
 		ids = t.IDs()
@@ -262,10 +263,11 @@ func (k *key) livingIDs() (ids []string) {
 	return ids
 }
 
-// errGone says of a deletion that it has nothing to do.
+// errGone reports that the key to delete does not exist. deleteKey treats it as success.
 var errGone = errors.New("there is no such key")
 
-// Unfinished implements [engine.Keeper]: a rotation has keys in hand that nobody else knows.
+// Unfinished implements [engine.Keeper]. A rotation in flight may hold keys that only its record
+// knows, so Unfinished returns a conflict while there is one.
 func (b *backend) Unfinished(ctx context.Context) error {
 	_, r, err := b.rotations.Unfinished(ctx)
 	if err != nil || r == nil {
@@ -292,7 +294,7 @@ func (b *backend) listKeys(ctx context.Context, _ *route.Request, in listIn) (ou
 	return out, nil
 }
 
-// histories are the routes of what has happened to keys.
+// histories serves the history of keys.
 type histories struct{ b *backend }
 
 type historyIn struct {

@@ -5,7 +5,6 @@ import (
 	"time"
 )
 
-// mountConfig is the mount's configuration.
 type mountConfig struct {
 	Brake   bool          `json:"brake"`
 	Grace   time.Duration `json:"default_grace_period"`

@@ -12,8 +12,8 @@ import (
 type rotateIn struct {
 	Name   string `path:"name" doc:"The key's name."`
 	Leaked bool   `json:"leaked" default:"false" doc:"Whether the old key has leaked. It is then retired without waiting for readers."`
-	// KeyID says which key leaked: the current one, or the one in grace. Not
-	// given, both count as leaked.
+	// KeyID selects the leaked key: the current one, or the one in its grace period. If KeyID is
+	// not given, both count as leaked.
 	KeyID string `json:"key_id" default:"both" doc:"Which key leaked: the current one, or the one in grace."`
 }
 
@@ -25,7 +25,7 @@ type rotateOut struct {
 	Retires bool         `json:"retires_previous_now"`
 }
 
-// rotate rotates a key now, by the same steps as a rotation that fell due.
+// rotate rotates a key now, with the same steps as a scheduled rotation.
 func (b *backend) rotate(ctx context.Context, req *route.Request, in rotateIn) (out *rotateOut, err error) {
 	return out, b.change(ctx, in.Name, func(k *key) error {
 		got, err := k.Control().RotateNow(ctx, rotate.Ask{By: req.Caller.DisplayName, Leaked: in.Leaked, KeyID: in.KeyID})
@@ -50,7 +50,7 @@ type rollbackIn struct {
 	Version int    `json:"version" default:"the key before" doc:"The version of the path whose key is published again, if it is still valid."`
 }
 
-// rollback rolls the rotation in flight back, or publishes another key that still lives again.
+// rollback rolls back the rotation in flight, or publishes another key again that is still valid.
 func (b *backend) rollback(ctx context.Context, req *route.Request, in rollbackIn) (out *rotateOut, err error) {
 	return out, b.change(ctx, in.Name, func(k *key) error {
 		if in.Reason == "" {
@@ -86,8 +86,8 @@ func (b *backend) resume(ctx context.Context, _ *route.Request, in nameIn) (rout
 	return route.None{}, b.change(ctx, in.Name, func(k *key) error { return k.Control().Resume(ctx) })
 }
 
-// rebind binds a key to its recipe as it is now, in the caller's name. The
-// text may want other parameters, so all of a key's configuration may come with it.
+// rebind binds a key to the present text of its recipe, with the caller as the principal. The
+// request may change the whole configuration, because the new text may need other parameters.
 func (b *backend) rebind(ctx context.Context, req *route.Request, in keyIn) (route.None, error) {
 	return route.None{}, b.change(ctx, in.Name, func(k *key) error {
 		k.Rec.Reviewed()
@@ -113,7 +113,7 @@ type plannedIn struct {
 	RetireAfter time.Time `json:"retire_after"`
 }
 
-// plan tells what will happen to a key.
+// plan returns the coming rotations of a key, with their steps.
 func (b *backend) plan(ctx context.Context, _ *route.Request, in planIn) (*planOut, error) {
 	k, err := b.have(ctx, in.Name)
 	if err != nil {
@@ -152,7 +152,7 @@ func (b *backend) plan(ctx context.Context, _ *route.Request, in planIn) (*planO
 	return out, nil
 }
 
-// willDo words the steps of a turn, and what they leave unproven.
+// willDo describes the steps of a rotation, and what they do not prove.
 func (k *key) willDo(d Definition) (steps, notes []string) {
 	p, s, can := k.data.Config.Policy, k.data.Config.settle(d), d.Can
 	label := "without a label"

@@ -7,14 +7,15 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// orphans are keys that a mount has made, and that no record knows.
+// orphans serves the orphans of a key: keys at the provider that this mount created and that no
+// record knows.
 type orphans struct{ *backend }
 
 type orphansOut struct {
 	Orphans []rotate.Orphan `json:"orphans"`
 }
 
-// list asks the provider of a key.
+// list returns the orphans that the key's provider lists.
 func (b orphans) list(ctx context.Context, _ *route.Request, in nameIn) (out *orphansOut, err error) {
 	return out, b.change(ctx, in.Name, func(k *key) error {
 		all, err := k.Control().Orphans(ctx)
@@ -30,7 +31,7 @@ type orphanIn struct {
 	Confirm string `json:"confirm" doc:"The ID of the orphan that is retired at the provider."`
 }
 
-// retire retires exactly one.
+// retire retires one orphan, whose ID the caller must confirm.
 func (b orphans) retire(ctx context.Context, req *route.Request, in orphanIn) (route.None, error) {
 	if in.Confirm == "" {
 		return route.None{}, invalid("field \"confirm\" is required: give the ID of one of the orphans that keys/%s/orphans lists", in.Name)

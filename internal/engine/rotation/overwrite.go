@@ -31,7 +31,8 @@ func (b *backend) Reserved(ctx context.Context) iter.Seq2[engine.Reservation, er
 	}
 }
 
-// Overwritten implements [engine.Publisher]: a client is about to write the path of a key.
+// Overwritten implements [engine.Publisher]. It judges a client's write to the path of a key
+// before the write is committed.
 func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overwrite, commit func([]storage.Op) error) error {
 	name := strings.TrimPrefix(record, recordPrefix)
 	k, err := b.view(ctx, name)

@@ -10,44 +10,44 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Provider is a family of things that issue keys. Each implementing package
-// exports exactly one. A family holds one or more definitions: that of recipes
-// has one per recipe; a provider written in Go has one, of its own name.
+// A Provider is a family of upstream APIs that issue keys. Each implementing package exports
+// exactly one Provider. A Provider has one or more definitions. The provider of recipes has one
+// for each recipe. A provider written in Go has one, with the provider's own name.
 type Provider struct {
-	// Name is what a key's configuration says in "provider".
+	// Name is the value of the field "provider" in a key's configuration.
 	Name string
 
-	// Definitions lists what is built in. Their names cannot be taken by users.
+	// Definitions lists the built-in definitions. A user cannot write a definition with the name
+	// of one.
 	Definitions func() ([]Definition, error)
 
-	// Parse reads a definition that a user wrote; file names it in positions of
-	// errors. All problems are reported together, in one error of kind Invalid
-	// (or Unsupported where the only problem is something not implemented yet). It is
-	// nil where the provider takes none.
+	// Parse parses a definition that a user wrote. Its errors give positions in file. Parse
+	// reports all problems together in one error of kind Invalid, or of kind Unsupported if every
+	// problem is a feature that is not implemented yet. Parse is nil if the provider accepts no
+	// definitions from users.
 	Parse func(file string, source []byte) (Definition, error)
 
-	// Test plays recorded exchanges against a definition, without a network.
-	// It is nil where Parse is.
+	// Test replays recorded exchanges against a definition, without a network. Test is nil if
+	// Parse is nil.
 	Test func(ctx context.Context, d Definition, script []byte) error
 
-	// Rehearse is Open for a source whose calls are answered by what the definition gives as
-	// examples of replies, without a network. It is nil where Parse is.
+	// Rehearse is Open for a source that answers each call with the definition's example replies,
+	// without a network. Rehearse is nil if Parse is nil.
 	Rehearse func(c OpenConfig) (Source, error)
 
-	// Open binds a definition to parameters and to the credentials of the
-	// provider's management API. It checks both in full, does no I/O and starts
-	// nothing, so that a Source needs no closing and can be made for each step.
+	// Open binds a definition to parameters and to the credentials of the provider's management
+	// API. Open validates both, does no I/O and starts nothing. A Source therefore needs no
+	// closing, and a caller may open one for each step.
 	Open func(c OpenConfig) (Source, error)
 }
 
 // A Source creates, verifies and retires keys of one bound definition. It is safe for concurrent
 // use. Its methods are those of [rotate.Target], [rotate.Creator], [rotate.Lister],
-// [rotate.UsageTeller] and [rotate.Disabler], which say what they promise. Those that the
-// definition's capabilities leave out are never called.
+// [rotate.UsageTeller] and [rotate.Disabler], which define the contract of each method. The engine
+// never calls a method that the definition's capabilities leave out.
 //
-// Every call honours, besides its context, the definition's own timeout; when
-// it returns for either, the provider may still act on the request until
-// [rotate.Capabilities].Late after the return.
+// Every call honours its context and the definition's own timeout. After a call returns because of
+// either, the provider may still process the request until [rotate.Capabilities].Late has passed.
 type Source interface {
 	Verify(ctx context.Context, c rotate.Credential) error
 	VerifyDead(ctx context.Context, c rotate.Credential) error
@@ -57,8 +57,8 @@ type Source interface {
 	rotate.Disabler
 }
 
-// A Definition describes one kind of key: what the engine and its users must
-// know before anything is called.
+// A Definition describes one kind of key: everything that the engine and its users must know
+// before the first call.
 type Definition struct {
 	Provider    string // the family
 	Name        string
@@ -77,7 +77,7 @@ type Definition struct {
 	Source      []byte // the text; nil for a provider written in Go
 }
 
-// A Field is something to configure.
+// A Field is one parameter or one admin credential of a definition.
 type Field struct {
 	Name        string
 	Type        string // "string", "number", "bool", "list(string)", "map(string)"
@@ -85,14 +85,15 @@ type Field struct {
 	Secret      bool
 	Required    bool
 	Default     json.RawMessage // nil where required
-	// Routes says that the field has a part in where secrets are sent. Whoever
-	// changes it must give the admin credentials anew.
+	// Routes says that the field helps to decide where secrets are sent. A write that changes the
+	// field must give the admin credentials again.
 	Routes bool
-	// Acts says that it decides what is made or retired. Whoever changes it must give the admin
-	// credentials anew, too.
+	// Acts says that the field decides what is created or retired. A write that changes the field
+	// must give the admin credentials again.
 	Acts bool
-	// Locates says that it decides where a credential is looked for, disabled or retired, such as
-	// an account or a project. With another value, the credential of before is not there.
+	// Locates says that the field decides where a credential is looked for, disabled or retired,
+	// such as an account or a project. With another value, the previous credential is out of
+	// reach.
 	Locates bool
 }
 
@@ -102,32 +103,32 @@ type Output struct {
 	Secret bool
 }
 
-// Limits are the provider's.
+// Limits are the limits of the provider.
 type Limits struct {
 	Keys  int // keys that can live at once; 0: not known
 	Label int // the longest label in bytes; 0: not known
 }
 
-// An OpenConfig binds a definition.
+// An OpenConfig is the input of [Provider].Open.
 type OpenConfig struct {
 	Definition Definition // from Definitions or Parse, or restored from Name, Hash and Source
 	Params     map[string]json.RawMessage
 	Admin      map[string]secret.Value
 
-	// Dial makes every connection. Nil means no network: the guarded dialer is
-	// given by whoever owns the operator's allow-list.
+	// Dial makes every connection. Nil means no network. The owner of the operator's allow-list
+	// supplies the guarded dialer.
 	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	Roots *x509.CertPool // nil: the system's
 
 	// Redactor learns every secret that the source handles. Nil means a private one.
 	Redactor *secret.Redactor
 
-	// Told is called with each request once it has its reply, or will have none; nil: nobody
-	// wants to know. It may be called by several goroutines at once.
+	// Told is called for each request, after its reply or its failure. Nil means that nobody needs
+	// the exchanges. Several goroutines may call Told at once.
 	Told func(x rotate.Exchange)
 }
 
-// A Network is how providers' APIs are reached.
+// A Network says how to connect to the APIs of providers.
 type Network struct {
 	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	Roots *x509.CertPool // nil: the system's

@@ -94,10 +94,10 @@ type recipeIn struct {
 	Source string `json:"source" doc:"The recipe, HCL 2."`
 }
 
-// maxRecipe bounds a recipe's text.
+// maxRecipe is the maximum size of a recipe's text in bytes.
 const maxRecipe = 64 << 10
 
-// written are the recipes that users write.
+// written serves the recipes that users write.
 type written struct{ *backend }
 
 func (b written) writeRecipe(ctx context.Context, req *route.Request, in recipeIn) (route.None, error) {
@@ -166,7 +166,7 @@ func (b written) deleteRecipe(ctx context.Context, _ *route.Request, in nameIn) 
 	return route.None{}, err
 }
 
-// boundTo lists the keys that are rotated by a recipe.
+// boundTo lists the keys that are bound to a recipe.
 func (b written) boundTo(ctx context.Context, recipe string) (keys []string, err error) {
 	for r, err := range b.rotations.Records(ctx, keyKind) {
 		if err != nil {

@@ -1,9 +1,9 @@
-// Package rotation is the engine that rotates keys which others issue: it creates
-// the new key, verifies it, publishes it to a KV path, gives every reader time, retires the
-// old key and verifies that it is dead.
+// Package rotation is the engine that rotates the keys of third-party providers. A rotation
+// creates a new key, verifies it, publishes it to a KV path, gives every reader time to read it,
+// retires the old key and verifies that the old key is dead.
 //
-// This folder holds the contract of a [Provider] of keys (provider.go), the
-// engine's routes, and a key as a target of [rotate], which keeps the records and rotates them.
+// This folder holds the contract of a [Provider] of keys (provider.go) and the engine's routes. It
+// also makes a key a target of [rotate], which stores the records and runs the rotations.
 package rotation
 
 import (
@@ -14,11 +14,12 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// New returns the engine for these providers. Their calls go out by the host's
-// guarded dialer.
+// New returns the engine for these providers. The providers connect through the host's guarded
+// dialer.
 func New(ps ...Provider) engine.Type { return NewWith(Network{}, ps...) }
 
-// NewWith is New with a way out of its own.
+// NewWith is New with a network of the caller's choice. If n.Dial is nil, the providers connect
+// through the host's guarded dialer.
 func NewWith(n Network, ps ...Provider) engine.Type {
 	return engine.Type{Name: "rotation", Open: func(ctx context.Context, m *engine.Mount) (engine.Engine, error) {
 		n := n
@@ -40,10 +41,10 @@ func (b *backend) Work(ctx context.Context, kind, name string) error {
 // Rotations implements [engine.Rotator].
 func (b *backend) Rotations() *rotate.Manager { return b.rotations }
 
-// Close has nothing to close.
+// Close does nothing, because the engine holds nothing to close.
 func (b *backend) Close() error { return nil }
 
-// Routes are the mount's API.
+// Routes returns the API of the mount.
 func (b *backend) Routes() []route.Route {
 	return []route.Route{
 		route.On(route.Write, "keys/{name}", b.writeKey).WithExists(b.keyExists).

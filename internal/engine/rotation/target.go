@@ -20,7 +20,7 @@ type target struct {
 	rotate.Recorder
 }
 
-// open readies a key's provider.
+// open returns the target of a key's record, bound to the key's provider.
 func open(ctx context.Context, b *backend, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (*target, error) {
 	t := &target{b: b, record: r}
 	if err := decodeData(r, &t.data); err != nil {
@@ -45,7 +45,7 @@ func (t *target) Place() *rotate.Place {
 	return &rotate.Place{Fields: t.fields, Publish: t.publish, Read: t.published, Credential: t.credential, Versions: t.versions}
 }
 
-// fields are the key's, by the field of the path.
+// fields maps the outputs of a credential to the fields of the path.
 func (t *target) fields(c rotate.Credential) map[string]secret.Value {
 	fields := map[string]secret.Value{}
 	for output, field := range t.data.Config.Fields {
@@ -58,7 +58,7 @@ func (t *target) fields(c rotate.Credential) map[string]secret.Value {
 	return fields
 }
 
-// publish writes the path as the principal that configured the key.
+// publish writes the path under the policies of the principal that configured the key.
 func (t *target) publish(ctx context.Context, p rotate.Publication) (version int, err error) {
 	custom := customOf(rotate.Reads{ID: p.NewID, OldID: p.OldID, RetireAfter: p.RetireAfter})
 	policy := t.data.Config.Policy
@@ -70,7 +70,7 @@ func (t *target) publish(ctx context.Context, p rotate.Publication) (version int
 	})
 }
 
-// published reads the key's fields of what the path holds.
+// published reads the key's fields from the path. It returns nil if the path holds nothing.
 func (t *target) published(ctx context.Context) (*rotate.Published, error) {
 	there, err := t.b.m.Host.Published(ctx, engine.Publication{Path: t.data.Config.Path})
 	if err != nil || there == nil {
@@ -79,7 +79,7 @@ func (t *target) published(ctx context.Context) (*rotate.Published, error) {
 	return t.data.reading(there), nil
 }
 
-// versions are the key's fields of all that the path has held.
+// versions reads the key's fields from every version of the path.
 func (t *target) versions(ctx context.Context) (all []rotate.Published, err error) {
 	there, err := t.b.m.Host.Versions(ctx, t.data.Config.Path)
 	for i := range there {
@@ -88,7 +88,8 @@ func (t *target) versions(ctx context.Context) (all []rotate.Published, err erro
 	return all, err
 }
 
-// credential is what the fields of the path say of a key.
+// credential is the inverse of fields. The credential has no ID, because the fields do not hold
+// one.
 func (t *target) credential(fields map[string]secret.Value) rotate.Credential {
 	c := rotate.Credential{Secret: map[string]secret.Value{}, Public: map[string]string{}}
 	for output, field := range t.data.Config.Fields {
@@ -104,7 +105,7 @@ func (t *target) credential(fields map[string]secret.Value) rotate.Credential {
 	return c
 }
 
-// kind is what [rotate] is told of keys.
+// kind describes keys to [rotate].
 func (b *backend) kind() rotate.Kind {
 	data := func(r *rotate.Record) (d keyData) {
 		_ = decodeData(r, &d) // checked when the record was read
@@ -138,8 +139,8 @@ func (b *backend) kind() rotate.Kind {
 	}
 }
 
-// adopt takes the data of a record that was stored before it had its own field: they stood among
-// the record's.
+// adopt migrates a record that was stored before records had the field Data. Such a record holds
+// this engine's data among its own fields.
 func adopt(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	if len(r.Data) != 0 {
 		return nil, nil

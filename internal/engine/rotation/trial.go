@@ -13,31 +13,32 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// A Trial is what a rotation does with a definition, on a small scale: it creates one key,
-// verifies it, and retires it. Nothing is published.
+// A Trial tests a definition with one key, as a rotation would: it creates the key, verifies it
+// and retires it. A Trial publishes nothing.
 type Trial struct {
 	Definition Definition
 	Source     Source
 	Marker     rotate.Marker // of the key
-	// Told is called with each step as it ends: its name, what it has found, and why it failed.
+	// Told is called after each step, with the name of the step, what the step found, and the
+	// error of the step.
 	Told func(step, found string, err error)
-	// Wait is the longest wait for a new key to work, and for a retired one to be refused. Zero:
-	// each is tried once.
+	// Wait is the maximum time to wait for a new key to work, and for a retired key to be refused.
+	// If Wait is zero, the trial tries each once.
 	Wait time.Duration
 }
 
-// A Remnant is a key that a trial could not retire.
+// A Remnant is a key that may still be valid after a trial.
 type Remnant struct {
 	ID     string `json:"id,omitempty"`     // "": not known
 	Marker string `json:"marker,omitempty"` // the label by which it can be found
 	Error  string `json:"error"`
 }
 
-// retireWithin bounds what a trial does when it is interrupted.
+// retireWithin is the timeout of clean-up calls, which run even after the trial is interrupted.
 const retireWithin = 2 * time.Minute
 
-// Run makes the trial. Whatever fails, and if ctx ends, what was created is retired; left says
-// what could not be.
+// Run runs the trial. If a step fails or ctx ends, Run still retires the key that it created. left
+// lists the keys that may still be valid.
 func (t *Trial) Run(ctx context.Context) (left []Remnant, err error) {
 	before, err := t.before(ctx)
 	if err != nil {
@@ -55,8 +56,7 @@ func (t *Trial) Run(ctx context.Context) (left []Remnant, err error) {
 	}
 	t.Told("create", fmt.Sprintf("key %s, with %s", made.ID, t.outputs(made)), nil)
 	err = t.use(ctx, made)
-	// From here on the key is retired, whatever became of it, and although somebody may have
-	// interrupted the trial.
+	// Retire the key whatever happened before, even if the trial was interrupted.
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireWithin)
 	defer cancel()
 	if retired := t.step("retire", "", t.Source.Retire(undo, made.ID)); retired != nil {
@@ -66,8 +66,9 @@ func (t *Trial) Run(ctx context.Context) (left []Remnant, err error) {
 	return left, errors.Join(err, dead)
 }
 
-// before are the keys that are there before one is created. An expression for the id that is
-// wrong may name one of them, and somebody uses it: it is never retired. A rehearsal has none.
+// before returns the IDs of the keys that exist before the trial creates one. The trial never
+// retires these keys, because a wrong expression for the id may name a key that is in use. A
+// rehearsal has no such keys.
 func (t *Trial) before(ctx context.Context) (ids map[string]bool, err error) {
 	switch {
 	case t.Wait == 0:
@@ -88,7 +89,7 @@ func (t *Trial) before(ctx context.Context) (ids map[string]bool, err error) {
 	return ids, nil
 }
 
-// count words a number of keys.
+// count formats a number of keys.
 func count(n int) string {
 	if n == 1 {
 		return "1 key"
@@ -96,18 +97,19 @@ func count(n int) string {
 	return fmt.Sprintf("%d keys", n)
 }
 
-// alien is why a key is not retired that a creating call has named.
+// alien is the error of a creating call that returned the ID of an older key. The trial does not
+// retire that key.
 func alien(id string) error {
 	return fault.New("rotation.Trial", fault.Upstream, "create answered with the key %s, which was there before, so it is not retired; correct the recipe's id, and look for a new key at the provider", id)
 }
 
-// step tells of a step, and returns its error.
+// step reports a step to Told and returns the step's error.
 func (t *Trial) step(name, found string, err error) error {
 	t.Told(name, found, err)
 	return err
 }
 
-// outputs names what the key consists of; no value.
+// outputs lists the names of the credential's outputs, without their values.
 func (t *Trial) outputs(made rotate.Credential) string {
 	names := slices.Sorted(maps.Keys(made.Secret))
 	for i := range names {
@@ -116,7 +118,7 @@ func (t *Trial) outputs(made rotate.Credential) string {
 	return strings.Join(append(names, slices.Sorted(maps.Keys(made.Public))...), ", ")
 }
 
-// use does what a rotation does between creating a key and retiring one.
+// use runs the steps between creating a key and retiring it.
 func (t *Trial) use(ctx context.Context, made rotate.Credential) error {
 	can := t.Definition.Can
 	if can.Proof == rotate.ProofNone {
@@ -146,7 +148,7 @@ func (t *Trial) use(ctx context.Context, made rotate.Credential) error {
 	return nil
 }
 
-// verify wants the key to work as often in a row as a rotation does.
+// verify waits until the key works as many times in a row as a rotation requires.
 func (t *Trial) verify(ctx context.Context, made rotate.Credential) error {
 	s := t.Definition.Settle
 	until := time.Now().Add(min(s.Timeout, t.Wait))
@@ -168,9 +170,9 @@ func (t *Trial) verify(ctx context.Context, made rotate.Credential) error {
 	return nil
 }
 
-// dead wants the key to be refused: a provider may say that it has deleted a key, and go on to
-// accept it. A key of which that is not proven is named as left. Somebody who interrupts the trial
-// ends the waiting, and not the last try.
+// dead verifies that the provider refuses the retired key, because a provider may report a
+// deletion and still accept the key. If the refusal is not proven, dead returns a Remnant. An
+// interruption of the trial ends the waiting, but not the last attempt.
 func (t *Trial) dead(ctx context.Context, made rotate.Credential) ([]Remnant, error) {
 	if t.Definition.Can.Proof == rotate.ProofNone {
 		t.Told("verify dead", "skipped: the recipe has no way to verify a key; see at the provider whether "+made.ID+" is gone", nil)
@@ -193,15 +195,15 @@ func (t *Trial) dead(ctx context.Context, made rotate.Credential) ([]Remnant, er
 	}
 }
 
-// tryDead tries once whether the key is refused, although somebody may have interrupted the trial.
+// tryDead checks once whether the key is refused, even if the trial was interrupted.
 func (t *Trial) tryDead(ctx context.Context, made rotate.Credential) error {
 	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireWithin)
 	defer cancel()
 	return t.Source.VerifyDead(try, made)
 }
 
-// list wants the provider's list to show the key, by its label if it has one: so is a key found
-// whose create call was lost.
+// list verifies that the provider's list shows the key, with its label if the definition has
+// labels. A rotation finds the key of a lost create call in this way.
 func (t *Trial) list(ctx context.Context, made rotate.Credential) error {
 	for until := time.Now().Add(t.Wait); ; {
 		all, err := t.Source.List(ctx)
@@ -228,7 +230,7 @@ func (t *Trial) list(ctx context.Context, made rotate.Credential) error {
 	}
 }
 
-// pause waits, if the trial waits at all.
+// pause waits for d. If Wait is zero, pause returns at once.
 func (t *Trial) pause(ctx context.Context, d time.Duration) error {
 	if t.Wait == 0 {
 		return ctx.Err()
@@ -243,8 +245,8 @@ func (t *Trial) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// sweep retires what a create call has left that failed. Where nobody can tell what that is, the
-// key is named by its label.
+// sweep retires the keys that a failed create call left behind. If these keys cannot be
+// identified, sweep returns a Remnant with the label.
 func (t *Trial) sweep(ctx context.Context, before map[string]bool, failed error) (left []Remnant) {
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), retireWithin)
 	defer cancel()
@@ -283,8 +285,8 @@ func (t *Trial) sweep(ctx context.Context, before map[string]bool, failed error)
 	return left
 }
 
-// listed says why a key that is retired may live on, where its secret is not known and the list
-// alone can tell; "" if it is gone, as far as that can be seen.
+// listed returns the reason why a retired key may still be valid, or "" if there is none. Only the
+// list can show that, because the secret of the key is not known.
 func (t *Trial) listed(ctx context.Context, id string) string {
 	if !t.Definition.Can.List || t.Wait == 0 {
 		return ""
@@ -300,7 +302,7 @@ func (t *Trial) listed(ctx context.Context, id string) string {
 	return ""
 }
 
-// reason is an error's message for people.
+// reason returns the message of an error, for people.
 func reason(err error) string {
 	if text := fault.Message(err); text != "" {
 		return text
