@@ -5,7 +5,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// required is optional that must be there.
+// required is optional, but reports a problem if the attribute is missing.
 func (p *parser) required(c *hcl.BodyContent, block *hcl.Block, name string, in scope, want cty.Type) hcl.Expression {
 	e := p.optional(c, name, in, want)
 	if e == nil {

@@ -8,7 +8,8 @@ import (
 	"github.com/keyturn/keyturn/recipes"
 )
 
-// bound parses the text that a key is bound to and makes sure that it is that text.
+// bound parses the text of a definition. It refuses a text whose hash is not the one that the key
+// is bound to.
 func bound(d rotation.Definition) (*recipe, error) {
 	source := d.Source
 	if len(source) == 0 {

@@ -20,10 +20,12 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// maxQuote is how much of a failed reply an error's cause quotes, after redaction.
+// maxQuote is the maximum number of bytes of a failed reply that the cause of an error quotes,
+// after redaction.
 const maxQuote = 400
 
-// send makes one request, once, and reads the reply. Its errors are failures.
+// send sends one request once and reads the reply. Every error that it returns is a
+// [rotate.Failure].
 func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, st.timeout)
 	defer cancel()
@@ -46,9 +48,9 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 	return r, err
 }
 
-// exchanged sends a request and reads the reply.
+// exchanged sends the request and reads the whole reply.
 func (c *caller) exchanged(ctx context.Context, st *step, request *http.Request, vars scope) (*reply, error) {
-	// From the moment that there is a connection, some of the request may have gone out.
+	// Once there is a connection, part of the request may have been sent.
 	var sent atomic.Bool
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}
 	ctx = context.WithValue(httptrace.WithClientTrace(ctx, trace), callKey{}, &madeCall{st, vars})
@@ -70,7 +72,7 @@ func (c *caller) exchanged(ctx context.Context, st *step, request *http.Request,
 	return c.reply(answer, data, vars), nil
 }
 
-// unanswered is the failure of a request without a whole reply.
+// unanswered returns the failure of a request that got no complete reply.
 func (c *caller) unanswered(ctx context.Context, st *step, host string, sent bool, err error) error {
 	kind, outcome, msg := fault.Upstream, rotate.Transient, "the provider cannot be reached"
 	if sent {
@@ -97,7 +99,7 @@ func (c *caller) unanswered(ctx context.Context, st *step, host string, sent boo
 	return c.failure(st, outcome, kind, msg, err)
 }
 
-// reply makes the variable "response".
+// reply adds the variable "response" to the variables of the request.
 func (c *caller) reply(answer *http.Response, data []byte, vars scope) *reply {
 	headers := map[string]cty.Value{}
 	for name, values := range answer.Header {
@@ -119,8 +121,8 @@ func (c *caller) reply(answer *http.Response, data []byte, vars scope) *reply {
 	})})}
 }
 
-// expected reports whether the reply is what the step wants: the status, and the condition. A
-// condition that cannot be evaluated is not met.
+// expected reports whether the reply has a status that the step accepts and meets the step's
+// condition. A condition that cannot be evaluated is not met.
 func (c *caller) expected(st *step, r *reply) (bool, error) {
 	if !slices.Contains(st.status, r.status) {
 		return false, nil
@@ -128,7 +130,7 @@ func (c *caller) expected(st *step, r *reply) (bool, error) {
 	return c.eval.truth(st.when, r.vars, true)
 }
 
-// judge turns an unexpected reply into a failure.
+// judge turns an unexpected reply into a failure. It returns nil for an expected reply.
 func (c *caller) judge(st *step, r *reply) error {
 	ok, err := c.expected(st, r)
 	if ok && err == nil {
@@ -144,8 +146,8 @@ func (c *caller) judge(st *step, r *reply) error {
 	return c.unexpected(st, r, outcome, err)
 }
 
-// unexpected is the failure of a reply that is not wanted. Only what a failing status
-// came with is quoted: a reply that succeeded may hold a new key.
+// unexpected returns the failure of an unexpected reply. It quotes only replies with an error
+// status, because a successful reply may hold a new key.
 func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause error) error {
 	msg := fmt.Sprintf("the provider answered %d, want %s", r.status, statusText(st.status))
 	switch {
@@ -168,8 +170,8 @@ func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause er
 	return f
 }
 
-// quote is the beginning of a reply, as far as [rotate.ShowReply] lets it be kept: a creating call
-// that failed may have made a key all the same, and its reply holds a secret that no redactor
+// quote returns the beginning of a reply, as far as [rotate.ShowReply] allows. A failed creating
+// call may have created a key all the same, and its reply may hold a secret that no redactor
 // knows.
 func (c *caller) quote(st *step, r *reply) string {
 	whole := rotate.ShowReply(c.eval.redactor, r.status, []byte(r.vars["response"].GetAttr("body").AsString()), st.name == "create")
@@ -187,7 +189,7 @@ func statusText(want []int) string {
 	return strings.Join(out, " or ")
 }
 
-// byStatus is what a status means where the recipe does not say.
+// byStatus returns the outcome of a status that the recipe does not classify.
 func byStatus(status int, changes bool) rotate.Outcome {
 	switch {
 	case status == 408 || status == 425 || status == 429:
@@ -202,7 +204,7 @@ func byStatus(status int, changes bool) rotate.Outcome {
 	return rotate.Permanent
 }
 
-// retryAfter reads a Retry-After header, seconds or a date, up to a day.
+// retryAfter parses a Retry-After header, in seconds or as a date. It returns at most one day.
 func retryAfter(header string, now time.Time) time.Duration {
 	var d time.Duration
 	if n, err := strconv.ParseUint(header, 10, 31); err == nil {
@@ -213,8 +215,8 @@ func retryAfter(header string, now time.Time) time.Duration {
 	return min(max(d, 0), 24*time.Hour)
 }
 
-// failure makes a failure. msg is in our own words; what others wrote in the cause passes the
-// redactor.
+// failure builds a failure. msg must be in our own words. The cause passes through the redactor,
+// because it may quote the provider.
 func (c *caller) failure(st *step, o rotate.Outcome, k fault.Kind, msg string, cause error) *rotate.Failure {
 	return &rotate.Failure{Outcome: o, Err: &fault.Error{
 		Op:   "recipe." + st.name,
@@ -224,12 +226,13 @@ func (c *caller) failure(st *step, o rotate.Outcome, k fault.Kind, msg string, c
 	}}
 }
 
-// unfit is the failure of what the recipe's own text comes to: no call was made.
+// unfit returns the failure of a request that could not be built from the recipe. No call was
+// made.
 func (c *caller) unfit(st *step, err error) *rotate.Failure {
 	return c.failure(st, rotate.Permanent, fault.KindOf(err), fault.Message(err), nil)
 }
 
-// missing is the failure of a call that the recipe has no block for.
+// missing returns the failure of an operation that the recipe has no block for.
 func (c *caller) missing(name string) error {
 	return c.failure(&step{name: name}, rotate.Permanent, fault.Unsupported, "the recipe has no block "+name, nil)
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// A caller makes the calls of one source, and judges the replies.
+// A caller sends the requests of one source and judges the replies.
 type caller struct {
 	recipe string // its name, for errors
 	eval   *evaluator
@@ -14,7 +14,7 @@ type caller struct {
 	told   func(rotate.Exchange) // nil: nobody wants to know
 }
 
-// A reply is what a provider answered, read whole.
+// A reply is a provider's reply, read completely.
 type reply struct {
 	status int
 	header http.Header

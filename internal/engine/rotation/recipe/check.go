@@ -10,7 +10,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// The limits on a recipe's text.
+// Limits on the text of a recipe.
 const (
 	maxSource  = 64 << 10
 	maxNesting = 64  // open brackets and templates
@@ -24,8 +24,8 @@ const (
 	maxTokens  = 20_000
 )
 
-// costs finds text that would make the parser recurse deeply, or take time by the square of the
-// text's size.
+// costs finds text that would make the parser recurse too deeply, or take time quadratic in the
+// size of the text.
 func costs(source []byte, file string) hcl.Diagnostics {
 	if bytes.Count(source[bytes.LastIndex(source, []byte("*/"))+1:], []byte("/*")) > maxOpen {
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Comment without an end", Detail: "There is /* without */; close the comment.", Subject: &hcl.Range{Filename: file, Start: hcl.InitialPos}}}
@@ -41,7 +41,7 @@ func costs(source []byte, file string) hcl.Diagnostics {
 	return diags
 }
 
-// tokenCounts are those of the tokens up to one.
+// tokenCounts counts the tokens of a text, up to the token that was taken last.
 type tokenCounts struct {
 	all, choices, unary, depth int
 	pieces                     []int // of each text that is open
@@ -94,8 +94,8 @@ func (c *tokenCounts) wrong() string {
 	return ""
 }
 
-// limits finds what would make an expression's evaluation unbounded. A walker of
-// HCL's own; each Enter has its Exit.
+// limits finds whatever would make the evaluation of an expression unbounded. It implements
+// [hclsyntax.Walker], which calls Exit once for each Enter.
 type limits struct {
 	problems     *problems
 	nodes, names int
@@ -110,7 +110,7 @@ func (l *limits) tell(at hcl.Range, format string, args ...any) {
 	l.told = true
 }
 
-// Enter judges one node on the way down.
+// Enter checks one node before its children.
 func (l *limits) Enter(node hclsyntax.Node) hcl.Diagnostics {
 	if l.nodes++; l.nodes > maxNodes {
 		l.tell(node.Range(), "the expression has more than %d parts; write a shorter one", maxNodes)
@@ -144,7 +144,7 @@ func (l *limits) Enter(node hclsyntax.Node) hcl.Diagnostics {
 	return nil
 }
 
-// Exit leaves a loop: the one that was entered last.
+// Exit removes the innermost loop when the walk leaves it.
 func (l *limits) Exit(node hclsyntax.Node) hcl.Diagnostics {
 	if _, ok := node.(*hclsyntax.ForExpr); ok {
 		l.loops = l.loops[:len(l.loops)-1]
@@ -152,8 +152,8 @@ func (l *limits) Exit(node hclsyntax.Node) hcl.Diagnostics {
 	return nil
 }
 
-// inLoopBody reports whether n is evaluated once per element of any open loop: anywhere
-// in it but in the outermost loop's collection.
+// inLoopBody reports whether n is evaluated once for each element of an open loop. That is true
+// everywhere in a loop except in the collection of the outermost loop.
 func (l *limits) inLoopBody(n *hclsyntax.ScopeTraversalExpr) bool {
 	if len(l.loops) == 0 {
 		return false
@@ -162,8 +162,8 @@ func (l *limits) inLoopBody(n *hclsyntax.ScopeTraversalExpr) bool {
 	return n.SrcRange.Start.Byte < over.Start.Byte || n.SrcRange.End.Byte > over.End.Byte
 }
 
-// number refuses an operand that may be text: HCL would convert it, and "1e999999999" is
-// a short text and a very long number.
+// number refuses an operand that may be a string, because HCL would convert it to a number.
+// "1e999999999" is a short string and a very long number.
 func (l *limits) number(e hclsyntax.Expression) {
 	switch n := e.(type) {
 	case *hclsyntax.LiteralValueExpr, *hclsyntax.BinaryOpExpr, *hclsyntax.UnaryOpExpr:

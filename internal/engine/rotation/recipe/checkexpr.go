@@ -7,8 +7,9 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// unknownFunctions finds functions that there are not. HCL does not tell of one behind && or ||
-// while what stands before is not known, and a condition with one is never met.
+// unknownFunctions finds calls of functions that do not exist. HCL does not report such a call
+// behind && or || while the left operand is unknown, and a condition with such a call is never
+// met.
 func (ps *problems) unknownFunctions(node hclsyntax.Node) (found bool) {
 	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
 		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok {
@@ -22,10 +23,10 @@ func (ps *problems) unknownFunctions(node hclsyntax.Node) (found bool) {
 	return found
 }
 
-// check finds everything about an expression that can be known without values: names,
-// functions, the number of arguments, types, and the limits.
+// check reports every problem of an expression that it can find without values: in names,
+// functions, numbers of arguments, types and limits.
 //
-// From then on the expression is metered.
+// If the expression is within the limits, check makes the expression metered.
 func (ps *problems) check(e hcl.Expression, s scope, want cty.Type) {
 	before := len(*ps)
 	node, ok := e.(hclsyntax.Node)

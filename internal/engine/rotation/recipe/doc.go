@@ -1,13 +1,13 @@
-// Package recipe turns third-party keys as recipes say: HCL files with expressions
-// and no code, one per kind of key. recipes/http-demo.hcl shows the form.
+// Package recipe rotates third-party keys as recipes describe. A recipe is an HCL file with
+// expressions and no code, one for each kind of key. recipes/http-demo.hcl shows the form.
 //
-// A text is checked in full before anything uses it: parse evaluates every expression with
-// unknown values, so that a wrong name, function or type is told with its line, all at
-// once. An expression sees its parameters, the reply, and pure functions; it has no file,
-// no environment and no clock but "now". The limits in check.go and value.go bound what it
-// can cost, also with a hostile reply.
+// A text is checked completely before anything uses it. parse evaluates every expression with
+// unknown values, and so reports every wrong name, function or type at once, each with its line.
+// An expression sees its parameters, the reply and pure functions. It has no file, no environment
+// and no clock but "now". The limits in check.go and value.go bound what an expression can cost,
+// even with a hostile reply.
 //
-// Evaluation needs plaintext. Values of cty that hold a secret carry a mark and live inside one
-// call; the redactor learns every text that a secret went into, and every error's text passes it.
-// Of diagnostics only those are quoted that cannot hold a value.
+// Evaluation needs plaintext. cty values that hold a secret carry a mark and live inside one call.
+// The redactor learns every text that was computed from a secret, and the text of every error
+// passes through the redactor. An error quotes only the diagnostics that cannot hold a value.
 package recipe

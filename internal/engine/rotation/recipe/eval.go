@@ -17,20 +17,21 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// An evaluator evaluates expressions with what one source is bound to. Values of cty
-// hold plaintext; they stay inside one call.
+// An evaluator evaluates expressions with the values that one source is bound to. cty values hold
+// plaintext, so they stay inside one call.
 type evaluator struct {
 	base     scope // "param" and "admin"
 	redactor *secret.Redactor
 }
 
-// vars are what a call's expressions see. They take callSteps together at most, and end with ctx.
+// vars returns the variables of one call's expressions. All expressions of the call together take
+// at most callSteps steps, and they stop when ctx ends.
 func (ev *evaluator) vars(ctx context.Context, more scope) scope {
 	return ev.base.with(newMeter(ctx, callSteps)).with(scope{"now": cty.StringVal(time.Now().UTC().Format(time.RFC3339))}).with(more)
 }
 
-// value evaluates an expression. The result has no marks; the redactor knows every text
-// in it that a secret went into.
+// value evaluates an expression and removes the marks from the result. The redactor learns every
+// text in the result that was computed from a secret.
 func (ev *evaluator) value(e hcl.Expression, vars scope) (cty.Value, error) {
 	marked, diags := evaluated(e, vars)
 	if err := vars.meter().failure(e.Range()); err != nil {
@@ -60,8 +61,8 @@ func (ev *evaluator) value(e hcl.Expression, vars scope) (cty.Value, error) {
 	return v, nil
 }
 
-// evaluated is e.Value that cannot panic: what cty would print may hold a value. The scope has a
-// meter.
+// evaluated is e.Value without panics, because cty may print a value in the message of a panic.
+// The scope must have a meter.
 func evaluated(e hcl.Expression, vars scope) (v cty.Value, diags hcl.Diagnostics) {
 	defer func() {
 		r := recover()
@@ -81,8 +82,8 @@ func evaluated(e hcl.Expression, vars scope) (v cty.Value, diags hcl.Diagnostics
 
 var escape = regexp.MustCompile(`%[0-9A-F]{2}`)
 
-// know makes the redactor know a text, also in forms that it does not think of: spaces as
-// %20, escapes in lower case, and JSON with its slashes escaped.
+// know teaches a text to the redactor, also in encodings that the redactor does not derive: spaces
+// as %20, escapes in lower case, and JSON with escaped slashes.
 func (ev *evaluator) know(text string) {
 	spaced := strings.ReplaceAll(url.QueryEscape(text), "+", "%20")
 	for _, form := range []string{text, spaced, strings.ReplaceAll(text, "/", `\/`)} {
@@ -93,11 +94,12 @@ func (ev *evaluator) know(text string) {
 	}
 }
 
-// quotable are the diagnostics whose detail quotes the recipe and never a value.
+// quotable lists the summaries of diagnostics whose detail quotes the recipe and never a value.
 var quotable = []string{"Unsupported attribute", "Attempt to get attribute from null value", "Attempt to index null value", "Invalid index", "Unknown variable"}
 
-// failed tells where an expression failed, and why as far as that quotes no value. What it does
-// quote passes the redactor: an index can be made of a secret.
+// failed returns an error with the position of the failure, and with the reason if the reason
+// quotes no value. A quoted reason passes through the redactor, because an index can be computed
+// from a secret.
 func (ev *evaluator) failed(e hcl.Expression, diags hcl.Diagnostics) error {
 	d := diags[slices.IndexFunc(diags, func(d *hcl.Diagnostic) bool { return d.Severity == hcl.DiagError })]
 	at := e.Range()
@@ -115,7 +117,7 @@ func position(r hcl.Range) string {
 	return fmt.Sprintf("%s:%d:%d", r.Filename, r.Start.Line, r.Start.Column)
 }
 
-// text evaluates an expression to a string; ok is false where it is null or not there.
+// text evaluates an expression to a string. ok is false if the expression is missing or null.
 func (ev *evaluator) text(e hcl.Expression, vars scope) (out string, ok bool, err error) {
 	if e == nil {
 		return "", false, nil
@@ -130,7 +132,7 @@ func (ev *evaluator) text(e hcl.Expression, vars scope) (out string, ok bool, er
 	return out, ok, nil
 }
 
-// truth evaluates an expression to a bool; null, or not there, is unset.
+// truth evaluates an expression to a bool. It returns unset if the expression is missing or null.
 func (ev *evaluator) truth(e hcl.Expression, vars scope, unset bool) (bool, error) {
 	if e == nil {
 		return unset, nil
@@ -149,7 +151,7 @@ func (ev *evaluator) truth(e hcl.Expression, vars scope, unset bool) (bool, erro
 	return b.True(), nil
 }
 
-// when evaluates an expression to a time; null and "" are the zero time.
+// when evaluates an expression to a time. It returns the zero time for null and "".
 func (ev *evaluator) when(e hcl.Expression, vars scope) (time.Time, error) {
 	out, ok, err := ev.text(e, vars)
 	if err != nil || !ok || out == "" {
@@ -162,11 +164,11 @@ func (ev *evaluator) when(e hcl.Expression, vars scope) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-// A pair is a name with one value; a name may come several times.
+// A pair is a name with one value. Several pairs may have the same name.
 type pair struct{ name, value string }
 
-// pairs evaluates an object to names and strings, in order of names. A null is left out, a list
-// comes to several pairs.
+// pairs evaluates an object to names and strings, sorted by name. It leaves out nulls, and makes
+// one pair for each element of a list.
 func (ev *evaluator) pairs(e hcl.Expression, vars scope) (out []pair, err error) {
 	if e == nil {
 		return nil, nil

@@ -37,8 +37,8 @@ func (c *caller) exchange(st *step, r *http.Request) rotate.Exchange {
 	return x
 }
 
-// A madeCall is the step that a request is of, and what its expressions see; callKey is its key
-// in the request's context.
+// A madeCall holds the step of a request and the variables of its expressions. callKey is the key
+// of the madeCall in the request's context.
 type (
 	madeCall struct {
 		step *step

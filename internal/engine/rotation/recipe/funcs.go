@@ -15,8 +15,8 @@ import (
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
-// functions are what a recipe's expressions may call. None reads anything but its
-// arguments, and none makes more than maxText.
+// functions are the functions that the expressions of a recipe may call. Each reads only its
+// arguments and returns at most maxText bytes.
 var functions = map[string]function.Function{
 	"base64decode": textFunc(decodeBase64, "text"),
 	"base64encode": textFunc(func(s ...string) (string, error) { return base64.StdEncoding.EncodeToString([]byte(s[0])), nil }, "text"),
@@ -50,8 +50,8 @@ var functions = map[string]function.Function{
 	"urlencode":    textFunc(func(s ...string) (string, error) { return strings.ReplaceAll(url.QueryEscape(s[0]), "+", "%20"), nil }, "text"),
 }
 
-// bounded refuses arguments and results above maxText. What is used here makes
-// results that are at most a few times as large as its arguments.
+// bounded refuses arguments and results larger than maxText. The size of a result is checked after
+// the call, so f must return results at most a few times as large as its arguments.
 func bounded(f function.Function) function.Function {
 	return function.New(&function.Spec{
 		Params:   f.Params(),
@@ -74,7 +74,8 @@ func bounded(f function.Function) function.Function {
 	})
 }
 
-// textFunc makes a function of strings to a string. f checks by itself what can grow.
+// textFunc makes a function from strings to a string. If the result can be much larger than the
+// arguments, f must bound it.
 func textFunc(f func(...string) (string, error), names ...string) function.Function {
 	var params []function.Parameter
 	for _, name := range names {
@@ -183,7 +184,8 @@ var splitFunc = function.New(&function.Spec{
 	},
 })
 
-// lookupFunc takes one element of an object or map, or what to take where there is none.
+// lookupFunc returns one element of an object or a map, or the default if there is no such
+// element.
 var lookupFunc = function.New(&function.Spec{
 	Params: []function.Parameter{
 		{Name: "object", Type: cty.DynamicPseudoType}, {Name: "name", Type: cty.String},
@@ -224,7 +226,7 @@ var toNumberFunc = function.New(&function.Spec{
 	},
 })
 
-// unixTimeFunc makes seconds since 1970 of an RFC 3339 time.
+// unixTimeFunc converts an RFC 3339 time to seconds since 1970.
 var unixTimeFunc = function.New(&function.Spec{
 	Params: []function.Parameter{{Name: "time", Type: cty.String}},
 	Type:   function.StaticReturnType(cty.Number),
@@ -237,7 +239,7 @@ var unixTimeFunc = function.New(&function.Spec{
 	},
 })
 
-// fromUnixFunc makes an RFC 3339 time of seconds since 1970.
+// fromUnixFunc converts seconds since 1970 to an RFC 3339 time.
 var fromUnixFunc = function.New(&function.Spec{
 	Params: []function.Parameter{{Name: "seconds", Type: cty.Number}},
 	Type:   function.StaticReturnType(cty.String),
@@ -254,8 +256,8 @@ var fromUnixFunc = function.New(&function.Spec{
 
 var formatVerb = regexp.MustCompile(`%(%|s|d|0[0-9]{1,2}d|.?)`)
 
-// formatFunc knows %s, %d, %05d and %%. Widths are bounded, and a number is printed
-// only when it is one: the text "1e999999999" would become a gigabyte.
+// formatFunc supports %s, %d, %05d and %%. Widths are bounded. %d accepts only numbers, because
+// the string "1e999999999" would become a gigabyte of digits.
 var formatFunc = function.New(&function.Spec{
 	Params:   []function.Parameter{{Name: "format", Type: cty.String}},
 	VarParam: &function.Parameter{Name: "values", Type: cty.DynamicPseudoType},

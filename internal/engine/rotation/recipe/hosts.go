@@ -13,11 +13,11 @@ import (
 	"github.com/keyturn/keyturn/internal/outbound"
 )
 
-// Every call is refused whose URL leads to a host that the recipe does not name. What can be told
-// of that before a call is told when the recipe is written, and when it is bound to parameters: a
-// rotation in the middle of the night is too late.
+// A call to a host that the recipe does not name is refused. The functions here find such a URL
+// earlier where they can: when the recipe is written, and when it is bound to parameters. In the
+// middle of a rotation at night, it is too late.
 
-// steps are those of the recipe that make a request.
+// steps returns the steps of the recipe, each of which makes a request.
 func (r *recipe) steps() (all []*step) {
 	if r.create != nil {
 		all = append(all, &r.create.step)
@@ -39,7 +39,7 @@ func (r *recipe) steps() (all []*step) {
 	return all
 }
 
-// checkHosts checks hosts that are written out, and the URLs that begin with a text.
+// checkHosts checks the hosts that are written out, and the URLs that begin with a literal.
 func (r *recipe) checkHosts(wrong *problems) {
 	if r.hosts == nil {
 		return
@@ -64,9 +64,9 @@ func (r *recipe) checkHosts(wrong *problems) {
 	}
 }
 
-// leads says why a step's URL cannot be called, as far as that is known before the call; "" if
-// nothing is wrong with it. Without params they are not known yet, and without origins it is not
-// known where calls may go.
+// leads returns the reason why a step's URL cannot be called, as far as that is known before the
+// call, or "" if it finds none. params is cty.NilVal while the parameters are not known. origins
+// is empty while the allowed hosts are not known.
 func leads(s *step, params cty.Value, origins []outbound.Origin) string {
 	if s.url == nil {
 		return ""
@@ -92,8 +92,8 @@ func leads(s *step, params cty.Value, origins []outbound.Origin) string {
 	return ""
 }
 
-// lead is how a URL begins: its own text and single parameters, up to what only the call knows.
-// whole says that this is all of it.
+// lead returns the beginning of a URL: its literals and single parameters, up to the first part
+// that only the call knows. whole reports whether that is the whole URL.
 func lead(e hcl.Expression, params cty.Value) (text string, whole bool) {
 	switch n := bare(e).(type) {
 	case *hclsyntax.LiteralValueExpr:

@@ -12,8 +12,8 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// How many steps expressions may take. A step is the evaluation of a part of an expression, or a
-// value or 64 bytes that a function is given: about 200 ns, and 3 µs at worst.
+// Limits on the steps of expressions. A step is one evaluation of a part of an expression, or one
+// value or 64 bytes of the input of a function. A step takes about 200 ns, and 3 µs at worst.
 const (
 	parseSteps = 300_000   // of reading one recipe
 	openSteps  = 300_000   // of binding one
@@ -25,20 +25,21 @@ const (
 
 var errSteps = errors.New("the expressions take too many steps; let them go over shorter lists, and over each once")
 
-// A meter counts the steps of expressions, and ends them where they are too many or nobody waits
-// any more. It is used by one goroutine at a time.
+// A meter counts the steps of expressions. It ends an evaluation that takes too many steps or that
+// nobody waits for any more. Only one goroutine may use a meter at a time.
 type meter struct {
 	left, next int          // next: what left is when stop is asked again
 	stop       func() error // nil: never
 	err        error        // why it has ended
 }
 
-// meterName is the variable that holds the meter. No expression can name it.
+// meterName is the variable that holds the meter. An expression cannot refer to it.
 const meterName = "\x00meter"
 
 var meterType = cty.Capsule("meter", reflect.TypeFor[meter]())
 
-// newMeter makes the variable of a meter that ends with ctx, or never by itself.
+// newMeter returns a scope that holds a new meter. The meter stops when ctx ends. If ctx is nil,
+// only the number of steps limits the meter.
 func newMeter(ctx context.Context, steps int) scope {
 	m := &meter{left: steps, next: steps}
 	if ctx != nil {
@@ -47,11 +48,11 @@ func newMeter(ctx context.Context, steps int) scope {
 	return scope{meterName: cty.CapsuleVal(meterType, m)}
 }
 
-// meter is the one of the scope.
+// meter returns the meter of the scope, which must have one.
 func (s scope) meter() *meter { return s[meterName].EncapsulatedValue().(*meter) }
 
-// meterIn finds the meter of an evaluation: that of the scope in which it began. Constants have
-// none.
+// meterIn returns the meter of the scope in which an evaluation began. It returns nil for
+// constants, which are evaluated without a scope.
 func meterIn(ctx *hcl.EvalContext) *meter {
 	for ; ctx != nil; ctx = ctx.Parent() {
 		if v, ok := ctx.Variables[meterName]; ok {
@@ -61,7 +62,7 @@ func meterIn(ctx *hcl.EvalContext) *meter {
 	return nil
 }
 
-// charge takes steps off, and ends the evaluation where none are left.
+// charge subtracts steps, and ends the evaluation with a panic if none are left.
 func (m *meter) charge(steps int) {
 	if m == nil {
 		return
@@ -71,7 +72,7 @@ func (m *meter) charge(steps int) {
 	}
 }
 
-// spend takes steps off.
+// spend subtracts steps, and returns the reason if the meter has ended.
 func (m *meter) spend(steps int) error {
 	m.left -= steps
 	if m.err == nil && m.left < 0 {
@@ -86,8 +87,8 @@ func (m *meter) spend(steps int) error {
 	return m.err
 }
 
-// weigh charges for a value that is about to be read as a whole, and refuses numbers too long to
-// be printed.
+// weigh charges for a value that is about to be read as a whole, and refuses numbers that are too
+// long to print.
 func (m *meter) weigh(v cty.Value) {
 	m.charge(1)
 	v, _ = v.Unmark()
@@ -105,7 +106,8 @@ func (m *meter) weigh(v cty.Value) {
 	}
 }
 
-// failure is why evaluating ended, as an error for people.
+// failure returns the reason why the meter ended the evaluation, as an error for people. It
+// returns nil if the meter did not end it.
 func (m *meter) failure(at hcl.Range) error {
 	switch {
 	case m == nil || m.err == nil:
@@ -118,15 +120,15 @@ func (m *meter) failure(at hcl.Range) error {
 	return fault.New("recipe.eval", fault.Unavailable, "%s: evaluating the expression was stopped, because nobody waits for it any more; try again", position(at))
 }
 
-// A meteredExpr is a part of an expression that is charged for each time. What it holds is in
-// parentheses, so that walks over the expression see what it is.
+// A meteredExpr is a part of an expression that is charged for at each evaluation. It holds the
+// part in parentheses, so that a walk over the expression still sees the part.
 type meteredExpr struct {
 	hclsyntax.Expression
 	cost int  // of it and of its parts, outside of which other metered ones are
 	read bool // its value is read as a whole
 }
 
-// Value charges, and evaluates.
+// Value charges for the part and evaluates it.
 func (e *meteredExpr) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	m := meterIn(ctx)
 	m.charge(e.cost)
@@ -140,11 +142,11 @@ func (e *meteredExpr) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	return v, diags
 }
 
-// each meters a part that is evaluated once for each element of something.
+// each meters a part that is evaluated once for each element of a collection.
 func each(e hclsyntax.Expression) hclsyntax.Expression { return wrapped(e, true, false) }
 
-// operand meters a part whose value is read as a whole, by a function or an operator. Functions
-// such as try evaluate it several times.
+// operand meters a part whose value is read as a whole by a function or an operator. A function
+// such as try evaluates the part several times.
 func operand(e hclsyntax.Expression) hclsyntax.Expression { return wrapped(e, false, true) }
 
 func wrapped(e hclsyntax.Expression, body, read bool) hclsyntax.Expression {
@@ -164,7 +166,7 @@ func wrapped(e hclsyntax.Expression, body, read bool) hclsyntax.Expression {
 	return &meteredExpr{&hclsyntax.ParenthesesExpr{Expression: e, SrcRange: e.Range()}, cost, read}
 }
 
-// bare is an expression as it was before it was metered.
+// bare returns an expression as it was before it was metered.
 func bare(e hcl.Expression) hcl.Expression {
 	if m, ok := e.(*meteredExpr); ok {
 		return m.Expression.(*hclsyntax.ParenthesesExpr).Expression
@@ -172,11 +174,11 @@ func bare(e hcl.Expression) hcl.Expression {
 	return e
 }
 
-// A meterer makes an expression one whose evaluation is metered, in place. It is a walker of
-// HCL's.
+// A meterer meters an expression in place. It implements [hclsyntax.Walker].
 type meterer struct{}
 
-// Enter does nothing: what is within is metered first, so that it counts.
+// Enter does nothing. Exit meters a node after its children, so that the cost of a part includes
+// them.
 func (meterer) Enter(hclsyntax.Node) hcl.Diagnostics { return nil }
 
 // Exit meters the parts of one node.

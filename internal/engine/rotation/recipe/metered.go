@@ -1,5 +1,5 @@
 package recipe
 
-// metered is how a meter ends an evaluation from deep within: HCL goes on with a loop whose body
-// has failed.
+// metered is the panic value with which a meter ends an evaluation. An error would not end it,
+// because HCL continues a loop whose body has failed.
 type metered struct{ err error }

@@ -10,7 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// A recipe is a parsed and checked text. It is immutable.
+// A recipe is the parsed and checked text of a recipe. It is immutable.
 type recipe struct {
 	def    rotation.Definition
 	params map[string]cty.Type
@@ -24,7 +24,7 @@ type recipe struct {
 	retire   *undoStep
 }
 
-// A step is one request and what is expected of its reply.
+// A step is one request and the conditions on its reply.
 type step struct {
 	name    string // "create"; in errors
 	at      hcl.Range
@@ -41,7 +41,7 @@ type step struct {
 	example             hcl.Expression // a reply, for rehearsals; nil: none
 }
 
-// An auth says how a request shows who sends it. Only the fields of its kind are set.
+// An auth says how a request authenticates. Only the fields of its kind are set.
 type auth struct {
 	kind               string // "bearer", "basic", "header", "none"
 	token              hcl.Expression
@@ -49,20 +49,20 @@ type auth struct {
 	headers            hcl.Expression
 }
 
-// A body is what a request carries. At most one of the kinds is set.
+// A body is the body of a request. At most one kind is set.
 type body struct {
 	json, form, raw  hcl.Expression
 	query, variables hcl.Expression // of graphql
 	contentType      hcl.Expression
 }
 
-// A fail gives a failed reply an outcome.
+// A fail assigns an outcome to a failed reply.
 type fail struct {
 	outcome rotate.Outcome
 	when    hcl.Expression
 }
 
-// An output is one value of a credential, by expression.
+// An output is the expression for one value of a credential.
 type output struct {
 	name string
 	expr hcl.Expression
@@ -98,5 +98,5 @@ type undoStep struct {
 	absent hcl.Expression // nil: 404 and 410
 }
 
-// family is what a key's configuration says in "provider".
+// family is the name of the provider of recipes in a key's configuration.
 const family = "recipe"

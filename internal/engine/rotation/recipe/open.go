@@ -16,14 +16,14 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// maxParams is how many bytes all parameters may have together, maxStrange how many of unknown
-// ones an error names.
+// maxParams is the maximum size in bytes of all parameters together, and of one admin credential.
+// maxStrange is the maximum number of unknown names that an error lists.
 const (
 	maxParams  = 16 << 10
 	maxStrange = 10
 )
 
-// open checks a binding and makes its source. replay is nil but in tests of recipes.
+// open validates a binding and returns its source. replay is nil except in tests and rehearsals.
 func open(c rotation.OpenConfig, replay http.RoundTripper) (*source, error) {
 	r, err := bound(c.Definition)
 	if err != nil {
@@ -56,7 +56,7 @@ func refused(r *recipe, wrong []string) error {
 	return fault.New("recipe.Open", fault.Invalid, "recipe %q: %s", r.def.Name, strings.Join(wrong, "; "))
 }
 
-// bindParams makes typed values of the configured parameters.
+// bindParams converts the configured parameters to typed values.
 func bindParams(r *recipe, c rotation.OpenConfig, wrong *[]string) map[string]cty.Value {
 	out := map[string]cty.Value{}
 	total := 0
@@ -86,8 +86,8 @@ func bindParams(r *recipe, c rotation.OpenConfig, wrong *[]string) map[string]ct
 	return out
 }
 
-// paramValue converts one parameter. Lists and maps may come as the JSON text of one, as
-// a command line gives them.
+// paramValue converts one parameter. A parameter that is not a string may also be a string of
+// JSON, because the command line sends strings.
 func paramValue(raw []byte, t cty.Type) (cty.Value, error) {
 	v, err := parseJSON(raw)
 	if err != nil {
@@ -112,7 +112,7 @@ func paramValue(raw []byte, t cty.Type) (cty.Value, error) {
 	return v, nil
 }
 
-// bindAdmin makes values of the admin credentials, and the redactor know them.
+// bindAdmin converts the admin credentials to values and teaches the secret ones to the redactor.
 func bindAdmin(r *recipe, c rotation.OpenConfig, ev *evaluator, wrong *[]string) map[string]cty.Value {
 	out := map[string]cty.Value{}
 	for _, f := range r.def.Admin {
@@ -154,7 +154,7 @@ func unknown(given []string, fields []rotation.Field, what string, wrong *[]stri
 	}
 }
 
-// originsOf fills in the allow-list.
+// originsOf evaluates the allow-list of hosts with the configured parameters.
 func originsOf(r *recipe, ev *evaluator, wrong *[]string) (out []outbound.Origin) {
 	v, err := ev.value(r.hosts, ev.base.with(newMeter(nil, openSteps)))
 	if err == nil {

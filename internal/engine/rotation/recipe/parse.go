@@ -27,7 +27,7 @@ var (
 	adminSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "description", Required: true}, {Name: "secret"}}}
 )
 
-// fields reads what is to be configured, and makes the scopes.
+// fields reads the blocks param and admin, and builds the scopes of the other expressions.
 func (p *parser) fields(blocks map[string][]*hcl.Block) {
 	params, admin := map[string]cty.Value{}, map[string]cty.Value{}
 	for _, block := range blocks["param"] {
@@ -72,7 +72,7 @@ func (p *parser) fields(blocks map[string][]*hcl.Block) {
 	p.calls = p.config.with(scope{"admin": cty.ObjectVal(admin), "now": cty.UnknownVal(cty.String)})
 }
 
-// field reads a block's label.
+// field reads the label of a block. It reports a name that is invalid or already taken.
 func (p *parser) field(block *hcl.Block, taken map[string]cty.Value) (rotation.Field, cty.Type, bool) {
 	name := block.Labels[0]
 	if !fieldName.MatchString(name) {
@@ -124,7 +124,7 @@ func (p *parser) defaultOf(e hcl.Expression, t cty.Type) []byte {
 	return out
 }
 
-// hosts reads the allow-list and notes which parameters have a part in it.
+// hosts reads the allow-list of hosts and marks the parameters that the list uses.
 func (p *parser) hosts(c *hcl.BodyContent) {
 	at := c.Attributes["hosts"]
 	if at == nil {
@@ -150,7 +150,7 @@ func (p *parser) hosts(c *hcl.BodyContent) {
 	}
 }
 
-// sources writes each host as it is, with its parameters as ${param.…}.
+// sources returns each host as the recipe has it, with its parameters as ${param.…}.
 func sources(e hcl.Expression, m scope) (out []string) {
 	list, diags := hcl.ExprList(e)
 	if diags.HasErrors() {
@@ -200,8 +200,9 @@ func (p *parser) limits(blocks []*hcl.Block) {
 	}
 }
 
-// settle has a default that suits a provider whose keys work at once: two proofs two
-// seconds apart. Not one, because a provider may answer from several places.
+// settle reads the block settle. The default suits a provider whose keys work at once: two
+// successes two seconds apart. One success is not enough, because a provider may answer from
+// several places.
 func (p *parser) settle(blocks []*hcl.Block) {
 	s := &p.out.def.Settle
 	*s = rotate.Settle{Successes: 2, Interval: 2 * time.Second, Timeout: 10 * time.Minute}
@@ -219,7 +220,7 @@ func (p *parser) settle(blocks []*hcl.Block) {
 	}
 }
 
-// describe fills in what follows from the steps.
+// describe completes the definition with what follows from the steps.
 func (r *recipe) describe() {
 	r.acting()
 	can := &r.def.Can

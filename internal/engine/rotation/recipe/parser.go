@@ -10,7 +10,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// A parser reads one text. It goes on after a problem as far as it can.
+// A parser parses one text. After a problem, it continues as far as it can.
 type parser struct {
 	file     string
 	problems problems
@@ -22,7 +22,8 @@ type parser struct {
 	auth   *auth // for requests that have none of their own
 }
 
-// stepName is the name that one step of a traversal selects.
+// stepName returns the name that one step of a traversal selects, or "" if the step selects no
+// name.
 func stepName(t hcl.Traverser) string {
 	switch t := t.(type) {
 	case hcl.TraverseAttr:
@@ -35,11 +36,11 @@ func stepName(t hcl.Traverser) string {
 	return ""
 }
 
-// body is a block's, which hclsyntax made.
+// blockBody returns the body of a block that hclsyntax parsed.
 func blockBody(b *hcl.Block) *hclsyntax.Body { return b.Body.(*hclsyntax.Body) }
 
-// content applies a schema, and groups the blocks. Every block but those with a label and "fail"
-// may appear once.
+// content applies a schema and groups the blocks by type. Every block except param, admin and fail
+// may appear only once.
 func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyContent, map[string][]*hcl.Block) {
 	known := *b
 	known.Blocks = nil
@@ -64,8 +65,8 @@ func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyCo
 	return content, blocks
 }
 
-// constant reads what is written out: a text, a number, true, false, null, or a list of these.
-// Anything else would be evaluated while the recipe is read, outside of all limits.
+// constant reads a literal: a string, a number, true, false, null, or a list of these. It refuses
+// other expressions, because constant evaluates without a meter.
 func (p *parser) constant(e hcl.Expression) (cty.Value, bool) {
 	if !writtenOut(e, 0) {
 		p.problems.add(e.Range(), "the value must be written out, without operators, functions, loops and references")
@@ -76,7 +77,7 @@ func (p *parser) constant(e hcl.Expression) (cty.Value, bool) {
 	return v, !diags.HasErrors()
 }
 
-// writtenOut reports whether nothing of an expression is to be worked out. Lists hold no lists.
+// writtenOut reports whether an expression is a literal. A list in a list is not one.
 func writtenOut(e hcl.Expression, depth int) bool {
 	switch n := e.(type) {
 	case *hclsyntax.LiteralValueExpr:
@@ -92,7 +93,7 @@ func writtenOut(e hcl.Expression, depth int) bool {
 	return false
 }
 
-// static evaluates an attribute that must be a string without variables.
+// static reads an attribute that must be a literal string and must not be empty.
 func (p *parser) static(c *hcl.BodyContent, name string) string {
 	at := c.Attributes[name]
 	if at == nil {
@@ -109,8 +110,8 @@ func (p *parser) static(c *hcl.BodyContent, name string) string {
 	return v.AsString()
 }
 
-// number evaluates an attribute that must be a whole number from 1 to limit; 0 where it is not
-// there.
+// number reads an attribute that must be a whole number from 1 to limit. It returns 0 if the
+// attribute is missing or wrong.
 func (p *parser) number(c *hcl.BodyContent, name string, limit int64) int {
 	at := c.Attributes[name]
 	if at == nil {
@@ -129,7 +130,8 @@ func (p *parser) number(c *hcl.BodyContent, name string, limit int64) int {
 	return 0
 }
 
-// duration evaluates an attribute such as "90s".
+// duration reads an attribute such as "90s". It returns unset if the attribute is missing or
+// wrong.
 func (p *parser) duration(c *hcl.BodyContent, name string, unset, limit time.Duration) time.Duration {
 	at := c.Attributes[name]
 	if at == nil {
@@ -147,7 +149,7 @@ func (p *parser) duration(c *hcl.BodyContent, name string, unset, limit time.Dur
 	return d
 }
 
-// attributes names a schema's, all optional.
+// attributes returns the attributes of a schema, all of them optional.
 func attributes(names ...string) (out []hcl.AttributeSchema) {
 	for _, name := range names {
 		out = append(out, hcl.AttributeSchema{Name: name})
@@ -155,5 +157,5 @@ func attributes(names ...string) (out []hcl.AttributeSchema) {
 	return out
 }
 
-// laterBlocks are parts of the format that are planned.
+// laterBlocks lists the blocks of the format that are planned but not supported yet.
 var laterBlocks = []string{"read", "after", "promote", "abort", "generate", "rotate", "instructions"}

@@ -11,8 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// maxProblems is how many problems one error tells, maxSaid how many bytes of HCL's own words each
-// has.
+// maxProblems is the maximum number of problems that one error reports. maxSaid is the maximum
+// number of bytes of HCL's own words in each of them.
 const (
 	maxProblems = 50
 	maxSaid     = 500
@@ -25,7 +25,7 @@ type problem struct {
 	later bool // known, but not built
 }
 
-// problems collects all that is wrong, so that it can be told at once.
+// problems collects all problems of a text, so that one error can report them together.
 type problems []problem
 
 func (ps *problems) add(at hcl.Range, format string, args ...any) {
@@ -36,7 +36,7 @@ func (ps *problems) later(at hcl.Range, format string, args ...any) {
 	*ps = append(*ps, problem{at, fmt.Sprintf(format, args...), true})
 }
 
-// diagnostics adds what HCL found.
+// diagnostics adds the errors that HCL found.
 func (ps *problems) diagnostics(ds hcl.Diagnostics) {
 	for _, d := range ds {
 		if d.Severity != hcl.DiagError {
@@ -54,7 +54,8 @@ func (ps *problems) diagnostics(ds hcl.Diagnostics) {
 	}
 }
 
-// clip cuts what HCL says of one thing: try lists what each of its arguments said.
+// clip shortens a message from HCL. Such a message can be long, because try lists the messages of
+// all its arguments.
 func clip(text string) string {
 	if len(text) > maxSaid {
 		return strings.ToValidUTF8(text[:maxSaid], "") + "…"
@@ -62,7 +63,7 @@ func clip(text string) string {
 	return text
 }
 
-// err is one error that tells all problems in order, or nil.
+// err returns one error that reports all problems in order of position, or nil if there are none.
 func (ps problems) err(file string) error {
 	if len(ps) == 0 {
 		return nil

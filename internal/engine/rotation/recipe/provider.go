@@ -11,7 +11,7 @@ import (
 	"github.com/keyturn/keyturn/recipes"
 )
 
-// Provider is all third-party keys that are described by recipes.
+// Provider is the provider of all keys that recipes describe.
 var Provider = rotation.Provider{
 	Name:        family,
 	Definitions: builtIn,
@@ -27,7 +27,7 @@ var Provider = rotation.Provider{
 	Open:     func(c rotation.OpenConfig) (rotation.Source, error) { return open(c, nil) },
 }
 
-// builtIn parses the recipes in the binary.
+// builtIn parses the recipes that are built into the binary.
 func builtIn() ([]rotation.Definition, error) {
 	entries, err := fs.ReadDir(recipes.Files, ".")
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// parse reads, checks and hashes a recipe.
+// parse parses, checks and hashes a recipe.
 func parse(file string, source []byte) (*recipe, error) {
 	p := &parser{file: file, out: &recipe{params: map[string]cty.Type{}}, meter: newMeter(nil, parseSteps)}
 	if len(source) > maxSource {
@@ -63,8 +63,8 @@ func (p *parser) recipe(b *hclsyntax.Body) {
 	p.out.checkHosts(&p.problems)
 }
 
-// style reads the style first: a recipe of another one has other blocks, about which
-// nothing sensible could be said.
+// style reads the style before the rest. A recipe of another style has other blocks, and reports
+// about these would mislead.
 func (p *parser) style(b *hclsyntax.Body) bool {
 	at, ok := b.Attributes["style"]
 	if !ok {
@@ -91,7 +91,7 @@ func (p *parser) style(b *hclsyntax.Body) bool {
 	return false
 }
 
-// hashOf is what a key is bound by.
+// hashOf returns the hash that identifies the text that a key is bound to.
 func hashOf(source []byte) string {
 	sum := sha256.Sum256(source)
 	return "sha256:" + hex.EncodeToString(sum[:])

@@ -17,7 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// rehearse opens a source that is answered by the recipe's examples.
+// rehearse opens a source whose requests are answered from the recipe's examples.
 func rehearse(c rotation.OpenConfig) (rotation.Source, error) {
 	examples := &examples{}
 	s, err := open(c, examples)
@@ -28,7 +28,7 @@ func rehearse(c rotation.OpenConfig) (rotation.Source, error) {
 	return &rehearsal{s, examples}, nil
 }
 
-// A rehearsal is a source that notes which key it has created and whether it lives.
+// A rehearsal is a source that records which key it created and whether that key is retired.
 type rehearsal struct {
 	*source
 	examples *examples
@@ -53,7 +53,7 @@ func (r *rehearsal) Retire(ctx context.Context, id string) error {
 	return err
 }
 
-// examples answers requests as the recipe's examples say.
+// examples answers requests with the example replies of the recipe.
 type examples struct {
 	source *source
 
@@ -98,7 +98,7 @@ func (e *examples) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, fill(answer, v, position(expr.Range()))
 }
 
-// fill makes a reply of the value of an example.
+// fill copies the value of an example into a reply.
 func fill(answer *http.Response, v cty.Value, at string) error {
 	wrong := fault.New("recipe.example", fault.Invalid, "%s: the example is no reply; write an object such as { status = 200, json = { … } }, with status, json, body and headers", at)
 	if v.IsNull() || !v.Type().IsObjectType() {

@@ -17,7 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// request evaluates a step's request.
+// request builds the HTTP request of a step.
 func (ev *evaluator) request(ctx context.Context, st *step, vars scope) (*http.Request, error) {
 	u, err := ev.address(st, vars)
 	if err != nil {
@@ -46,13 +46,13 @@ func (ev *evaluator) request(ctx context.Context, st *step, vars scope) (*http.R
 	return r, ev.authenticate(r, st.auth, vars)
 }
 
-// address evaluates the URL and the query. What the recipe's author did not write cannot
-// change which path is meant: dot segments are refused.
+// address evaluates the URL and the query. It refuses dot segments, so that no value from outside
+// the recipe can select another path.
 func (ev *evaluator) address(st *step, vars scope) (*url.URL, error) {
 	bad := func(why string) (*url.URL, error) {
 		return nil, fault.New("recipe.request", fault.Invalid, "%s: the url is refused: %s", position(st.url.Range()), why)
 	}
-	// The URL of a key without an ID is the one of all keys.
+	// Refuse an empty key ID, because the URL would then name the collection of all keys.
 	if key, ok := vars["key"]; ok && uses([]hcl.Expression{st.url}, "key", "id") && key.Type().IsObjectType() && key.Type().HasAttribute("id") {
 		if id := key.GetAttr("id"); id.IsKnown() && !id.IsNull() && id.Type() == cty.String && id.AsString() == "" {
 			return bad("the ID of the key is empty; store its ID with the key")
@@ -93,7 +93,7 @@ func (ev *evaluator) address(st *step, vars scope) (*url.URL, error) {
 	return u, nil
 }
 
-// content evaluates the body. Without one, the content type is "".
+// content evaluates the body. The content type is "" if there is no body.
 func (ev *evaluator) content(st *step, vars scope) (content, contentType string, err error) {
 	b := &st.body
 	switch {
@@ -167,7 +167,7 @@ func (ev *evaluator) graphql(b *body, vars scope) (string, error) {
 	return string(text), err
 }
 
-// hopHeaders are the transport's own.
+// hopHeaders are the headers that only the transport may set.
 var hopHeaders = []string{"Host", "Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "Te", "Trailer", "Keep-Alive", "Expect", "Proxy-Authorization", "Proxy-Connection"}
 
 func (ev *evaluator) addHeaders(r *http.Request, e hcl.Expression, vars scope) error {
@@ -190,8 +190,8 @@ func (ev *evaluator) addHeaders(r *http.Request, e hcl.Expression, vars scope) e
 	return nil
 }
 
-// authenticate adds the credentials. The redactor learns them in the form in which they are
-// sent, because that is what an error may echo.
+// authenticate adds the credentials to the request. The redactor learns the credentials in the
+// form in which they are sent, because an error may echo that form.
 func (ev *evaluator) authenticate(r *http.Request, a *auth, vars scope) error {
 	if a == nil {
 		return nil

@@ -4,7 +4,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// A scope is what an expression may refer to, with unknown values of known types.
+// A scope holds the variables that an expression may refer to. While a recipe is checked, they are
+// unknown values of known types.
 type scope map[string]cty.Value
 
 func (s scope) with(more scope) scope {
@@ -17,7 +18,7 @@ func (s scope) with(more scope) scope {
 	return out
 }
 
-// responseScope is a reply that is not there yet.
+// responseScope holds the variable "response" for checks of a recipe, when there is no reply yet.
 var responseScope = scope{"response": cty.ObjectVal(map[string]cty.Value{
 	"status":  cty.UnknownVal(cty.Number),
 	"json":    cty.DynamicVal,

@@ -20,8 +20,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A script is recorded exchanges: what a recipe sent to a provider, what came back, and what the
-// engine made of it.
+// A script holds recorded exchanges: the requests of a recipe, the provider's replies, and the
+// results that the engine derived from them.
 type script struct {
 	Params map[string]json.RawMessage `json:"params"`
 	Admin  map[string]secret.Value    `json:"admin"`
@@ -60,7 +60,7 @@ type scriptReply struct {
 	Cut     bool              `json:"cut"` // no reply: the connection ends
 }
 
-// scriptWant is the result, or the outcome of the failure.
+// scriptWant is the expected result of a call, or the expected outcome of its failure.
 type scriptWant struct {
 	Outcome  string                  `json:"outcome"`
 	ID       string                  `json:"id"`
@@ -70,8 +70,8 @@ type scriptWant struct {
 	LastUsed string                  `json:"last_used"`
 }
 
-// test plays a script against a definition. It also wants every call that the recipe has to have
-// succeeded once, so that no block is untried.
+// test replays a script against a definition. Every call that the recipe supports must succeed at
+// least once, so that no block stays untested.
 func test(ctx context.Context, d rotation.Definition, text []byte) error {
 	var sc script
 	decoder := json.NewDecoder(bytes.NewReader(text))
@@ -98,7 +98,7 @@ func test(ctx context.Context, d rotation.Definition, text []byte) error {
 	return nil
 }
 
-// calls are those that the recipe has, as scripts name them.
+// calls lists the calls that the recipe supports, by their names in scripts.
 func (s *source) calls() []string {
 	out := []string{"create", "retire"}
 	if s.recipe.verify != nil {
@@ -114,7 +114,7 @@ func (s *source) calls() []string {
 	return out
 }
 
-// A player plays one script.
+// A player replays one script.
 type player struct {
 	source *source
 	replay *replay
@@ -145,12 +145,12 @@ func (p *player) step(ctx context.Context, step scriptStep) error {
 	return nil
 }
 
-// A mismatch is a result that is not the script's.
+// A mismatch is a result that differs from the script.
 type mismatch struct{ text string }
 
 func (m *mismatch) Error() string { return m.text }
 
-// same is a mismatch, or nil where got is want.
+// same returns nil if got equals want, and a mismatch otherwise.
 func same(what string, got, want any) error {
 	if reflect.DeepEqual(got, want) {
 		return nil
@@ -266,7 +266,7 @@ func (p *replay) fail(format string, args ...any) {
 	}
 }
 
-// compare tells how a request differs from the recorded one.
+// compare fails the replay if a request differs from the recorded one.
 func (p *replay) compare(r *http.Request, sent []byte, want scriptRequest) {
 	if r.Method != want.Method || r.URL.String() != want.URL {
 		p.fail("request: got %s %s, want %s %s", r.Method, r.URL, want.Method, want.URL)

@@ -65,8 +65,9 @@ func (s *source) Create(ctx context.Context, o rotate.Order) (rotate.Credential,
 	return s.credential(st, r)
 }
 
-// credential takes the new key out of a reply. What cannot be read is Unknown with the id, where
-// there is one: the key exists, and nobody will know its secret.
+// credential extracts the new key from a reply. If that fails, credential returns an Unknown
+// failure, with the id if the reply has a valid one. The key exists then, but nobody will know its
+// secret.
 func (s *source) credential(st *createStep, r *reply) (rotate.Credential, error) {
 	c := rotate.Credential{Secret: map[string]secret.Value{}, Public: map[string]string{}}
 	lost := func(err error) (rotate.Credential, error) {
@@ -118,8 +119,8 @@ func validID(id string) bool {
 	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// probe makes the verifying call and tells whether the key was accepted (nil), refused (Rejected)
-// or neither.
+// probe sends the verifying request. It returns nil if the provider accepted the key, a Rejected
+// failure if the provider refused the key, and another failure in any other case.
 func (s *source) probe(ctx context.Context, c rotate.Credential) error {
 	st := s.recipe.verify
 	key := map[string]cty.Value{"id": cty.StringVal(c.ID)}
@@ -158,9 +159,10 @@ func (s *source) probe(ctx context.Context, c rotate.Credential) error {
 	return s.call.judge(&st.step, r)
 }
 
-// learn takes from a reply what is not known of a key, and what the recipe's conditions compare
-// with the reply, as in response.json.id == key.id: of a key that somebody else has created the
-// provider alone says which it is. What else the conditions want holds as for any other.
+// learn completes the unknown parts of a key from a reply. It does so only for parts that the
+// recipe's conditions compare with the reply, as in response.json.id == key.id, and never for a
+// secret. The key was not created here, so only the provider can say which key it is. The rest of
+// the conditions applies as for any other key.
 func (s *source) learn(st *verifyStep, r *reply, key map[string]cty.Value) {
 	conditions := []hcl.Expression{st.when, st.rejected}
 	for _, f := range st.fails {
@@ -193,7 +195,8 @@ func (s *source) learn(st *verifyStep, r *reply, key map[string]cty.Value) {
 	r.vars = r.vars.with(scope{"key": cty.ObjectVal(key)})
 }
 
-// keyPart is the name of the part of a key that an expression is; "" if it is something else.
+// keyPart returns the name of the part of a key that an expression selects, or "" if the
+// expression is something else.
 func keyPart(e hcl.Expression) string {
 	n, ok := bare(e).(*hclsyntax.ScopeTraversalExpr)
 	if !ok || n.Traversal.RootName() != "key" || len(n.Traversal) != 2 {
@@ -262,7 +265,7 @@ func (s *source) List(ctx context.Context) ([]rotate.Listed, error) {
 	return broken(fault.New("recipe.list", fault.TooLarge, "the list has more than %d pages; let the recipe ask for larger ones, or delete keys that nobody uses", maxPages))
 }
 
-// nextPage evaluates what the next request's "page" is; null or "" is the end.
+// nextPage evaluates the variable "page" of the next request. It returns null after the last page.
 func (s *source) nextPage(st *listStep, r *reply) (cty.Value, error) {
 	end := cty.NullVal(cty.DynamicPseudoType)
 	if st.next == nil {
@@ -282,7 +285,8 @@ func (s *source) nextPage(st *listStep, r *reply) (cty.Value, error) {
 	return v, nil
 }
 
-// addPage adds one page's keys. A key that moved to the next page meanwhile is there twice.
+// addPage adds the keys of one page. It skips keys that are already listed, because a key can move
+// to the next page between two requests.
 func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]rotate.Listed) error {
 	items, err := s.eval.value(st.items, r.vars)
 	if err != nil {
@@ -315,7 +319,7 @@ func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]ro
 	return nil
 }
 
-// listed reads one item.
+// listed reads one item of a list.
 func (s *source) listed(st *listStep, vars scope) (l rotate.Listed, err error) {
 	if l.ID, _, err = s.eval.text(st.id, vars); err != nil {
 		return l, err
@@ -357,7 +361,7 @@ func (s *source) LastUsed(ctx context.Context, id string) (time.Time, error) {
 	return used, nil
 }
 
-// lastListed takes the last use from the list.
+// lastListed finds the last use of a key in the list.
 func (s *source) lastListed(ctx context.Context, id string) (time.Time, error) {
 	if s.recipe.list == nil || s.recipe.list.lastUsed == nil {
 		return time.Time{}, s.call.missing("last_used")
@@ -384,7 +388,7 @@ func (s *source) Retire(ctx context.Context, id string) error {
 	return s.undo(ctx, s.recipe.retire, id)
 }
 
-// undo makes a call that succeeds also when the key is gone.
+// undo sends the request that disables or retires a key. It also succeeds if the key is gone.
 func (s *source) undo(ctx context.Context, st *undoStep, id string) error {
 	if !validID(id) {
 		return s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the key's id is not valid", nil)

@@ -13,7 +13,8 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// stepSchema is what every step may have, and what one kind has besides.
+// stepSchema returns the schema of a step: the attributes and blocks that every step may have, and
+// the attributes in more.
 func stepSchema(more ...string) *hcl.BodySchema {
 	return &hcl.BodySchema{
 		Attributes: append(attributes("method", "url", "query", "headers", "json", "form", "raw", "content_type", "timeout", "example"), attributes(more...)...),
@@ -23,7 +24,8 @@ func stepSchema(more ...string) *hcl.BodySchema {
 	}
 }
 
-// steps reads the calls, the creating one first: the others may use what it makes.
+// steps reads the blocks of the calls. It reads create first, because the other blocks may refer
+// to the outputs of create.
 func (p *parser) steps(b *hclsyntax.Body, blocks map[string][]*hcl.Block) {
 	for _, name := range []string{"create", "retire"} {
 		if len(blocks[name]) == 0 {
@@ -55,7 +57,8 @@ func (p *parser) steps(b *hclsyntax.Body, blocks map[string][]*hcl.Block) {
 	p.recoverable(blocks)
 }
 
-// acting notes which parameters decide what is made, disabled or retired, and which decide where.
+// acting marks the parameters that decide what is created, disabled or retired, and those that
+// decide where.
 func (r *recipe) acting() {
 	var es []hcl.Expression
 	if c := r.create; c != nil {
@@ -83,7 +86,8 @@ func (r *recipe) acting() {
 	}
 }
 
-// recoverable judges whether a lost reply of the creating call can be made good.
+// recoverable checks whether the recipe can recover from a lost reply to the creating call, as its
+// retry promises.
 func (p *parser) recoverable(blocks map[string][]*hcl.Block) {
 	if p.out.create == nil {
 		return
@@ -113,7 +117,7 @@ func uses(es []hcl.Expression, root, name string) bool {
 	return false
 }
 
-// expressions are all that make a step's request.
+// expressions returns all expressions of a step's request.
 func (s *step) expressions() (out []hcl.Expression) {
 	all := []hcl.Expression{s.url, s.query, s.headers, s.body.json, s.body.form, s.body.raw, s.body.query, s.body.variables, s.body.contentType}
 	if s.auth != nil {
@@ -156,7 +160,7 @@ func (p *parser) createStep(block *hcl.Block) {
 	p.out.create = s
 }
 
-// outputs reads an object whose keys are names.
+// outputs reads an object that maps the names of outputs to expressions.
 func (p *parser) outputs(c *hcl.BodyContent, name string, in scope) (out []output) {
 	at := c.Attributes[name]
 	if at == nil {
@@ -183,7 +187,7 @@ func (p *parser) outputs(c *hcl.BodyContent, name string, in scope) (out []outpu
 	return out
 }
 
-// outputName reads the key of an object: a word, or a text in quotes.
+// outputName reads the key of an object: a bare word or a literal string.
 func (p *parser) outputName(e hcl.Expression) (cty.Value, bool) {
 	if word := hcl.ExprAsKeyword(e); word != "" {
 		return cty.StringVal(word), true
@@ -262,14 +266,14 @@ func (p *parser) undoStep(block *hcl.Block, in scope) *undoStep {
 	return s
 }
 
-// defaults are what a step has when its block does not say.
+// defaults are the settings of a step whose block does not give its own.
 type defaults struct {
 	method  string // "": it must be said
 	status  []int
 	ownAuth bool // the recipe's auth is not for it
 }
 
-// step reads what every step has.
+// step reads the parts that every step has.
 func (p *parser) step(s *step, block *hcl.Block, schema *hcl.BodySchema, in scope, d defaults) (*hcl.BodyContent, map[string][]*hcl.Block) {
 	content, blocks := p.content(blockBody(block), schema)
 	s.name, s.at, s.status, s.method = block.Type, block.DefRange, d.status, d.method
@@ -300,13 +304,14 @@ func (p *parser) step(s *step, block *hcl.Block, schema *hcl.BodySchema, in scop
 	return content, blocks
 }
 
-// exampleScope is what examples of replies may use besides what the request uses.
+// exampleScope holds the variables that example replies may use in addition to those of the
+// request.
 var exampleScope = scope{"marker": cty.UnknownVal(cty.String), "key": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})}
 
-// escaped finds values of others that go into a URL as they are: an ID with a slash in it would
-// name something else, and an ID with a question mark would add parameters. Only the operator's
-// own parameters may stand outside urlencode(…), and page as the whole URL, which is a URL of the
-// provider's and is held to the declared hosts when it is called.
+// escaped reports values that enter a URL without urlencode(…). An ID with a slash would name
+// something else, and an ID with a question mark would add parameters. Only the operator's own
+// parameters may enter unescaped, and page if it is the whole URL. page is then a URL from the
+// provider, and each call checks it against the declared hosts.
 func (p *parser) escaped(e hcl.Expression, whole bool) {
 	switch x := bare(e).(type) {
 	case *hclsyntax.ParenthesesExpr:
@@ -336,7 +341,7 @@ func (p *parser) escaped(e hcl.Expression, whole bool) {
 	}
 }
 
-// body reads what the request carries.
+// body reads the body of the request.
 func (p *parser) body(s *step, c *hcl.BodyContent, blocks map[string][]*hcl.Block, in scope) {
 	s.body.json = p.optional(c, "json", in, cty.DynamicPseudoType)
 	s.body.form = p.optional(c, "form", in, cty.DynamicPseudoType)
@@ -367,7 +372,7 @@ func (p *parser) body(s *step, c *hcl.BodyContent, blocks map[string][]*hcl.Bloc
 	}
 }
 
-// expect reads what a good reply is, and what bad ones mean.
+// expect reads the conditions on a good reply, and the outcomes of bad ones.
 func (p *parser) expect(s *step, blocks map[string][]*hcl.Block, reply scope) {
 	for _, block := range blocks["expect"] {
 		content, diags := block.Body.Content(&hcl.BodySchema{Attributes: attributes("status", "when")})
@@ -414,12 +419,12 @@ func (p *parser) statuses(e hcl.Expression) (out []int) {
 	return nil
 }
 
-// authKinds are the ways to authenticate, with what their blocks hold.
+// authKinds maps each way to authenticate to the attributes of its block.
 var authKinds = map[string][]string{
 	"none": {}, "bearer": {"token"}, "basic": {"username", "password"}, "header": {"headers"},
 }
 
-// laterAuth are ways that are planned.
+// laterAuth lists the ways to authenticate that are planned but not supported yet.
 var laterAuth = []string{"digest", "sigv4", "oauth", "jwt"}
 
 func (p *parser) authOf(blocks []*hcl.Block, in scope) *auth {

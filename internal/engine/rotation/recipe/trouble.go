@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// trouble says why no connection came about, and what there is to do; "" if that is not known.
-// Each cause has another remedy, so that each has a sentence of its own.
+// trouble returns the reason why a connection failed and what to do about it, or "" if the reason
+// is not known. Each cause has its own sentence, because each has its own remedy.
 func trouble(err error, host string) string {
 	var (
 		dns      *net.DNSError

@@ -13,8 +13,8 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// The limits on what others send. They bound the memory and the time of one
-// expression together with those on expressions in check.go.
+// Limits on what a provider sends. Together with the limits on expressions in check.go, they bound
+// the memory and the time of one expression.
 const (
 	maxReply  = 1 << 20 // bytes of a reply
 	maxDepth  = 64      // nested arrays and objects of a JSON text
@@ -23,8 +23,8 @@ const (
 	maxURL    = 8 << 10
 )
 
-// sensitive marks values that hold a secret. cty carries the mark to whatever is
-// computed from one, so that a composed header or URL is known to be secret, too.
+// sensitive marks values that hold a secret. cty carries the mark to every value that is computed
+// from one, so a composed header or URL is known to be secret, too.
 const sensitive = mark("sensitive")
 
 type mark string
@@ -34,7 +34,7 @@ var (
 	errJSON   = errors.New("the text is not JSON")
 )
 
-// parseJSON reads one JSON text within the limits. Its errors quote nothing.
+// parseJSON parses one JSON text within the limits. Its errors quote nothing of the text.
 func parseJSON(text []byte) (cty.Value, error) {
 	if !utf8.Valid(text) {
 		return cty.NilVal, errJSON
@@ -112,8 +112,8 @@ func readObject(d *json.Decoder, depth int, left *int) (cty.Value, error) {
 	return cty.ObjectVal(attrs), nil
 }
 
-// numberForm bounds a number's exponent: 1e999999999 is ten bytes here and a
-// gigabyte once it is printed.
+// numberForm bounds the length and the exponent of a number. As text, 1e999999999 takes a few
+// bytes; when it is printed, it takes a gigabyte.
 var numberForm = regexp.MustCompile(`^-?[0-9]{1,64}(\.[0-9]{1,64})?([eE][+-]?[0-9]{1,3})?$`)
 
 func parseNumber(text string) (cty.Value, error) {
@@ -123,7 +123,7 @@ func parseNumber(text string) (cty.Value, error) {
 	return cty.ParseNumberVal(text)
 }
 
-// printable reports whether v is no number, or one of a bounded length.
+// printable reports whether v is anything but a number, or a number of bounded length.
 func printable(v cty.Value) bool {
 	if v.Type() != cty.Number || v.IsNull() || !v.IsKnown() {
 		return true
@@ -132,7 +132,7 @@ func printable(v cty.Value) bool {
 	return !f.IsInf() && f.MantExp(nil) < 8192 && f.MantExp(nil) > -8192
 }
 
-// size is about how many bytes v takes, marks aside.
+// size returns the approximate size of v in bytes, without its marks.
 func size(v cty.Value) int {
 	v, _ = v.UnmarkDeep()
 	total := 0
@@ -146,7 +146,7 @@ func size(v cty.Value) int {
 	return total
 }
 
-// text converts an unmarked scalar to a string; null is "" and false.
+// text converts an unmarked scalar to a string. It returns "" and false for null.
 func text(v cty.Value) (string, bool, error) {
 	if v.IsNull() {
 		return "", false, nil
