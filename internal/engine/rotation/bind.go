@@ -27,8 +27,8 @@ type userRecipe struct {
 	Source   []byte `json:"source"`
 }
 
-// bound is the stored form of the definition that a key is bound to. It holds the text itself, so
-// that a rotation ends with the text that it began with.
+// bound is the stored form of the definition that a key is bound to. bound holds the text itself,
+// so that a rotation ends with the text that it began with.
 type bound struct {
 	Source []byte `json:"source"` // nil: of a provider written in Go
 }
@@ -71,7 +71,8 @@ func (b *catalog) parser() (Provider, error) {
 	return b.providers[i], nil
 }
 
-// userRecipe reads a recipe that a user wrote to this mount. It returns nil if there is none.
+// userRecipe reads a recipe that a user wrote to this mount. userRecipe returns nil if there is
+// none.
 func (b *catalog) userRecipe(ctx context.Context, name string) (*userRecipe, error) {
 	e, err := b.m.Store.Get(ctx, recipePrefix+name)
 	if err != nil || e.Version == 0 {

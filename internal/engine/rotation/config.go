@@ -133,7 +133,7 @@ type change struct {
 	lands  bool           // the credential is published elsewhere, or something else is made or retired
 }
 
-// apply validates the whole write and applies it to the loaded record. It commits nothing.
+// apply validates the whole write and applies it to the loaded record. apply commits nothing.
 func (c *change) apply(ctx context.Context) error {
 	c.had = c.k.data.places()
 	for _, step := range []func(context.Context) error{
@@ -156,8 +156,8 @@ func invalid(format string, args ...any) error {
 	return fault.New("rotation.key", fault.Invalid, format, args...)
 }
 
-// definition finds the definition that the key is rotated with. It binds a new key, a key that
-// gets another recipe, and a key that is bound again.
+// definition finds the definition that the key is rotated with. definition binds a new key, a key
+// that gets another recipe, and a key that is bound again.
 func (c *change) definition(ctx context.Context) error {
 	rec, data := c.k.Rec, &c.k.data
 	name := data.Bind.Name
@@ -290,10 +290,10 @@ func union(a, b map[string]json.RawMessage) map[string]struct{} {
 	return out
 }
 
-// admin stores the credentials of the provider's management API. The write must give them again if
-// it changes where they are sent, where the issued credential is published, or what is created or
-// retired. Otherwise a caller who may only change a key could obtain a credential of it, or have
-// credentials of others deleted.
+// admin stores the credentials of the provider's management API. The write must give these
+// credentials again if it changes where they are sent, where the issued credential is published,
+// or what is created or retired. Otherwise a caller who may only change a key could obtain a
+// credential that the provider issues, or have credentials of others deleted.
 func (c *change) admin(context.Context) error {
 	sec := c.k.Sec
 	if len(c.in.Admin) == 0 {
@@ -426,7 +426,8 @@ func (c *change) places(ctx context.Context) error {
 }
 
 // unreserved returns a conflict if another key of this mount already publishes to one of the
-// fields. It finds keys without a reservation, which were configured before fields were reserved.
+// fields. unreserved finds keys without a reservation, which were configured before fields were
+// reserved.
 func (c *change) unreserved(ctx context.Context, want []engine.Place) error {
 	for other, err := range c.k.b.rotations.Records(ctx, keyKind) {
 		var data keyData

@@ -39,8 +39,8 @@ func noKey(name string) error {
 	return fault.New("rotation.load", fault.NotFound, "there is no rotation key %q; list keys/", name)
 }
 
-// change runs f on the key while holding the key's lock. It returns an error if there is no such
-// key.
+// change runs f on the key while holding the key's lock. change returns an error if there is no
+// such key.
 func (b *backend) change(ctx context.Context, name string, f func(k *key) error) error {
 	return b.changeOr(ctx, name, noKey(name), f)
 }
@@ -55,7 +55,7 @@ func (b *backend) changeOr(ctx context.Context, name string, missing error, f fu
 	})
 }
 
-// view reads a key without taking its lock. It returns nil if there is no such key.
+// view reads a key without taking its lock. view returns nil if there is no such key.
 func (b *backend) view(ctx context.Context, name string) (*key, error) {
 	e, err := b.rotations.View(ctx, keyKind, name)
 	if err != nil || e == nil {

@@ -105,7 +105,8 @@ type keyStatus struct {
 	Unproven    []string     `json:"unproven"`
 	BackReason  string       `json:"rolled_back_because"` // of the rotation in flight; "": it is not rolled back
 	Leaked      bool         `json:"leaked"`
-	// RefusedWrites are writes of the path by hand, as far as they are counted.
+	// RefusedWrites is the number of refused writes to the path by hand. The number is a lower
+	// bound, because refusals in quick succession are not all counted.
 	RefusedWrites  int       `json:"refused_writes"`
 	RefusedWriteBy string    `json:"refused_write_by,omitempty"`
 	RefusedWriteAt time.Time `json:"refused_write_at,omitzero"`

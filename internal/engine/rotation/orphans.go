@@ -7,8 +7,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// orphans serves the orphans of a key: keys at the provider that this mount created and that no
-// record knows.
+// orphans serves the orphans of a key: credentials that the provider shows with a marker of this
+// installation and that no record of the mount knows.
 type orphans struct{ *backend }
 
 type orphansOut struct {

@@ -41,8 +41,8 @@ type Provider struct {
 	Open func(c OpenConfig) (Source, error)
 }
 
-// A Source creates, verifies and retires keys of one bound definition. It is safe for concurrent
-// use. Its methods are those of [rotate.Target], [rotate.Creator], [rotate.Lister],
+// A Source creates, verifies and retires keys of one bound definition. The Source is safe for
+// concurrent use. Its methods are those of [rotate.Target], [rotate.Creator], [rotate.Lister],
 // [rotate.UsageTeller] and [rotate.Disabler], which define the contract of each method. The engine
 // never calls a method that the definition's capabilities leave out.
 //

@@ -2,8 +2,8 @@
 // creates a new key, verifies it, publishes it to a KV path, gives every reader time to read it,
 // retires the old key and verifies that the old key is dead.
 //
-// This folder holds the contract of a [Provider] of keys (provider.go) and the engine's routes. It
-// also makes a key a target of [rotate], which stores the records and runs the rotations.
+// This folder holds the contract of a [Provider] of keys (provider.go) and the engine's routes.
+// Package also makes a key a target of [rotate], which stores the records and runs the rotations.
 package rotation
 
 import (

@@ -70,7 +70,7 @@ func (t *target) publish(ctx context.Context, p rotate.Publication) (version int
 	})
 }
 
-// published reads the key's fields from the path. It returns nil if the path holds nothing.
+// published reads the key's fields from the path. published returns nil if the path holds nothing.
 func (t *target) published(ctx context.Context) (*rotate.Published, error) {
 	there, err := t.b.m.Host.Published(ctx, engine.Publication{Path: t.data.Config.Path})
 	if err != nil || there == nil {

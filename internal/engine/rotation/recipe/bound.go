@@ -8,8 +8,8 @@ import (
 	"github.com/keyturn/keyturn/recipes"
 )
 
-// bound parses the text of a definition. It refuses a text whose hash is not the one that the key
-// is bound to.
+// bound parses the text of a definition. bound refuses a text whose hash is not the one that the
+// key is bound to.
 func bound(d rotation.Definition) (*recipe, error) {
 	source := d.Source
 	if len(source) == 0 {

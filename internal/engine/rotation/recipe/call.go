@@ -130,7 +130,7 @@ func (c *caller) expected(st *step, r *reply) (bool, error) {
 	return c.eval.truth(st.when, r.vars, true)
 }
 
-// judge turns an unexpected reply into a failure. It returns nil for an expected reply.
+// judge turns an unexpected reply into a failure. judge returns nil for an expected reply.
 func (c *caller) judge(st *step, r *reply) error {
 	ok, err := c.expected(st, r)
 	if ok && err == nil {
@@ -146,8 +146,8 @@ func (c *caller) judge(st *step, r *reply) error {
 	return c.unexpected(st, r, outcome, err)
 }
 
-// unexpected returns the failure of an unexpected reply. It quotes only replies with an error
-// status, because a successful reply may hold a new key.
+// unexpected returns the failure of an unexpected reply. unexpected quotes only replies with an
+// error status, because a successful reply may hold a new key.
 func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause error) error {
 	msg := fmt.Sprintf("the provider answered %d, want %s", r.status, statusText(st.status))
 	switch {
@@ -204,7 +204,8 @@ func byStatus(status int, changes bool) rotate.Outcome {
 	return rotate.Permanent
 }
 
-// retryAfter parses a Retry-After header, in seconds or as a date. It returns at most one day.
+// retryAfter parses a Retry-After header, in seconds or as a date. retryAfter returns at most one
+// day.
 func retryAfter(header string, now time.Time) time.Duration {
 	var d time.Duration
 	if n, err := strconv.ParseUint(header, 10, 31); err == nil {

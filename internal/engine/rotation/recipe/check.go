@@ -94,7 +94,7 @@ func (c *tokenCounts) wrong() string {
 	return ""
 }
 
-// limits finds whatever would make the evaluation of an expression unbounded. It implements
+// limits finds whatever would make the evaluation of an expression unbounded. limits implements
 // [hclsyntax.Walker], which calls Exit once for each Enter.
 type limits struct {
 	problems     *problems

@@ -132,7 +132,8 @@ func (ev *evaluator) text(e hcl.Expression, vars scope) (out string, ok bool, er
 	return out, ok, nil
 }
 
-// truth evaluates an expression to a bool. It returns unset if the expression is missing or null.
+// truth evaluates an expression to a bool. truth returns unset if the expression is missing or
+// null.
 func (ev *evaluator) truth(e hcl.Expression, vars scope, unset bool) (bool, error) {
 	if e == nil {
 		return unset, nil
@@ -151,7 +152,7 @@ func (ev *evaluator) truth(e hcl.Expression, vars scope, unset bool) (bool, erro
 	return b.True(), nil
 }
 
-// when evaluates an expression to a time. It returns the zero time for null and "".
+// when evaluates an expression to a time. when returns the zero time for null and "".
 func (ev *evaluator) when(e hcl.Expression, vars scope) (time.Time, error) {
 	out, ok, err := ev.text(e, vars)
 	if err != nil || !ok || out == "" {
@@ -167,8 +168,8 @@ func (ev *evaluator) when(e hcl.Expression, vars scope) (time.Time, error) {
 // A pair is a name with one value. Several pairs may have the same name.
 type pair struct{ name, value string }
 
-// pairs evaluates an object to names and strings, sorted by name. It leaves out nulls, and makes
-// one pair for each element of a list.
+// pairs evaluates an object to names and strings, sorted by name. pairs leaves out nulls, and
+// makes one pair for each element of a list.
 func (ev *evaluator) pairs(e hcl.Expression, vars scope) (out []pair, err error) {
 	if e == nil {
 		return nil, nil

@@ -25,8 +25,8 @@ const (
 
 var errSteps = errors.New("the expressions take too many steps; let them go over shorter lists, and over each once")
 
-// A meter counts the steps of expressions. It ends an evaluation that takes too many steps or that
-// nobody waits for any more. Only one goroutine may use a meter at a time.
+// A meter counts the steps of expressions. The meter ends an evaluation that takes too many steps
+// or that nobody waits for any more. Only one goroutine may use a meter at a time.
 type meter struct {
 	left, next int          // next: what left is when stop is asked again
 	stop       func() error // nil: never
@@ -51,7 +51,7 @@ func newMeter(ctx context.Context, steps int) scope {
 // meter returns the meter of the scope, which must have one.
 func (s scope) meter() *meter { return s[meterName].EncapsulatedValue().(*meter) }
 
-// meterIn returns the meter of the scope in which an evaluation began. It returns nil for
+// meterIn returns the meter of the scope in which an evaluation began. meterIn returns nil for
 // constants, which are evaluated without a scope.
 func meterIn(ctx *hcl.EvalContext) *meter {
 	for ; ctx != nil; ctx = ctx.Parent() {
@@ -106,7 +106,7 @@ func (m *meter) weigh(v cty.Value) {
 	}
 }
 
-// failure returns the reason why the meter ended the evaluation, as an error for people. It
+// failure returns the reason why the meter ended the evaluation, as an error for people. failure
 // returns nil if the meter did not end it.
 func (m *meter) failure(at hcl.Range) error {
 	switch {
@@ -120,8 +120,8 @@ func (m *meter) failure(at hcl.Range) error {
 	return fault.New("recipe.eval", fault.Unavailable, "%s: evaluating the expression was stopped, because nobody waits for it any more; try again", position(at))
 }
 
-// A meteredExpr is a part of an expression that is charged for at each evaluation. It holds the
-// part in parentheses, so that a walk over the expression still sees the part.
+// A meteredExpr is a part of an expression that is charged for at each evaluation. The meteredExpr
+// holds the part in parentheses, so that a walk over the expression still sees the part.
 type meteredExpr struct {
 	hclsyntax.Expression
 	cost int  // of it and of its parts, outside of which other metered ones are
@@ -174,7 +174,7 @@ func bare(e hcl.Expression) hcl.Expression {
 	return e
 }
 
-// A meterer meters an expression in place. It implements [hclsyntax.Walker].
+// A meterer meters an expression in place. The meterer implements [hclsyntax.Walker].
 type meterer struct{}
 
 // Enter does nothing. Exit meters a node after its children, so that the cost of a part includes

@@ -10,7 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// A recipe is the parsed and checked text of a recipe. It is immutable.
+// A recipe is the parsed and checked text of a recipe. The recipe is immutable.
 type recipe struct {
 	def    rotation.Definition
 	params map[string]cty.Type

@@ -72,7 +72,7 @@ func (p *parser) fields(blocks map[string][]*hcl.Block) {
 	p.calls = p.config.with(scope{"admin": cty.ObjectVal(admin), "now": cty.UnknownVal(cty.String)})
 }
 
-// field reads the label of a block. It reports a name that is invalid or already taken.
+// field reads the label of a block. field reports a name that is invalid or already taken.
 func (p *parser) field(block *hcl.Block, taken map[string]cty.Value) (rotation.Field, cty.Type, bool) {
 	name := block.Labels[0]
 	if !fieldName.MatchString(name) {

@@ -65,8 +65,8 @@ func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyCo
 	return content, blocks
 }
 
-// constant reads a literal: a string, a number, true, false, null, or a list of these. It refuses
-// other expressions, because constant evaluates without a meter.
+// constant reads a literal: a string, a number, true, false, null, or a list of these. constant
+// refuses other expressions, because constant evaluates without a meter.
 func (p *parser) constant(e hcl.Expression) (cty.Value, bool) {
 	if !writtenOut(e, 0) {
 		p.problems.add(e.Range(), "the value must be written out, without operators, functions, loops and references")
@@ -110,7 +110,7 @@ func (p *parser) static(c *hcl.BodyContent, name string) string {
 	return v.AsString()
 }
 
-// number reads an attribute that must be a whole number from 1 to limit. It returns 0 if the
+// number reads an attribute that must be a whole number from 1 to limit. number returns 0 if the
 // attribute is missing or wrong.
 func (p *parser) number(c *hcl.BodyContent, name string, limit int64) int {
 	at := c.Attributes[name]
@@ -130,7 +130,7 @@ func (p *parser) number(c *hcl.BodyContent, name string, limit int64) int {
 	return 0
 }
 
-// duration reads an attribute such as "90s". It returns unset if the attribute is missing or
+// duration reads an attribute such as "90s". duration returns unset if the attribute is missing or
 // wrong.
 func (p *parser) duration(c *hcl.BodyContent, name string, unset, limit time.Duration) time.Duration {
 	at := c.Attributes[name]

@@ -46,8 +46,8 @@ func (ev *evaluator) request(ctx context.Context, st *step, vars scope) (*http.R
 	return r, ev.authenticate(r, st.auth, vars)
 }
 
-// address evaluates the URL and the query. It refuses dot segments, so that no value from outside
-// the recipe can select another path.
+// address evaluates the URL and the query. address refuses dot segments, so that no value from
+// outside the recipe can select another path.
 func (ev *evaluator) address(st *step, vars scope) (*url.URL, error) {
 	bad := func(why string) (*url.URL, error) {
 		return nil, fault.New("recipe.request", fault.Invalid, "%s: the url is refused: %s", position(st.url.Range()), why)

@@ -119,8 +119,8 @@ func validID(id string) bool {
 	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// probe sends the verifying request. It returns nil if the provider accepted the key, a Rejected
-// failure if the provider refused the key, and another failure in any other case.
+// probe sends the verifying request. probe returns nil if the provider accepted the key, a
+// Rejected failure if the provider refused the key, and another failure in any other case.
 func (s *source) probe(ctx context.Context, c rotate.Credential) error {
 	st := s.recipe.verify
 	key := map[string]cty.Value{"id": cty.StringVal(c.ID)}
@@ -159,10 +159,10 @@ func (s *source) probe(ctx context.Context, c rotate.Credential) error {
 	return s.call.judge(&st.step, r)
 }
 
-// learn completes the unknown parts of a key from a reply. It does so only for parts that the
-// recipe's conditions compare with the reply, as in response.json.id == key.id, and never for a
-// secret. The key was not created here, so only the provider can say which key it is. The rest of
-// the conditions applies as for any other key.
+// learn completes the unknown parts of a key from a reply. A part is completed only if the
+// recipe's conditions compare it with the reply, as in response.json.id == key.id. A secret is
+// never completed. The key was not created here, so only the provider can say which key it is. The
+// rest of the conditions applies as for any other key.
 func (s *source) learn(st *verifyStep, r *reply, key map[string]cty.Value) {
 	conditions := []hcl.Expression{st.when, st.rejected}
 	for _, f := range st.fails {
@@ -265,7 +265,8 @@ func (s *source) List(ctx context.Context) ([]rotate.Listed, error) {
 	return broken(fault.New("recipe.list", fault.TooLarge, "the list has more than %d pages; let the recipe ask for larger ones, or delete keys that nobody uses", maxPages))
 }
 
-// nextPage evaluates the variable "page" of the next request. It returns null after the last page.
+// nextPage evaluates the variable "page" of the next request. nextPage returns null after the last
+// page.
 func (s *source) nextPage(st *listStep, r *reply) (cty.Value, error) {
 	end := cty.NullVal(cty.DynamicPseudoType)
 	if st.next == nil {
@@ -285,8 +286,8 @@ func (s *source) nextPage(st *listStep, r *reply) (cty.Value, error) {
 	return v, nil
 }
 
-// addPage adds the keys of one page. It skips keys that are already listed, because a key can move
-// to the next page between two requests.
+// addPage adds the keys of one page. addPage skips keys that are already listed, because a key can
+// move to the next page between two requests.
 func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]rotate.Listed) error {
 	items, err := s.eval.value(st.items, r.vars)
 	if err != nil {
@@ -388,7 +389,7 @@ func (s *source) Retire(ctx context.Context, id string) error {
 	return s.undo(ctx, s.recipe.retire, id)
 }
 
-// undo sends the request that disables or retires a key. It also succeeds if the key is gone.
+// undo sends the request that disables or retires a key. undo also succeeds if the key is gone.
 func (s *source) undo(ctx context.Context, st *undoStep, id string) error {
 	if !validID(id) {
 		return s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the key's id is not valid", nil)

@@ -146,7 +146,7 @@ func size(v cty.Value) int {
 	return total
 }
 
-// text converts an unmarked scalar to a string. It returns "" and false for null.
+// text converts an unmarked scalar to a string. text returns "" and false for null.
 func text(v cty.Value) (string, bool, error) {
 	if v.IsNull() {
 		return "", false, nil
