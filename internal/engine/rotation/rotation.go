@@ -3,7 +3,8 @@
 // retires the old key and verifies that the old key is dead.
 //
 // This folder holds the contract of a [Provider] of keys (provider.go) and the engine's routes.
-// Package also makes a key a target of [rotate], which stores the records and runs the rotations.
+// The folder also makes a key a target of [rotate], which stores the records and runs the
+// rotations.
 package rotation
 
 import (
