@@ -10,7 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// take waits for the lock of a record, or for ctx.
+// take waits for the lock of a record until ctx ends.
 func (m *Manager) take(ctx context.Context, k *Kind, name string) (release func(), err error) {
 	release, err = m.locks.Take(ctx, k.Records+name)
 	if err != nil {
@@ -19,8 +19,8 @@ func (m *Manager) take(ctx context.Context, k *Kind, name string) (release func(
 	return release, err
 }
 
-// Change runs f on a record with its lock held; f commits. A record that is not stored is new,
-// unless missing says otherwise: then that error is returned.
+// Change runs f on a record while it holds the record's lock; f commits. If no record is stored,
+// Change returns missing. If missing is nil too, f gets a new record.
 func (m *Manager) Change(ctx context.Context, kind, name string, missing error, f func(e *Edit) error) error {
 	k := m.kinds[kind]
 	release, err := m.take(ctx, k, name)
@@ -43,7 +43,7 @@ func (m *Manager) Change(ctx context.Context, kind, name string, missing error, 
 }
 
 // Target opens the target of a record as a step of its next rotation would, and returns the
-// credential that is current. Nothing is stored. It is for tests of targets.
+// current credential. Nothing is stored. It is for tests of targets.
 func (m *Manager) Target(ctx context.Context, kind, name string) (Target, Credential, error) {
 	e, err := m.View(ctx, kind, name)
 	if err == nil && e == nil {
@@ -61,8 +61,8 @@ func (m *Manager) Target(ctx context.Context, kind, name string) (Target, Creden
 	return e.target, e.Sec.Keys[e.Rec.Current.Key()], nil
 }
 
-// Delete forgets a record. Its history and its journal go first. The caller has changed it in
-// hand, and Ops and Abs join the commit.
+// Delete deletes a record. Its history and its journal are deleted first. The caller has changed
+// the record in hand, and Ops and Abs join the commit.
 func (e *Edit) Delete(ctx context.Context) error {
 	m, k, name := e.m, e.kind, e.Rec.Name
 	for _, prefix := range []string{k.Journal, k.History} {
@@ -86,8 +86,9 @@ func (e *Edit) Delete(ctx context.Context) error {
 	return err
 }
 
-// clearRows removes all rows below a prefix, in as many commits as it takes. Each asserts the
-// record: another server may have gone on with it, or with the next one of its name.
+// clearRows removes all rows below a prefix, in as many commits as needed. Each commit asserts
+// the record, because another server may have driven the record on, or created a new record with
+// its name.
 func clearRows(ctx context.Context, e *Edit, prefix string) error {
 	for {
 		var ops []storage.Op
@@ -108,8 +109,8 @@ func clearRows(ctx context.Context, e *Edit, prefix string) error {
 	}
 }
 
-// Unfinished returns a record of any kind whose rotation is in flight; nil if there is none.
-// Nobody would end it once its mount is gone.
+// Unfinished returns a record of any kind whose rotation is in flight, or nil. Once the mount is
+// gone, nobody would end that rotation.
 func (m *Manager) Unfinished(ctx context.Context) (kind string, r *Record, err error) {
 	for name := range m.kinds {
 		for r, err := range m.Records(ctx, name) {

@@ -14,7 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// create creates the new credential. It first looks for what an earlier call may have left.
+// create creates the new credential. It first looks for a key that an earlier call may have left.
 func create(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
 		return unopened(ctx, e, err)
@@ -79,7 +79,7 @@ func create(ctx context.Context, e *Edit) error {
 
 var errSlow = &Failure{Outcome: Transient, Err: fault.New("rotate.create", fault.Unavailable, "the storage was too slow to record the attempt")}
 
-// created keeps the new key, sealed as pending.
+// created stores the new key, sealed as pending.
 func created(ctx context.Context, e *Edit, made Credential) error {
 	t := e.turn()
 	a := t.last()
@@ -102,8 +102,8 @@ func created(ctx context.Context, e *Edit, made Credential) error {
 	return commitKept(ctx, e, "created", e.Now)
 }
 
-// stale says why what a creating call answered is no new key: it is the one in use, or was there
-// before. To go on would retire a key that somebody uses.
+// stale says why the answer of a creating call is not a new key: the key is the one in use, or
+// existed before the call. Otherwise the rotation would retire a key that somebody uses.
 func stale(e *Edit, id string, fresh map[string]secret.Value) string {
 	t := e.turn()
 	if id == t.Old.Key() || id == e.Rec.Current.Key() {
@@ -119,8 +119,9 @@ func stale(e *Edit, id string, fresh map[string]secret.Value) string {
 	return ""
 }
 
-// notCreated records what is known of a creating call that failed. again: it has repeated an
-// earlier one of the same marker, which may have created the key, whatever is known of this one.
+// notCreated records the outcome of a failed creating call. again means that the call repeated an
+// earlier one with the same marker. The earlier call may have created the key, whatever is known
+// about this one.
 func notCreated(ctx context.Context, e *Edit, again bool, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // the attempt stays open
@@ -155,15 +156,15 @@ func notCreated(ctx context.Context, e *Edit, again bool, err error) error {
 	return e.retry(ctx, err)
 }
 
-// recoverable reports whether the engine itself can make good a creating call
-// of unknown outcome.
+// recoverable reports whether the engine can recover from a creating call of unknown outcome
+// without a person.
 func recoverable(e *Edit) bool {
 	can := e.can
 	return can.Retry == RetrySafe || can.Retry == RetryAdopt && can.List
 }
 
-// ask stops the turn and then the key, until a person has looked. What can be found
-// to be ours is still cleared away; nothing else is touched.
+// ask rolls the rotation back and then pauses the record until a person has looked. Keys that are
+// provably ours are still retired; nothing else is touched.
 func ask(ctx context.Context, e *Edit, why string) error {
 	t := e.turn()
 	var markers []string
@@ -184,9 +185,10 @@ func ask(ctx context.Context, e *Edit, why string) error {
 	return e.Commit(ctx, "asks", e.Now)
 }
 
-// sweep deals with what creating calls of this turn left behind: it finds it by
-// marker, records it as ours, and retires it. It reports whether the caller may
-// go on; if not, it has committed. final: no call's late effect may come any more.
+// sweep handles keys that creating calls of this rotation left behind: it finds a key by its
+// marker, records it as ours, and retires it. If done is false, sweep has committed or returns an
+// error. final means that sweep runs at the end of the rotation, which waits until no call can
+// take effect late.
 func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 	t := e.turn()
 	for i := range t.Attempts {
@@ -251,8 +253,8 @@ func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 	return true, nil
 }
 
-// looked reports whether what the calls have left was looked for since the rotation was otherwise
-// done.
+// looked reports whether the calls' leftovers were already looked for once at the end of the
+// rotation.
 func looked(open []*Attempt) bool {
 	return !slices.ContainsFunc(open, func(a *Attempt) bool { return !a.Looked })
 }
@@ -272,8 +274,8 @@ func latest(open []*Attempt) (t time.Time) {
 	return t
 }
 
-// leftovers lists the provider's keys and adds to the attempts the ids that are
-// theirs. It returns those of which it cannot tell whether they are.
+// leftovers lists the provider's keys and adds the IDs of an attempt's keys to that attempt. It
+// returns the keys that it cannot attribute.
 func leftovers(ctx context.Context, e *Edit, open []*Attempt) (unsure []string, err error) {
 	t := e.turn()
 	all, err := list(ctx, e)
@@ -306,8 +308,9 @@ func leftovers(ctx context.Context, e *Edit, open []*Attempt) (unsure []string, 
 	return unsure, nil
 }
 
-// unknown are the credentials that were not there before a call, and that it may have created. One
-// that was used is somebody else's: the secret of a lost one is known to nobody.
+// unknown returns the credentials that did not exist before a call and that the call may have
+// created. A credential that was used belongs to somebody else, because nobody knows the secret
+// of a lost one.
 func unknown(ctx context.Context, e *Edit, a *Attempt, all []Listed) (fresh []Listed, err error) {
 	known := append(slices.Clone(a.Before), e.turn().New.Key(), e.turn().Old.Key(), e.Rec.Current.Key())
 	for i := range e.turn().Attempts {
@@ -330,16 +333,16 @@ func unknown(ctx context.Context, e *Edit, a *Attempt, all []Listed) (fresh []Li
 	return fresh, nil
 }
 
-// inWindow reports whether a key can be an attempt's by its time of creation, if the provider
-// tells one. The clock of the provider may differ by a minute from this server's, whose own clock
-// is held when it jumps by more than that (docs/security-model.md): a wider window takes somebody
+// inWindow reports whether a key's creation time, if the provider reports one, fits an attempt.
+// The provider's clock may differ from this server's by a minute. This server's own clock is held
+// when it jumps by more than that (docs/security-model.md). A wider window would take somebody
 // else's key for ours.
 func inWindow(created time.Time, a *Attempt) bool {
 	const skew = time.Minute
 	return created.IsZero() || created.After(a.At.Add(-skew)) && created.Before(a.Late.Add(skew))
 }
 
-// sweepOne retires what an attempt left.
+// sweepOne retires the keys that an attempt left.
 func sweepOne(ctx context.Context, e *Edit, a *Attempt) error {
 	for _, id := range a.IDs {
 		if id == e.Rec.Current.Key() {

@@ -11,17 +11,19 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// backoff is how long to wait before a call is tried again after so many have failed in a row.
+// backoff returns how long to wait before retrying a call that failed tries times in a row.
 func backoff(tries int, longest time.Duration) time.Duration {
 	return cron.Backoff(tries, 10*time.Second, longest)
 }
 
-// retryRotation is how long to wait before another rotation after so many have failed in a row.
+// retryRotation returns how long to wait before the next rotation after failures failed rotations
+// in a row.
 func retryRotation(failures int) time.Duration {
 	return cron.Backoff(failures, time.Hour, 24*time.Hour)
 }
 
-// to moves the rotation to another state, as the table of transitions allows.
+// to moves the rotation to state s. It panics if the table of transitions does not allow the
+// move.
 func (e *Edit) to(s State) {
 	t := e.turn()
 	if !slices.Contains(transitions[e.kind.Style][t.State].next, s) {
@@ -31,8 +33,9 @@ func (e *Edit) to(s State) {
 	t.enter(s, e.Now)
 }
 
-// retry deals with a call that failed: it is tried again with back-off by
-// class of error, and at last the state gives up or a person is called.
+// retry handles a failed call. The call is retried with a back-off that depends on the outcome.
+// After maxTries failures, or at once if the failure is permanent, the rotation is rolled back,
+// if its state may give up. Every failure raises an alert.
 func (e *Edit) retry(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // the server stops; the call's outcome is found by the next
@@ -59,7 +62,7 @@ func (e *Edit) retry(ctx context.Context, err error) error {
 	return e.Commit(ctx, "stumbled", e.Now.Add(wait))
 }
 
-// times words a number of failures.
+// times puts a number of failures into words.
 func times(n int) string {
 	if n == 1 {
 		return "once"
@@ -67,7 +70,7 @@ func times(n int) string {
 	return fmt.Sprintf("%d times in a row", n)
 }
 
-// remedies say what there is to do about a failure that is retried.
+// remedies say what an administrator can do about a failure that is retried.
 var remedies = map[Outcome]string{
 	Unknown:   "the call is retried once it is known what it has done",
 	Transient: "the call is retried with back-off; check whether the provider is up",
@@ -78,7 +81,7 @@ var remedies = map[Outcome]string{
 	Untested:  "the call is retried with back-off",
 }
 
-// note records an error, redacted.
+// note records an error, redacted, in the record, the event, the journal and the rotation.
 func (e *Edit) note(err error) {
 	e.failed = err
 	e.Rec.LastError = e.words(err)
@@ -105,15 +108,15 @@ func giveUp(ctx context.Context, e *Edit, format string, args ...any) error {
 	return e.Commit(ctx, "gave-up", e.Now)
 }
 
-// destroy makes a call that takes something away at the provider: it retires, disables or sets a
-// credential. All such calls go through here, because of two rules:
+// destroy makes a call that takes something away at the provider: a call that retires, disables
+// or sets a credential. All such calls go through destroy, because they follow two rules:
 //
-//   - The commit that asserts the record's version comes right before the call. A server that has read
-//     a record which another one has changed since makes no call by it.
-//   - That commit says until when the call may be under way, and the call ends before. Until then no
-//     other server drives the record, and none begins another such call.
+//   - A commit that asserts the record's version comes right before the call. If another server
+//     has changed the record since it was read, the commit fails and no call is made.
+//   - That commit records until when the call may be under way, and the call ends before then.
+//     Until then no other server drives the record or starts another such call.
 //
-// failure is what the call has failed with, err why it was not made.
+// failure is the error of the call; err says why no call was made.
 func destroy(ctx context.Context, e *Edit, what string, within time.Duration, do func(ctx context.Context) error) (failure, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -136,7 +139,8 @@ func destroy(ctx context.Context, e *Edit, what string, within time.Duration, do
 	return failure, err
 }
 
-// busy is an error while a call that takes away may be under way on another server.
+// busy returns an error while another server may still be in a call that takes something away at
+// the provider.
 func (e *Edit) busy(op string) error {
 	if !e.Rec.Calling.After(time.Now()) {
 		return nil
@@ -144,7 +148,7 @@ func (e *Edit) busy(op string) error {
 	return fault.New(op, fault.Unavailable, "a call to the provider of %s may still be under way: another server has begun it, or one has stopped in the middle of it; try again after %s", e.name(), e.Rec.Calling.Format(time.RFC3339))
 }
 
-// call bounds a call to the provider.
+// call makes a call to the provider with callTimeout.
 func call(ctx context.Context, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -155,8 +159,9 @@ func errClockHeld(op string) error {
 	return fault.New(op, fault.Held, "the server's clock has jumped and is held; confirm it first (sys/clock/trust)")
 }
 
-// unopened deals with a target that cannot even be opened: its configuration or its
-// credentials are wrong, or our own store does not answer.
+// unopened handles a target that cannot be opened. A wrong configuration or wrong credentials are
+// retried as a permanent failure. If our own store does not answer, the error is returned
+// unchanged.
 func unopened(ctx context.Context, e *Edit, err error) error {
 	switch fault.KindOf(err) {
 	case fault.Invalid, fault.Held, fault.NotFound, fault.Unsupported, fault.Denied:
@@ -166,32 +171,33 @@ func unopened(ctx context.Context, e *Edit, err error) error {
 }
 
 const (
-	// maxTries is how many calls in a row may fail before a state gives up, and triesTake how long
-	// that takes.
+	// maxTries is how many calls in a row may fail before a state gives up. triesTake is how long
+	// maxTries failures take.
 	maxTries  = 9
 	triesTake = 45 * time.Minute
-	// longestWait is the longest back-off of a call that is never given up, longestDoubt while it
-	// is not known which secret is in force, and of kinds that are eager.
+	// longestWait is the longest back-off of a call that never gives up. longestDoubt is the
+	// longest one while it is unknown which secret is in force, and for eager kinds.
 	longestWait  = 6 * time.Hour
 	longestDoubt = time.Hour
 	// callTimeout bounds each call that has no timeout of its own.
 	callTimeout = 2 * time.Minute
-	// brakeWait is how long a record that fell due under the brake waits before it
-	// looks again. Half of it is random: when the brake is lifted, not all rotate at once.
+	// brakeWait is how long a record that is due waits before it checks the brake again. Half of
+	// the wait is random, so that not all records rotate at once when the brake is lifted.
 	brakeWait = 2 * time.Minute
-	// readyWait is how long a record waits before it looks again whether a rotation may begin.
+	// readyWait is how long a record waits before it checks again whether a rotation may begin.
 	readyWait = time.Hour
 )
 
 const (
-	// clockMargin is by how much the clocks of two servers may differ.
+	// clockMargin is the largest difference allowed between the clocks of two servers.
 	clockMargin = 10 * time.Second
-	// resumeAfter is when a step is taken up again that its process has not survived. A call that
-	// takes away is over by then: it has setTimeout, and clockMargin is left.
+	// resumeAfter is when another process resumes a step whose process has died. A call that
+	// takes something away is over by then: setTimeout bounds the call, and clockMargin covers
+	// the difference between the clocks.
 	resumeAfter = setTimeout + clockMargin
 )
 
-// start puts a new rotation in flight.
+// start begins a new rotation.
 func (e *Edit) start(why Start) {
 	rec := e.Rec
 	rec.Turns++
@@ -209,9 +215,9 @@ func (e *Edit) start(why Start) {
 const (
 	// setTimeout bounds all calls of one attempt to set a secret.
 	setTimeout = 20 * time.Second
-	// refusals is how often the provider may refuse one secret before another is generated: it may
-	// be against the provider's rules.
+	// refusals is how often the provider may refuse one secret before another one is generated.
+	// The refused secret may violate the provider's rules.
 	refusals = 3
-	// maxSets is how many attempts of one rotation are kept.
+	// maxSets is how many attempts a rotation keeps.
 	maxSets = 50
 )

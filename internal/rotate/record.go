@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// A State is where a rotation stands. A record without a rotation in flight is Scheduled.
+// A State is the state of a rotation. A record without a rotation in flight is Scheduled.
 type State string
 
-// The states in their order, and how a rotation ends.
+// The states in order, and the results of a rotation.
 const (
 	Scheduled   State = "scheduled"
 	Creating    State = "creating"
@@ -28,7 +28,7 @@ const (
 	Failed     State = "failed"
 )
 
-// A Record is all that is known of one thing that rotates, but its secrets.
+// A Record is everything known about one credential that rotates, except its secrets.
 type Record struct {
 	Name    string    `json:"name"`
 	Tag     string    `json:"tag"` // of its markers; another for each life of a name
@@ -48,27 +48,28 @@ type Record struct {
 	LastError   string    `json:"last_error"` // redacted
 	Unproven    []string  `json:"unproven"`   // of the last rotation that published
 	// Calling is until when a call that takes something away at the provider may be under way;
-	// zero: none is. Due is not before.
+	// zero means none is. Due is not before Calling.
 	Calling time.Time `json:"calling,omitzero"`
-	// Look is when it is looked at what consumers read: once a day, or soon, because somebody has
-	// written a value that could not be tried, or because the provider has refused the current
-	// one. Looks counts those that have found no answer.
+	// Look is when the server next reads what consumers read. It does so once a day. It does so
+	// sooner if somebody has written a value that could not be tried, or if the provider has
+	// refused the current credential. Looks counts the reads that found no answer.
 	Look  time.Time `json:"look,omitzero"`
 	Looks int       `json:"looks,omitempty"`
-	// Wrote is who has written that value.
+	// Wrote is who wrote the value that could not be tried.
 	Wrote string `json:"wrote,omitempty"`
-	// Hand is what is counted of writes of the place by hand.
+	// Hand counts writes of the place by hand.
 	Hand *Hand `json:"hand,omitempty"`
-	// Gone: its user has deleted the record. It ends what is in flight, and is then removed.
+	// Gone means that the user has deleted the record. The server finishes the rotation in
+	// flight, then removes the record.
 	Gone bool `json:"gone,omitempty"`
-	// Disowned are credentials that were current when the configuration began to lead elsewhere: a
+	// Disowned are credentials that were current when the configuration was pointed elsewhere. A
 	// person deletes them.
 	Disowned []string `json:"disowned,omitempty"`
-	// Idle are the credentials of accounts that take turns with the current one, the newest of
-	// each.
+	// Idle are the credentials of the accounts that alternate with the current one, the newest of
+	// each account.
 	Idle []*Ref `json:"idle,omitempty"`
 
-	// Data is the engine's own: what was configured.
+	// Data is the engine's own configuration of the record.
 	Data json.RawMessage `json:"data"`
 }
 
@@ -79,8 +80,8 @@ type Ref struct {
 	At      time.Time `json:"at"`
 	Expires time.Time `json:"expires"`
 	Adopted bool      `json:"adopted"` // created by somebody else
-	// Leaked: somebody has said so. However it becomes current again, no rotation gives it a
-	// grace.
+	// Leaked means that the credential was reported as leaked. No rotation gives it a grace
+	// period, even if the credential becomes current again.
 	Leaked bool `json:"leaked,omitempty"`
 }
 
@@ -92,10 +93,10 @@ func (r *Ref) Key() string {
 	return r.ID
 }
 
-// hasLeaked reports whether somebody has said so of the credential.
+// hasLeaked reports whether the credential was reported as leaked.
 func (r *Ref) hasLeaked() bool { return r != nil && r.Leaked }
 
-// markLeaked notes that a credential has leaked, wherever the record refers to it.
+// markLeaked marks a credential as leaked, wherever the record refers to it.
 func (r *Record) markLeaked(id string) {
 	refs := append([]*Ref{r.Current}, r.Idle...)
 	if t := r.Turn; t != nil {
@@ -108,24 +109,24 @@ func (r *Record) markLeaked(id string) {
 	}
 }
 
-// A Pause stops a record where it stands.
+// A Pause stops a record in its present state.
 type Pause struct {
 	At     time.Time `json:"at"`
 	Reason string    `json:"reason"`
 	Auto   bool      `json:"auto"` // by the server itself: it asks a person
 }
 
-// A Start is why a rotation begins.
+// A Start says why a rotation begins.
 type Start struct {
 	Reason string `json:"reason"` // "schedule", "manual"
 	By     string `json:"by"`
 	Leaked bool   `json:"leaked"`
-	// After is when one that is queued begins at the earliest.
+	// After is the earliest time at which a queued rotation begins.
 	After time.Time `json:"after,omitzero"`
 }
 
-// A Turn is one rotation: the replacement of a credential, from its first intent to its last
-// proof.
+// A Turn is one rotation: the replacement of a credential, from the first recorded intent to the
+// last verification.
 type Turn struct {
 	N        uint32    `json:"n"`
 	ID       string    `json:"id"` // the same for no two rotations, ever: publishing is idempotent by it
@@ -154,7 +155,7 @@ type Turn struct {
 	Hold     time.Time `json:"hold,omitzero"`    // that of the first grace: flips do not move it
 }
 
-// A Stage is when a rotation entered a state.
+// A Stage records when a rotation entered a state.
 type Stage struct {
 	State State     `json:"state"`
 	At    time.Time `json:"at"`
@@ -180,7 +181,7 @@ func (a *Attempt) open() bool {
 	return !a.Settled && (a.Outcome == "" || a.Outcome == Unknown.String())
 }
 
-// Fate says what became of the call, for people.
+// Fate describes the outcome of the call for people.
 func (a *Attempt) Fate() string {
 	ids := strings.Join(a.IDs, ", ")
 	switch {
@@ -198,7 +199,7 @@ func (a *Attempt) Fate() string {
 	return a.Outcome
 }
 
-// left notes a credential that the call left behind, to be retired.
+// left records a credential that the call left behind, to be retired.
 func (a *Attempt) left(id string) {
 	if !slices.Contains(a.IDs, id) {
 		a.IDs = append(a.IDs, id)
@@ -216,7 +217,7 @@ type Put struct {
 	Again   int       `json:"again,omitempty"` // how often it was published anew, after somebody had overwritten it
 }
 
-// publication is the ID of the rotation's publication.
+// publication returns the ID of the rotation's publication.
 func (t *Turn) publication() string {
 	if t.Put.Again > 0 {
 		return fmt.Sprintf("%s/again-%d", t.ID, t.Put.Again)
@@ -224,10 +225,10 @@ func (t *Turn) publication() string {
 	return t.ID
 }
 
-// offered reports whether readers may have been given the new credential.
+// offered reports whether readers may have received the new credential.
 func (t *Turn) offered() bool { return !t.Put.Asked.IsZero() || t.Put.Again > 0 }
 
-// back is the ID of the publication that rolls the rotation back.
+// back returns the ID of the publication that rolls the rotation back.
 func (t *Turn) back() string {
 	if n := t.Back.Put.Again; n > 0 {
 		return fmt.Sprintf("%s/back-%d", t.ID, n)
@@ -245,7 +246,7 @@ type Back struct {
 	Put    Put       `json:"put"`    // of the old value, where the new one was published
 }
 
-// An Ending is the end of the credential that the rotation leaves behind.
+// An Ending is the end of life of the credential that the rotation retires.
 type Ending struct {
 	After    time.Time `json:"after"` // not before
 	Now      bool      `json:"now"`   // whoever uses it
@@ -261,7 +262,7 @@ type Ending struct {
 	Undead   int       `json:"undead,omitempty"` // how often the provider accepted it after it was retired
 }
 
-// An Error is a call of a rotation that failed.
+// An Error is a failed call of a rotation.
 type Error struct {
 	At      time.Time `json:"at"`
 	State   State     `json:"state"`
@@ -269,7 +270,7 @@ type Error struct {
 	Text    string    `json:"text"` // redacted
 }
 
-// Victim is the credential that the rotation retires, Live the one that it leaves.
+// Victim returns the credential that the rotation retires; Live returns the one that it keeps.
 func (t *Turn) Victim() *Ref {
 	if t.Back != nil {
 		return t.New
@@ -288,15 +289,14 @@ func (t *Turn) leaked() bool {
 	return t.Start.Leaked
 }
 
-// Replaced reports whether readers get the new credential, and the old one is what the rotation
-// has left to deal with.
+// Replaced reports whether readers get the new credential and only the old one is left to retire.
 func (t *Turn) Replaced() bool { return t.Back == nil && (t.State == Grace || t.State == Retiring) }
 
-// Needed is when somebody has shown last that the victim is needed: by its use, or by enabling it
-// again.
+// Needed returns the last sign that somebody needs the victim: its last use, or the time somebody
+// enabled it again.
 func (t *Turn) Needed() time.Time { return later(t.End.Used, t.End.Revived) }
 
-// Live is the credential that the rotation leaves.
+// Live returns the credential that the rotation keeps.
 func (t *Turn) Live() *Ref {
 	if t.Back != nil {
 		return t.Old
@@ -304,7 +304,8 @@ func (t *Turn) Live() *Ref {
 	return t.New
 }
 
-// Published is when readers could last have read the victim's value as the current one.
+// Published returns the last time at which readers could read the victim's value as the current
+// one.
 func (t *Turn) Published() time.Time {
 	if t.Back != nil {
 		return t.Back.Put.At
@@ -312,8 +313,8 @@ func (t *Turn) Published() time.Time {
 	return t.Put.At
 }
 
-// IDs are what the rotation may have at the provider: credentials, and markers of calls whose
-// effect is unknown.
+// IDs returns what the rotation may have at the provider: the IDs of credentials, and the markers
+// of calls whose effect is unknown.
 func (t *Turn) IDs() (out []string) {
 	for _, h := range []*Ref{t.New, t.Victim()} {
 		if h != nil && !slices.Contains(out, h.ID) {
@@ -333,7 +334,7 @@ const (
 	maxStages = 60
 	maxErrors = 20
 	maxBefore = 2000
-	// maxDisowned is how many credentials are remembered that are left to a person.
+	// maxDisowned is how many disowned credentials a record remembers.
 	maxDisowned = 50
 )
 
@@ -345,7 +346,7 @@ func (t *Turn) last() *Attempt {
 	return &t.Attempts[len(t.Attempts)-1]
 }
 
-// attempt finds one by its marker's text.
+// attempt returns the attempt with the marker, or nil.
 func (t *Turn) attempt(marker string) *Attempt {
 	i := slices.IndexFunc(t.Attempts, func(a Attempt) bool { return a.Marker == marker })
 	if i < 0 {
@@ -354,7 +355,7 @@ func (t *Turn) attempt(marker string) *Attempt {
 	return &t.Attempts[i]
 }
 
-// leftBy is the attempt that left a credential, or nil.
+// leftBy returns the attempt that left a credential, or nil.
 func (t *Turn) leftBy(id string) *Attempt {
 	i := slices.IndexFunc(t.Attempts, func(a Attempt) bool { return slices.Contains(a.IDs, id) })
 	if i < 0 {
@@ -368,14 +369,14 @@ func (t *Turn) Touched() bool {
 	return t.New != nil || slices.ContainsFunc(t.Attempts, func(a Attempt) bool { return a.open() || len(a.IDs) > 0 })
 }
 
-// unproven notes why the rotation does not count as proven.
+// unproven records why the rotation does not count as proven.
 func (t *Turn) unproven(why string) {
 	if !slices.Contains(t.Unproven, why) {
 		t.Unproven = append(t.Unproven, why)
 	}
 }
 
-// enter moves the rotation to a state, in which no call has failed yet.
+// enter moves the rotation to a state and resets the count of failed calls.
 func (t *Turn) enter(s State, now time.Time) {
 	t.State, t.Tries, t.Streak = s, 0, 0
 	if len(t.Stages) < maxStages {
@@ -383,7 +384,7 @@ func (t *Turn) enter(s State, now time.Time) {
 	}
 }
 
-// State is where the record stands.
+// State returns the state of the rotation in flight, or Scheduled.
 func (r *Record) State() State {
 	if r.Turn == nil {
 		return Scheduled
@@ -391,7 +392,7 @@ func (r *Record) State() State {
 	return r.Turn.State
 }
 
-// Number is that of the rotation in flight, or of the last one.
+// Number returns the number of the rotation in flight, or of the last one.
 func (r *Record) Number() uint32 {
 	if r.Turn != nil {
 		return r.Turn.N
@@ -399,45 +400,48 @@ func (r *Record) Number() uint32 {
 	return r.Turns
 }
 
-// An Alert names a cause and what to do, and stands until the cause is gone.
+// An Alert names a cause and what to do. It stands until the cause is gone.
 type Alert struct {
 	At   time.Time `json:"at"`
 	Text string    `json:"text"`
-	// Step is the state whose calls fail: the alert ends with the first one that succeeds. "": it
-	// stands until a rotation has published, or until its own check finds the cause gone.
+	// Step is the state whose calls fail. The alert ends with the first call that succeeds. If
+	// Step is empty, the alert stands until a rotation has published, or until the alert's own
+	// check finds the cause gone.
 	Step State `json:"step,omitempty"`
-	// Place: it is about what consumers read, and ends once they read the right value.
+	// Place means that the alert is about what consumers read. It ends once they read the right
+	// value.
 	Place bool `json:"place,omitempty"`
-	// About is what the place held when that one was raised: "nothing", or a version. While it
-	// still does, the alert stays as it is: it names who has done that, and the way back.
+	// About is what the place held when a Place alert was raised: "nothing", or a version. The
+	// alert does not change while the place still holds that, because its text names who wrote
+	// the place and how to undo the write.
 	About string `json:"about,omitempty"`
-	// Before is an alert that this one covers: it stands again once this one ends.
+	// Before is the alert that this one covers. It stands again once this one ends.
 	Before *Alert `json:"before,omitempty"`
 }
 
-// A Hand counts the writes of a place by hand that make calls to the provider or are refused.
-// Whoever may write the place could otherwise have this server try values at the provider, with
-// its address and its admin credentials, as fast as it answers.
+// A Hand counts the writes of a place by hand that call the provider or are refused. Without the
+// count, any client that may write the place could make this server try values at the provider as
+// fast as the provider answers, with the server's address and admin credentials.
 type Hand struct {
-	// Free is when all calls that were made are paid for, one each [handEvery].
+	// Free is when all calls that were made are paid for. Each call costs [handEvery].
 	Free time.Time `json:"free"`
-	// Refused is how many writes were refused, as far as they are counted; By and Last are of the
-	// newest.
+	// Refused counts the refused writes. By and Last describe the newest one.
 	Refused int       `json:"refused,omitempty"`
 	By      string    `json:"by,omitempty"`
 	Last    time.Time `json:"last,omitzero"`
-	// Told is when the journal was last told, and ToldOf how many it knows of.
+	// Told is when a count was last journaled. ToldOf is the count that the journal has.
 	Told   time.Time `json:"told,omitzero"`
 	ToldOf int       `json:"told_of,omitempty"`
 }
 
-// lives is a look that has found nothing wrong. It is neither journaled nor told.
+// lives is the result of a look that found nothing wrong. It is neither journaled nor sent as an
+// event.
 const lives = "lives"
 
 // published reports whether the rotation in flight has published.
 func (r *Record) published() bool { return r.Turn != nil && !r.Turn.Published().IsZero() }
 
-// NextStep is when the record is due for more than the look of the day.
+// NextStep returns when the record is due for more than the daily look.
 func (r *Record) NextStep() time.Time {
 	if r.Turn == nil && r.Queued == nil && r.Looks == 0 && r.Wrote == "" && !r.Look.IsZero() && r.Due.Sub(r.Look).Abs() < time.Second {
 		return later(r.Next, r.Retry)

@@ -11,8 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// wait is grace: every reader had time. Now the provider may say that the old
-// key is used nevertheless.
+// wait is the step of the grace period. Every reader has had time to read the new credential. If
+// the provider reports that the old key is still in use, wait extends the grace.
 func wait(ctx context.Context, e *Edit) error {
 	t := e.turn()
 	victim := t.Victim()
@@ -55,7 +55,7 @@ func wait(ctx context.Context, e *Edit) error {
 	return e.Commit(ctx, "in-use", again)
 }
 
-// gone asks whether the provider does not know a key any more.
+// gone reports whether the provider no longer lists a key.
 func gone(ctx context.Context, e *Edit, id string) bool {
 	if !e.can.List {
 		return false
@@ -64,7 +64,8 @@ func gone(ctx context.Context, e *Edit, id string) bool {
 	return err == nil && !slices.Contains(ids, id)
 }
 
-// endGrace goes on to retire, whose first call has a commit before it.
+// endGrace moves the rotation to Retiring and makes the first call there, which has its own
+// commit before it.
 func endGrace(ctx context.Context, e *Edit) error {
 	if done, err := keepsOld(ctx, e); done || err != nil {
 		return err
@@ -76,8 +77,9 @@ func endGrace(ctx context.Context, e *Edit) error {
 	return takeAway(ctx, e) // what consumers read has just been compared
 }
 
-// keepsOld keeps the key that is left behind as long as the provider refuses the one that readers
-// have: it may be the only one that works. One that nobody may use is not kept.
+// keepsOld keeps the old key as long as the provider refuses the key that readers have, because
+// the old key may be the only one that works. An old key that nobody may use any more is not
+// kept.
 func keepsOld(ctx context.Context, e *Edit) (done bool, err error) {
 	t := e.turn()
 	if t.Victim() == nil || t.End.Now || e.can.Proof == ProofNone {
@@ -105,7 +107,8 @@ func keepsOld(ctx context.Context, e *Edit) (done bool, err error) {
 	return true, e.Commit(ctx, "held", e.Now.Add(heldWait))
 }
 
-// retire ends the key that is left behind – disable, wait, delete, prove – and then the turn.
+// retire retires the old key – disable, wait, delete, verify that it is dead – and then ends the
+// rotation.
 func retire(ctx context.Context, e *Edit) error {
 	t := e.turn()
 	if t.Victim() == nil && !t.Touched() {
@@ -125,8 +128,8 @@ func retire(ctx context.Context, e *Edit) error {
 	return takeAway(ctx, e)
 }
 
-// takeAway does what is next of disabling, retiring and proving, and goes on as far as nothing
-// must be stored in between: proving only reads, and a call that retires is repeatable.
+// takeAway makes the next of these calls: disable, retire, verify. It continues without a commit
+// where none is needed: verifying only reads, and retiring is repeatable.
 func takeAway(ctx context.Context, e *Edit) error {
 	t, end := e.turn(), &e.turn().End
 	switch {
@@ -144,7 +147,8 @@ func takeAway(ctx context.Context, e *Edit) error {
 	return conclude(ctx, e)
 }
 
-// conclude proves that the retired key is refused, and that the provider has what it should have.
+// conclude verifies that the provider refuses the retired key, and that the provider has exactly
+// the keys that it should have.
 func conclude(ctx context.Context, e *Edit) error {
 	if e.turn().End.Dead.IsZero() {
 		if done, err := bury(ctx, e); !done || err != nil {
@@ -154,8 +158,8 @@ func conclude(ctx context.Context, e *Edit) error {
 	return account(ctx, e)
 }
 
-// retireDisabled retires a disabled credential, unless somebody has enabled it again: then it is
-// needed, and its grace begins anew.
+// retireDisabled retires a disabled credential, unless somebody has enabled the credential again.
+// In that case somebody needs it, and a new grace period begins.
 func retireDisabled(ctx context.Context, e *Edit) error {
 	all, err := list(ctx, e)
 	if err != nil {
@@ -172,8 +176,9 @@ func retireDisabled(ctx context.Context, e *Edit) error {
 	return retireVictim(ctx, e)
 }
 
-// rest is how long a disabled credential waits to be retired: its users
-// fail now, while it can be enabled again. One that nobody may use does not wait.
+// rest returns how long a disabled credential waits before it is retired. During that time its
+// users already fail, while an administrator can still enable the credential. A credential that
+// nobody may use any more does not wait.
 func rest(e *Edit) time.Duration {
 	if e.turn().End.Now {
 		return 0
@@ -200,8 +205,8 @@ func retireVictim(ctx context.Context, e *Edit) error {
 	return conclude(ctx, e)
 }
 
-// undo makes a call that takes the victim away. It is repeatable. Unless it is done, undo has
-// committed what went wrong.
+// undo makes a repeatable call that disables or retires the victim. If done is false, undo has
+// committed what went wrong or returns an error.
 func undo(ctx context.Context, e *Edit, intent string, do func(context.Context, string) error) (done bool, err error) {
 	id := e.turn().Victim().ID
 	if id == e.Rec.Current.Key() {
@@ -222,12 +227,13 @@ func undo(ctx context.Context, e *Edit, intent string, do func(context.Context, 
 	return true, nil
 }
 
-// undeadTries is how often a retired credential may be accepted until it is retired once more:
-// the provider's replicas need some seconds, and the back-off gives them half a minute.
+// undeadTries is how often the provider may accept a retired credential before the credential is
+// retired once more. The provider's replicas need some seconds, and the back-off gives them half
+// a minute.
 const undeadTries = 3
 
-// bury proves that the retired key is refused. Unless it is done, it has committed what went
-// wrong.
+// bury verifies that the provider refuses the retired key. If done is false, bury has committed
+// what went wrong or returns an error.
 func bury(ctx context.Context, e *Edit) (done bool, err error) {
 	t := e.turn()
 	end := &t.End
@@ -259,12 +265,12 @@ func bury(ctx context.Context, e *Edit) (done bool, err error) {
 	return true, nil
 }
 
-// wrongLists is how often in a row the provider's list may not be as it should be until that is an
-// alert: for the first minute it may lag.
+// wrongLists is how often in a row the provider's list may be wrong before an alert is raised.
+// The list may lag for the first minute.
 const wrongLists = 4
 
-// account closes the turn's books: no late effect is still to come, and a list
-// taken now shows exactly the keys that should be there.
+// account checks the end state: no late effect is still to come, and the provider's present list
+// shows exactly the keys that should exist.
 func account(ctx context.Context, e *Edit) error {
 	if done, err := sweep(ctx, e, true); !done || err != nil {
 		return err
@@ -307,9 +313,9 @@ func account(ctx context.Context, e *Edit) error {
 	return finish(ctx, e)
 }
 
-// compare says how a list differs from what should be there. A key that an
-// attempt on record made is noted as that attempt's, for sweep to retire. One with
-// our label and no such record is left alone: a person must say what it is.
+// compare describes how a list differs from the keys that should exist. If a recorded attempt
+// created the key, compare notes the key in that attempt, so that sweep retires it. A key with
+// our label and without such a record is left alone, because only a person can tell what it is.
 func compare(ctx context.Context, e *Edit, all []Listed) (wrong []string, err error) {
 	t := e.turn()
 	inst := installation(e.m.cfg.Installation)
@@ -338,8 +344,9 @@ func compare(ctx context.Context, e *Edit, all []Listed) (wrong []string, err er
 	return wrong, nil
 }
 
-// onRecord finds the attempt with a marker: one of this turn, or a copy of one of
-// an earlier turn, whose key came later than the provider had said; nil if there is none.
+// onRecord returns the attempt with a marker, or nil. It searches this rotation and the earlier
+// rotation that the marker names, because a key may appear later than the provider promised. An
+// attempt of an earlier rotation is copied to this one.
 func onRecord(ctx context.Context, e *Edit, m Marker) (*Attempt, error) {
 	t := e.turn()
 	if a := t.attempt(m.String()); a != nil || m.Turn >= t.N {
@@ -361,7 +368,7 @@ func onRecord(ctx context.Context, e *Edit, m Marker) (*Attempt, error) {
 	return t.last(), nil
 }
 
-// finish ends the rotation and plans the next.
+// finish ends the rotation and plans the next one.
 func finish(ctx context.Context, e *Edit) error {
 	rec, t := e.Rec, e.turn()
 	result := Done
@@ -415,9 +422,9 @@ func finish(ctx context.Context, e *Edit) error {
 	return e.Commit(ctx, string(result), e.Planned())
 }
 
-// planRetry plans the rotation after one that failed. One in place has made one attempt, any other
-// has tried for as long as its states allow, and may have left something behind unless its kind is
-// eager.
+// planRetry plans the next rotation after a failed one. A rotation in place has made one attempt.
+// Any other rotation has retried for as long as its states allow, and may have left a key behind,
+// unless its kind is eager.
 func planRetry(e *Edit) {
 	rec, when := e.Rec, e.timing().When
 	eager := e.kind.Style == InPlace || e.kind.Eager

@@ -8,16 +8,16 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// set replaces a secret in place. The new one is durable, next to the old one, before the provider
-// is told of it. An attempt whose outcome is unknown goes on until it is known, with the same
-// secret: first the secret is tried, because it may be the one in force. A secret that the
-// provider surely does not have ends the rotation.
+// set replaces a secret in place. The new secret is stored durably, next to the old one, before
+// the provider receives it. An attempt whose outcome is unknown is retried with the same secret
+// until the outcome is known. Each retry first tries the secret, because it may already be in
+// force. If the provider surely does not have the secret, the rotation ends.
 func set(ctx context.Context, e *Edit) error {
 	told := e.turn().told()
 	if err := e.open(ctx); err != nil {
 		return setUnopened(ctx, e, told, err)
 	}
-	// A client that goes away must not leave a secret of which nobody knows whether it is set.
+	// A client that hangs up must not leave a secret behind that may or may not be set.
 	calls, cancel := context.WithTimeout(context.WithoutCancel(ctx), setTimeout)
 	defer cancel()
 	told, done, err := tryAgain(calls, e, told)
@@ -42,9 +42,9 @@ func set(ctx context.Context, e *Edit) error {
 // told reports whether the provider may have the new secret.
 func (t *Turn) told() bool { return t.last() != nil && t.last().open() }
 
-// tryAgain tries the secret of an attempt whose outcome is unknown. One that was made for where
-// the target does not lead any more is not tried: nobody can find out whether it is in force
-// there.
+// tryAgain tries the secret of an attempt whose outcome is unknown. It does not try a secret that
+// was made for a server that the target no longer points to, because nobody can find out whether
+// the secret is in force there.
 func tryAgain(ctx context.Context, e *Edit, told bool) (stillTold, done bool, err error) {
 	if !told || outdated(e, e.turn().New) {
 		return false, false, nil
@@ -59,7 +59,7 @@ func tryAgain(ctx context.Context, e *Edit, told bool) (stillTold, done bool, er
 	}
 }
 
-// setNew makes the provider take the new secret, and proves that it does.
+// setNew sets the new secret at the provider, and verifies that the provider accepts it.
 func setNew(ctx, calls context.Context, e *Edit, told bool) error {
 	made, err := pending(e)
 	if err != nil {
@@ -89,7 +89,7 @@ func setNew(ctx, calls context.Context, e *Edit, told bool) error {
 	}
 }
 
-// before is the credential that an account has now, as far as is known.
+// before returns the credential that an account has now, as far as is known.
 func before(e *Edit, account string) Credential {
 	for _, c := range append([]*Ref{e.Rec.Current}, e.Rec.Idle...) {
 		if c != nil && c.Account == account {
@@ -99,26 +99,27 @@ func before(e *Edit, account string) Credential {
 	return Credential{}
 }
 
-// restorable is before, unless it was made for where the target does not lead any more, or has
-// expired.
+// restorable returns the credential of before. It reports false if the credential has expired, or
+// was made for a server that the target no longer points to.
 func restorable(e *Edit, account string) (Credential, bool) {
 	c := before(e, account)
 	expired := !c.Expires.IsZero() && !c.Expires.After(e.Now)
 	return c, c.ID != "" && !expired && !outdated(e, &Ref{ID: c.ID})
 }
 
-// outdated reports whether a credential was made for where the target does not lead any more.
+// outdated reports whether a credential was made for a server that the target no longer points
+// to.
 func outdated(e *Edit, c *Ref) bool {
 	o, ok := e.target.(Outdater)
 	return ok && c != nil && o.Outdated(e.Sec.Keys[c.ID])
 }
 
-// ended reports whether a credential expires before it could be of use.
+// ended reports whether a credential expires before it could be used.
 func ended(c *Ref, now time.Time) bool {
 	return c != nil && !c.Expires.IsZero() && !c.Expires.After(now.Add(time.Minute))
 }
 
-// generate makes a new secret, and notes that it is about to be set.
+// generate makes a new secret, and records that it is about to be set.
 func generate(ctx context.Context, e *Edit) error {
 	t := e.turn()
 	made, err := e.target.(Setter).Generate(ctx)
@@ -144,7 +145,8 @@ func generate(ctx context.Context, e *Edit) error {
 	return nil
 }
 
-// replaced makes the new secret the current one. untested says why it could not be tried.
+// replaced makes the new secret the current one. untested says why the new secret could not be
+// tried.
 func replaced(ctx context.Context, e *Edit, untested error) error {
 	ctx = context.WithoutCancel(ctx)
 	rec, t := e.Rec, e.turn()
@@ -168,13 +170,14 @@ func replaced(ctx context.Context, e *Edit, untested error) error {
 	return finish(ctx, e)
 }
 
-// refused deals with a secret that the provider says it has set, and refuses. The old one is set
-// again, unless it is in force still. Where none is known the attempt goes on.
+// refused handles a secret that the provider says it has set but refuses. The old secret is set
+// again, unless it is still in force. If no old secret is known, the attempt continues.
 func refused(ctx context.Context, e *Edit, err error) error {
 	t := e.turn()
 	err = &Failure{Outcome: Rejected, Err: fault.New("rotate.set", fault.Upstream, "the provider says that it has set the new secret, and refuses it: %s", e.words(err))}
-	// A refusal may come from a replica that lags behind. Where the account itself sets its
-	// secret, nobody could set another one if the new one were forgotten and in force after all.
+	// The refusal may come from a replica that lags. If the account sets its own secret, nobody
+	// could set another one after the new secret is forgotten, should the new one be in force
+	// after all.
 	if _, known := restorable(e, t.New.Account); !known || e.can.Retry == RetryNever {
 		return setFailed(ctx, e, true, err)
 	}
@@ -190,14 +193,14 @@ func refused(ctx context.Context, e *Edit, err error) error {
 	return rerr
 }
 
-// fails has the rotation end as failed, because of the last error.
+// fails marks the rotation as failed, because of the last error.
 func fails(e *Edit) {
 	t := e.turn()
 	t.Back = &Back{At: e.Now, Reason: e.Rec.LastError}
 	e.alarm("rotation %d of %s failed: %s; the old secret stays current", t.N, e.name(), e.Rec.LastError)
 }
 
-// restore sets the old secret again, if it is not in force.
+// restore sets the old secret again, unless it is still in force.
 func restore(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
 		return unopened(ctx, e, err)
@@ -237,8 +240,8 @@ func setOld(ctx context.Context, e *Edit, old Credential) (failure, err error) {
 	return destroy(ctx, e, "restoring", setTimeout, func(ctx context.Context) error { return e.target.(Setter).Set(ctx, made, old) })
 }
 
-// setUnopened deals with a target that cannot be opened. What our own store does not answer is no
-// failure of the rotation.
+// setUnopened handles a target that cannot be opened. An error of our own store does not fail the
+// rotation.
 func setUnopened(ctx context.Context, e *Edit, told bool, err error) error {
 	switch fault.KindOf(err) {
 	case fault.Internal, fault.Unavailable, fault.Timeout, fault.Sealed, fault.Conflict:
@@ -253,9 +256,10 @@ func setUnopened(ctx context.Context, e *Edit, told bool, err error) error {
 	return setFailed(ctx, e, told, &Failure{Outcome: Permanent, Err: err})
 }
 
-// setFailed deals with an attempt that failed. told means that the provider may have the new
-// secret: then the attempt goes on until that is known, whatever window there is. One that surely
-// changed nothing ends the rotation: the old secret is the right one.
+// setFailed handles a failed attempt. told means that the provider may have the new secret. In
+// that case the attempt is retried until the outcome is known, even outside the rotation window.
+// An attempt that surely changed nothing ends the rotation, because the old secret is still the
+// right one.
 func setFailed(ctx context.Context, e *Edit, told bool, err error) error {
 	ctx = context.WithoutCancel(ctx)
 	e.Now = time.Now().UTC()

@@ -18,14 +18,14 @@ const (
 	readsNothing                // the place is empty, or deleted
 )
 
-// heldWait is how long a credential that consumers read, and that is disabled, waits for a person
-// between two looks.
+// heldWait is the time between two checks while a person must act on a credential that consumers
+// read: it is disabled or refused.
 const heldWait = time.Hour
 
-// reconcile compares what consumers read with what was published, before the victim is taken away.
-// A person who has written the victim's value to the place has decided: it is the current one
-// again, and the other gets its grace. done means that it has committed; otherwise the victim is
-// not read any more.
+// reconcile compares what consumers read with what was published, before the victim is disabled
+// or retired. If a person has written the victim's value to the place, the victim becomes current
+// again and the other credential gets its grace period. done means that reconcile has committed
+// or failed. Otherwise consumers no longer read the victim.
 func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
 	t, place := e.turn(), e.target.Place()
 	if place == nil || t.Victim() == nil {
@@ -62,7 +62,7 @@ func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
 	return false, nil
 }
 
-// reads says what consumers read.
+// reads returns what consumers read.
 func reads(e *Edit, there *Published) reading {
 	t := e.turn()
 	switch {
@@ -76,7 +76,7 @@ func reads(e *Edit, there *Published) reading {
 	return readsOther
 }
 
-// matches reports whether consumers read a secret of a credential.
+// matches reports whether consumers read a secret of credential c.
 func matches(e *Edit, there *Published, c *Ref) bool {
 	if made, known := e.Sec.Keys[c.Key()]; known {
 		return holds(e, there, made)
@@ -103,7 +103,8 @@ func holds(e *Edit, there *Published, made Credential) bool {
 	return false
 }
 
-// takeWritten makes the victim current again, because somebody has written its value.
+// takeWritten makes the victim current again, because somebody has written its value to the
+// place.
 func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 	t := e.turn()
 	victim := t.Victim()
@@ -146,8 +147,8 @@ func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 	return e.Commit(ctx, "written", t.End.After)
 }
 
-// revert makes the victim the credential that the rotation leaves, because it was written to its
-// place as a version.
+// revert swaps the victim and the live credential, because the victim was written to its place as
+// the given version.
 func revert(e *Edit, version int, why string) {
 	t := e.turn()
 	by := Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Version: version}
@@ -161,20 +162,20 @@ func revert(e *Edit, version int, why string) {
 	t.Flips++
 }
 
-// manyFlips is how often the keys of a rotation may replace each other until a person is called:
-// once back and forth is somebody who has looked.
+// manyFlips is how often the keys of a rotation may replace each other before an alert is raised.
+// Once back and once forth is normal: somebody tried the old key.
 const manyFlips = 3
 
-// flipped calls a person where two keys replace each other again and again. Each time the one
-// that is left gets its whole grace, so that none is ever retired; the calls of the rotation
-// never come to tell of it.
+// flipped raises an alert if two keys replace each other again and again. After each swap the
+// other key gets a whole grace period, so neither key is ever retired and no failing call would
+// report the problem.
 func flipped(e *Edit) {
 	if t := e.turn(); t.Flips >= manyFlips {
 		e.alarm("%s: the keys %s and %s have replaced each other %d times since %s, and none of them is retired meanwhile; find who writes them to its place", e.name(), t.Old.Key(), t.New.Key(), t.Flips, date(t.Put.Asked))
 	}
 }
 
-// about is what a place holds, for an alert about it.
+// about describes what a place holds, for an alert about the place.
 func about(there *Published) string {
 	if there == nil || len(there.Fields) == 0 {
 		return "nothing"
