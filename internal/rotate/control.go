@@ -7,19 +7,19 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// A Control is what a person or an engine may ask of a record in hand. The machine answers by the
-// same steps as for what falls due.
+// A Control offers the requests that a person or an engine may make for a record in hand. The
+// machine handles them with the same steps as work that falls due.
 type Control struct{ e *Edit }
 
-// Control returns what may be asked of the record.
+// Control returns the requests that may be made for the record.
 func (e *Edit) Control() Control { return Control{e} }
 
 // An Ask is a request for a rotation now.
 type Ask struct {
 	By     string
 	Leaked bool
-	// KeyID says which credential leaked: the current one, or the one in grace. Not
-	// given, both count as leaked.
+	// KeyID says which credential leaked: the current one, or the one in its grace period. If
+	// KeyID is empty, both count as leaked.
 	KeyID string
 }
 
@@ -27,12 +27,12 @@ type Ask struct {
 type Answer struct {
 	Queued  bool // behind the one in flight
 	Retires bool // the previous credential without waiting for its readers
-	// Asleep is how long readers may still hold a value that ends now.
+	// Asleep is how long readers may still hold a value that is retired now.
 	Asleep time.Duration
 }
 
-// RotateNow begins a rotation, by the same steps as one that fell due, and commits that; in place,
-// Drive does.
+// RotateNow begins a rotation, with the same steps as one that fell due, and commits that. In
+// place, nothing is committed yet: Drive runs the first step, which commits its own intent.
 func (c Control) RotateNow(ctx context.Context, ask Ask) (out Answer, err error) {
 	e := c.e
 	if err := mayBegin(ctx, e); err != nil {
@@ -54,7 +54,7 @@ func (c Control) RotateNow(ctx context.Context, ask Ask) (out Answer, err error)
 	return out, e.Commit(ctx, "rotate-now", e.Now)
 }
 
-// asleep is how long readers may still hold a value that ends now.
+// asleep returns how long readers may still hold a value that is retired now.
 func asleep(e *Edit) time.Duration {
 	var published time.Time
 	if e.Rec.Turn != nil && e.Rec.Queued == nil {
@@ -87,7 +87,7 @@ func beginNow(ctx context.Context, e *Edit, ask Ask, why Start, out *Answer) err
 	return nil
 }
 
-// hurry deals with a request for a rotation while one is in flight.
+// hurry handles a request for a rotation while another one is in flight.
 func hurry(e *Edit, ask Ask, why Start, out *Answer) error {
 	t := e.turn()
 	if !ask.Leaked {
@@ -130,7 +130,7 @@ func hurry(e *Edit, ask Ask, why Start, out *Answer) error {
 	return nil
 }
 
-// mayBegin refuses where no rotation may begin.
+// mayBegin returns an error if no rotation may begin.
 func mayBegin(ctx context.Context, e *Edit) error {
 	const op = "rotate.RotateNow"
 	if e.kind.Brake != nil {
@@ -151,8 +151,8 @@ func mayBegin(ctx context.Context, e *Edit) error {
 	return nil
 }
 
-// RollBack rolls the rotation in flight back, and commits that. It ends a pause that has asked a
-// person. force: a credential that leaked may be published again.
+// RollBack rolls back the rotation in flight, and commits that. It ends a pause that waits for a
+// person. force allows a leaked credential to be published again.
 func (c Control) RollBack(ctx context.Context, reason string, force bool) error {
 	e := c.e
 	if p := e.Rec.Paused; p != nil && p.Auto {
@@ -208,9 +208,9 @@ func mayGoBack(ctx context.Context, e *Edit, force bool) error {
 	return nil
 }
 
-// oldWorks refuses to publish a key again that the provider refuses: readers would be left with a
-// dead key, and the one that works would be retired. Whether it works may be impossible to find
-// out just now, which does not hold up a rollback.
+// oldWorks refuses a rollback to a key that the provider refuses. Otherwise readers would get a
+// dead key, and the working one would be retired. If the provider cannot say now whether the old
+// key works, the rollback goes ahead.
 func oldWorks(ctx context.Context, e *Edit, force bool) error {
 	t := e.turn()
 	old, known := e.Sec.Keys[t.Old.Key()]
@@ -226,8 +226,9 @@ func oldWorks(ctx context.Context, e *Edit, force bool) error {
 	return fault.New("rotate.RollBack", fault.Conflict, "the provider refuses the old key %q: somebody has deleted or disabled it there; %s, or give force=true to publish it nevertheless", old.ID, rotateAgain(e))
 }
 
-// wayBack reports whether there is something that consumers can read again although they read
-// nothing before the rotation, or whether they surely read nothing yet that it has published.
+// wayBack reports whether a rollback is possible although consumers read nothing before the
+// rotation. It is possible if there is an old credential that can be published again, or if
+// consumers surely have not yet read anything that this rotation published.
 func wayBack(ctx context.Context, e *Edit) bool {
 	if e.open(ctx) != nil || e.target.Place() == nil {
 		return false
@@ -239,7 +240,7 @@ func wayBack(ctx context.Context, e *Edit) bool {
 	return same && err == nil
 }
 
-// Pause stops the record where it stands, and commits that.
+// Pause stops the record in its present state, and commits that.
 func (c Control) Pause(ctx context.Context, reason string) error {
 	e := c.e
 	if e.Rec.Paused != nil {
@@ -249,9 +250,9 @@ func (c Control) Pause(ctx context.Context, reason string) error {
 	return e.Commit(ctx, "paused", e.Planned())
 }
 
-// Resume lets a paused record go on, and commits that. What had stopped for a person in the
-// middle of a rotation is tried at once, so that whoever resumes learns whether the cause is
-// gone.
+// Resume lets a paused record continue, and commits that. If the record was paused in the middle
+// of a rotation to wait for a person, the step is retried at once, so that the caller learns
+// whether the cause is gone.
 func (c Control) Resume(ctx context.Context) error {
 	e := c.e
 	p := e.Rec.Paused
@@ -282,8 +283,8 @@ func (c Control) Resume(ctx context.Context) error {
 	return fault.New("rotate.Resume", fault.Held, "it is paused again: %s", e.Rec.Paused.Reason)
 }
 
-// Corrected tries at once what has failed, because its configuration was corrected. A pause that
-// asked a person ends. The caller commits.
+// Corrected retries at once what has failed, because the configuration was corrected. It ends a
+// pause that waits for a person. The caller commits.
 func (c Control) Corrected() {
 	e := c.e
 	rec := e.Rec
@@ -301,9 +302,8 @@ func (c Control) Corrected() {
 	}
 }
 
-// Drive does the steps of the rotation in flight at once, as long as they need no waiting and none
-// fails, until the record is as done wants it. It returns why it could not go on: the error of a
-// call, or nil if the record waits.
+// Drive runs the steps of the rotation in flight at once, until done reports true, a step fails,
+// or the record has to wait. It returns the error of the failed call, or nil if the record waits.
 func (c Control) Drive(ctx context.Context, done func(r *Record) bool) error {
 	e := c.e
 	for e.Rec.Turn != nil && e.Rec.Paused == nil && !done(e.Rec) && !inGrace(e) {
@@ -324,15 +324,15 @@ func (c Control) Drive(ctx context.Context, done func(r *Record) bool) error {
 	return nil
 }
 
-// inGrace reports whether the users of a credential still have time.
+// inGrace reports whether the users of the old credential still have time.
 func inGrace(e *Edit) bool {
 	t := e.turn()
 	return t.State == Grace && !t.End.Now && time.Now().Before(t.End.After)
 }
 
-// TakeAway makes a call of the engine's own that takes something away at the provider, after a
-// commit that asserts the record's version, as the steps of a rotation do. The call ends within
-// two minutes.
+// TakeAway makes a call of the engine's own that takes something away at the provider. As in the
+// steps of a rotation, a commit that asserts the record's version comes before the call. The call
+// ends within two minutes.
 func (c Control) TakeAway(ctx context.Context, what string, do func(ctx context.Context) error) error {
 	failure, err := destroy(ctx, c.e, what, callTimeout, do)
 	if err != nil {
@@ -341,7 +341,7 @@ func (c Control) TakeAway(ctx context.Context, what string, do func(ctx context.
 	return failure
 }
 
-// RetireNow does not wait any more for the users of the credential that is in its grace.
+// RetireNow ends the grace period of the old credential now.
 func (c Control) RetireNow() {
 	e := c.e
 	if t := e.turn(); t != nil && (t.State == Grace || t.State == Retiring) {
@@ -350,17 +350,18 @@ func (c Control) RetireNow() {
 	}
 }
 
-// Undo rolls back a rotation that has published nothing. The caller commits it, due now. byUser:
-// it does not count as failed.
+// Undo rolls back a rotation that has published nothing. The caller commits it, due now. byUser
+// means that the rotation does not count as failed.
 func (c Control) Undo(why string, byUser bool) {
 	e := c.e
 	e.turn().Back = &Back{At: e.Now, Reason: why, ByUser: byUser}
 	e.to(RollingBack)
 }
 
-// Disown has the current credential belong to nobody: the record goes on elsewhere, where its ID
-// says nothing. It is not retired, and whoever lists it leaves it alone. The caller commits it.
-// No rotation is in flight that has made a call.
+// Disown makes the record forget its current credential without retiring it. An engine calls it
+// when the configuration points elsewhere, where the credential's ID means nothing. Lists that
+// still show the credential leave it alone. The caller commits. No rotation that has made a call
+// may be in flight.
 func (c Control) Disown() {
 	rec := c.e.Rec
 	if t := rec.Turn; t != nil {
@@ -373,9 +374,9 @@ func (c Control) Disown() {
 	}
 }
 
-// Supersede puts a rotation in flight that has published already: the current credential is the
-// new one, and old, which was there before, has its grace. The caller commits it, due when the
-// grace ends.
+// Supersede begins a rotation that counts as published: the current credential is the new one,
+// and old, the credential before it, gets its grace period. The caller commits it, due when the
+// grace period ends.
 func (c Control) Supersede(why Start, old *Ref) {
 	e := c.e
 	e.start(why)
@@ -385,8 +386,8 @@ func (c Control) Supersede(why Start, old *Ref) {
 	endAfter(e, e.Now, false)
 }
 
-// Abandon ends the rotation in flight where it stands, and commits that. What it has at the
-// provider is for a person, as why says.
+// Abandon ends the rotation in flight in its present state, and commits that. A person handles
+// what the rotation left at the provider, as why says.
 func (c Control) Abandon(ctx context.Context, why string) error {
 	e := c.e
 	if err := e.Unlock(ctx); err != nil {
@@ -403,9 +404,9 @@ func (c Control) Abandon(ctx context.Context, why string) error {
 	return finish(ctx, e)
 }
 
-// Retime applies a timing that was changed to what is planned, and to a grace in progress. It
-// returns when the record is due, for the caller's commit. What is overdue stays so, unless
-// another schedule says otherwise.
+// Retime applies a changed timing to the planned rotation and to a grace period in progress. It
+// returns when the record is due, for the caller's commit. An overdue rotation stays overdue,
+// unless the schedule itself changed.
 func (c Control) Retime(was Timing) time.Time {
 	e := c.e
 	rec, now := e.Rec, e.timing()
@@ -427,8 +428,8 @@ func (c Control) Retime(was Timing) time.Time {
 	return later(t.End.After, e.Now)
 }
 
-// Fresh forgets that rotations have failed: their cause may be gone, and the next one is not put
-// off.
+// Fresh resets the count of failed rotations. The cause of the failures may be gone, so the next
+// rotation is not delayed.
 func (c Control) Fresh() {
 	e := c.e
 	e.Rec.Failures, e.Rec.Retry = 0, time.Time{}
@@ -438,8 +439,9 @@ func (c Control) Fresh() {
 	}
 }
 
-// WindUp deletes the record once what is in flight has ended: a credential that was not published
-// is retired, one that was replaced has its grace. The current one stays. It commits that.
+// WindUp deletes the record once its rotation in flight has ended, and commits that. A credential
+// that was not published is retired; a replaced one gets its grace period. The current credential
+// stays.
 func (c Control) WindUp(ctx context.Context) error {
 	e := c.e
 	t := e.turn()

@@ -9,7 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A judgement is one overwrite with the record that it concerns.
+// A judgement is one overwrite together with the record that it concerns.
 type judgement struct {
 	*Edit
 	o      Overwrite
@@ -21,13 +21,15 @@ type judgement struct {
 	refused bool // nothing is written
 }
 
-// judging returns the judgement of an overwrite. Without commit nothing is stored by it.
+// judging returns the judgement of an overwrite. If commit is nil, the judgement must not store
+// anything.
 func judging(e *Edit, o Overwrite, commit func(along []storage.Op) error) *judgement {
 	return &judgement{Edit: e, o: o, commit: commit, past: lineage{e: e}}
 }
 
-// name is the record in messages to the client: whoever writes a secret need not know what is
-// below another mount.
+// name returns the record's name for messages to the client. The name is hidden unless the client
+// may know it, because a client that may write a secret need not know what is stored below
+// another mount.
 func (j *judgement) name() string {
 	if !j.o.Shown {
 		return "the rotated key"
@@ -35,7 +37,7 @@ func (j *judgement) name() string {
 	return j.Edit.name()
 }
 
-// An Overwrite is what a client is about to make of the place where consumers read a credential.
+// An Overwrite is a client's pending write to the place where consumers read a credential.
 type Overwrite struct {
 	By      string
 	Version int                     // of the place, once it is written
@@ -45,19 +47,19 @@ type Overwrite struct {
 	Force   bool                    // what is refused is written nevertheless
 	Shown   bool                    // the client may know which record publishes there
 	Warn    func(format string, args ...any)
-	// Reads is told what consumers read once this is written, before it is. nil: nobody wants to
-	// know.
+	// Reads is called before the write with what consumers will read after it. nil means that the
+	// caller does not need to know.
 	Reads func(r Reads)
 }
 
-// Reads says what consumers read.
+// Reads describes what consumers read.
 type Reads struct {
 	ID          string    // "": it is not known which credential that is
 	OldID       string    // of the one in its grace; "": none
 	RetireAfter time.Time // of that one
 }
 
-// by names who writes.
+// by returns the writer's name.
 func (o *Overwrite) by() string {
 	if o.By == "" {
 		return "somebody"
@@ -65,8 +67,7 @@ func (o *Overwrite) by() string {
 	return o.By
 }
 
-// judgeTimeout bounds how long a client that writes the place of a credential waits for its
-// judgement.
+// judgeTimeout bounds how long a client that writes a place waits for the judgement.
 const judgeTimeout = 4 * time.Second
 
 // store commits the write and the record together.
@@ -97,8 +98,8 @@ func (j *judgement) store(what string, due time.Time) error {
 	return nil
 }
 
-// unmoved is when the record is due after what is no step of it: nothing of that changes while a
-// rotation is in flight.
+// unmoved returns when the record is due after a commit that is not one of its steps. While a
+// rotation is in flight, the due time stays as it is.
 func (e *Edit) unmoved() time.Time {
 	if e.turn() != nil {
 		return e.Rec.Due
@@ -106,9 +107,9 @@ func (e *Edit) unmoved() time.Time {
 	return e.Planned()
 }
 
-// creating reports whether another server may be in a creating call. A commit of ours would make
-// the one behind the call fail, by which the secret of the new credential is kept: it exists
-// nowhere else.
+// creating reports whether another server may be in a creating call. A commit here would make
+// that server's next commit fail, and with it the secret of the new credential would be lost: it
+// is stored nowhere else.
 func (e *Edit) creating() bool {
 	t := e.turn()
 	if t == nil || t.State != Creating || t.last() == nil {
@@ -118,12 +119,12 @@ func (e *Edit) creating() bool {
 	return a.Outcome == "" && e.Now.Before(a.Deadline.Add(clockMargin))
 }
 
-// aboutWrite is what the place holds once it is written.
+// aboutWrite describes what the place holds once the write is done.
 func aboutWrite(j *judgement) string {
 	return about(&Published{Version: j.o.Version, Fields: j.o.Fields})
 }
 
-// writtenID is which credential is written, of those that are on record; "" if it is none of them.
+// writtenID returns the ID of the recorded credential that is written, or "" if none of them is.
 func writtenID(j *judgement) string {
 	refs := []*Ref{j.Rec.Current}
 	if t := j.turn(); t != nil {
@@ -137,7 +138,7 @@ func writtenID(j *judgement) string {
 	return ""
 }
 
-// consumed tells what consumers read from now on.
+// consumed reports to Reads what consumers read after the write.
 func consumed(j *judgement, id string) {
 	r := Reads{ID: id}
 	if t := j.turn(); t != nil && !t.Published().IsZero() && t.Victim() != nil {
@@ -148,7 +149,7 @@ func consumed(j *judgement, id string) {
 	}
 }
 
-// mention adds who has written what to the event and the journal.
+// mention adds the writer and the version to the event and the journal.
 func (j *judgement) mention() {
 	if j.o.By != "" {
 		j.Say("by", j.o.By)
@@ -156,8 +157,8 @@ func (j *judgement) mention() {
 	j.Say("version", fmt.Sprint(j.o.Version))
 }
 
-// unknown is a write whose credential could not be tried: consumers' secrets are not down because
-// a provider is.
+// unknown stores a write whose credential could not be tried. The write is not refused, because
+// consumers' secrets must stay writable while a provider is down.
 func (j *judgement) unknown(err error) error {
 	j.o.Warn("it was written, but whether that key works could not be checked (%s); %s checks it again, and raises an alert if it does not work", j.words(err), j.name())
 	j.Say("error", j.words(err))
@@ -169,7 +170,7 @@ func (j *judgement) unknown(err error) error {
 	return j.store("unchecked", j.unmoved())
 }
 
-// title is the record as refusals begin.
+// title returns the record's name as refusals begin with it.
 func title(j *judgement) string {
 	if !j.o.Shown {
 		return "the rotation of this secret"
@@ -177,8 +178,8 @@ func title(j *judgement) string {
 	return j.m.cfg.Mount() + j.kind.Path(called(j.kind, j.Rec))
 }
 
-// never refuses the write even where it is forced. What somebody with a right on the record has
-// decided is not undone by one who may only write the place.
+// never refuses the write even if it is forced. A client that may only write the place must not
+// undo what somebody with rights on the record has decided.
 func (j *judgement) never(format string, args ...any) error {
 	if j.looking {
 		return j.refuse(format, args...)
@@ -187,7 +188,7 @@ func (j *judgement) never(format string, args ...any) error {
 	return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write, also with options.force: %s", title(j), fmt.Sprintf(format, args...))
 }
 
-// refuse refuses the write, or has it stand as an alert where it is forced.
+// refuse refuses the write. A forced write is stored with an alert instead.
 func (j *judgement) refuse(format string, args ...any) error {
 	why := fmt.Sprintf(format, args...)
 	if !j.o.Force {
@@ -200,7 +201,7 @@ func (j *judgement) refuse(format string, args ...any) error {
 	return j.store("forced", j.unmoved())
 }
 
-// way is what to do instead of a write that is refused, or about one that was forced.
+// way returns advice: what to do instead of a refused write, or after a forced one.
 func way(j *judgement) string {
 	if j.o.Force {
 		return instead(j.Edit)
@@ -208,7 +209,7 @@ func way(j *judgement) string {
 	return rotateAgain(j.Edit)
 }
 
-// secretOf reports whether what is written has the secret of a credential on record.
+// secretOf reports whether the written value has the secret of a recorded credential.
 func (j *judgement) secretOf(c *Ref) bool { return j.sameSecret(j.reads(c), j.o.Fields) }
 
 func (j *judgement) sameSecret(a, b map[string]secret.Value) bool {
@@ -216,7 +217,7 @@ func (j *judgement) sameSecret(a, b map[string]secret.Value) bool {
 	return agree(place.Credential(a).Secret, place.Credential(b).Secret)
 }
 
-// reads are the fields of a credential on record, as consumers read them.
+// reads returns the fields of a recorded credential, as consumers read them.
 func (j *judgement) reads(c *Ref) map[string]secret.Value {
 	if made, known := j.Sec.Keys[c.Key()]; known {
 		return j.target.Place().Fields(made)
@@ -227,7 +228,7 @@ func (j *judgement) reads(c *Ref) map[string]secret.Value {
 	return nil
 }
 
-// agree reports whether two readings have something in common, and nothing that differs.
+// agree reports whether two readings have some field in common and no field that differs.
 func agree(a, b map[string]secret.Value) bool {
 	some := false
 	for field, v := range a {
@@ -243,8 +244,8 @@ func agree(a, b map[string]secret.Value) bool {
 	return some
 }
 
-// same reports whether what is written is a credential on record: nothing of it differs, and its
-// public parts are not all there is.
+// same reports whether the written value is a recorded credential: no field differs, and the
+// secret matches, not only the public fields.
 func (j *judgement) same(c *Ref) bool {
 	reads := j.reads(c)
 	return agree(reads, j.o.Fields) && (len(j.target.Place().Credential(reads).Secret) == 0 || j.secretOf(c))

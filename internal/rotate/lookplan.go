@@ -9,26 +9,27 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Looks at what consumers read: once a day, and more often while it is not known whether it lives.
+// A look reads what consumers read and judges it. Looks come once a day, and more often while it
+// is unknown whether that credential works.
 const (
 	dailyLook   = 24 * time.Hour
 	firstLook   = time.Minute
 	longestLook = time.Hour
 	quietLooks  = 4 // after so many that have failed, an alert stands: the value may be one that can never be tried
-	// sureLooks is how often in a row the provider refuses the current credential until that is an
-	// alert.
+	// sureLooks is how often in a row the provider must refuse the current credential before an
+	// alert is raised.
 	sureLooks = 2
 )
 
-// planLook plans the next look, ever later.
+// planLook plans the next look, with back-off.
 func (r *Record) planLook(now time.Time) {
 	r.Looks++
 	r.Look = now.Add(cron.Backoff(r.Looks, firstLook, longestLook))
 }
 
-// endLooks ends the looks that a doubt has caused: it is known what consumers read. The next one
-// is that of another day: somebody may delete at the provider the credential that they read. Each
-// record has its own time, so that they never come at once.
+// endLooks ends the extra looks, because it is known what consumers read. The next look comes a
+// day later, because somebody may delete the credential at the provider. Each record has its own
+// time, so that looks do not all come at once.
 func endLooks(e *Edit) {
 	r := e.Rec
 	r.Look, r.Looks, r.Wrote = time.Time{}, 0, ""
@@ -37,20 +38,21 @@ func endLooks(e *Edit) {
 	}
 }
 
-// doubted reports whether it is not known what consumers read, or whether that lives.
+// doubted reports whether it is unknown what consumers read, or whether that credential works.
 func (r *Record) doubted() bool {
 	return r.Turn == nil && !r.Look.IsZero() && (r.Looks > 0 || r.Wrote != "")
 }
 
-// onlyLooks reports whether nothing else is due than the look of the day.
+// onlyLooks reports whether nothing is due except the daily look.
 func onlyLooks(e *Edit) bool {
 	r := e.Rec
 	at := later(r.Next, r.Retry)
 	return r.Turn == nil && r.Queued == nil && !r.Look.IsZero() && r.Looks == 0 && r.Wrote == "" && (at.IsZero() || at.After(e.Now))
 }
 
-// unlooked has a rotation that ends look at what was written while it was at work and that nobody
-// has judged. The operations assert that there is nothing more of that.
+// unlooked plans a look at the end of a rotation, if somebody wrote the place during the rotation
+// and nothing has judged that write. The returned operations assert that no further write came in
+// between.
 func unlooked(ctx context.Context, e *Edit) ([]storage.Op, error) {
 	if e.kind.Unjudged == "" {
 		return nil, nil

@@ -13,12 +13,12 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Overwrite judges a client's write to the place of a record. One whose credential lives, or of
-// which that cannot be found out in time, is written: commit stores it, with operations on
-// absolute keys by which the record follows, and whose assertions fail once the record has
-// changed. Any other is refused, unless it is forced.
+// Overwrite judges a client's write to the place of a record. The write is stored if its
+// credential works, or if that cannot be found out in time. Any other write is refused, unless it
+// is forced. commit stores the write together with operations on absolute keys that update the
+// record. Their assertions fail if the record has changed.
 //
-// The record's lock comes before those of the place, as it does in publishing.
+// The record's lock is taken before the locks of the place, as in publishing.
 func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite, commit func(along []storage.Op) error) error {
 	k := m.kinds[kind]
 	short, cancel := context.WithTimeout(ctx, judgeTimeout)
@@ -47,9 +47,9 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 			return err
 		}
 		e.made = nil // the commit holds them
-		// The write is done. What the census does not learn now, its next walk finds. A trim reads
-		// the whole journal: the rows of a client that writes again and again may be too many by
-		// some until one of them comes to it.
+		// The write is done, so errors are ignored here. The next walk of the census finds what
+		// this visit misses. A trim reads the whole journal, so only some writes trim. A client
+		// that writes again and again may exceed the limit by some rows.
 		_ = m.visit(ctx, k, name)
 		if rand.N(trimEvery) != 0 {
 			return nil
@@ -61,7 +61,7 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 	})
 	err = j.run(ctx, short)
 	if j.refused {
-		// A client that hangs up is counted all the same.
+		// Count the refusal even if the client has hung up.
 		if cerr := m.countRefused(context.WithoutCancel(ctx), k, name, j.o.by(), j.asked); cerr != nil {
 			m.cfg.Log.Warn("a refused write of what consumers of a rotated key read was not counted", "path", m.cfg.Mount()+k.Path(called(k, e.Rec)), "by", j.o.by(), "error", cerr)
 		}
@@ -69,14 +69,15 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 	return err
 }
 
-// unjudged writes while the record is at work: what its rotation does next decides. It has
-// decided while a credential is being retired, which may be the one that is written. Whatever the
-// rotation finds, what consumers read is looked at when it ends: it may fail, and then it looks
-// at nothing. Without a rotation in flight the record is looked at.
+// unjudged writes the place while the record is busy, without asking the provider. The rotation
+// in flight decides what to do with the value. While a credential is being retired, a write that
+// is not forced is refused, because its value may be the one that is being retired. The end of
+// the rotation looks at what consumers read in any case, because a rotation that fails does not
+// look. Without a rotation in flight, a look is planned.
 //
-// The commit asserts the record, so that no retirement has begun behind what was read here, and
-// changes none that a rotation is at work on: see creating. A row of its own has the end of the
-// rotation look, and that end asserts the row.
+// The commit asserts the record, so that no retirement can have begun since the record was read.
+// It does not change a record whose rotation is in flight: see creating. Instead it writes a row
+// of its own, which makes the end of the rotation look. That end asserts the row.
 func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrite, commit func([]storage.Op) error) error {
 	e, err := m.load(ctx, k, name)
 	switch {
@@ -113,7 +114,7 @@ func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrit
 	return commit(ops)
 }
 
-// run judges. Calls to the provider end with short.
+// run judges the write. Calls to the provider end with short.
 func (j *judgement) run(ctx, short context.Context) error {
 	for _, v := range j.o.Fields {
 		j.Redactor.Know(v)
@@ -135,7 +136,7 @@ func (j *judgement) run(ctx, short context.Context) error {
 	return j.other(ctx, short)
 }
 
-// right is a write of what consumers are to read.
+// right stores a write of the value that consumers should read.
 func (j *judgement) right() error {
 	what := "restored"
 	if j.Rec.alerts().place == nil && j.Rec.Wrote == "" {
@@ -149,7 +150,7 @@ func (j *judgement) right() error {
 	return j.store(what, j.unmoved())
 }
 
-// calm forgets what was wrong with what consumers read.
+// calm ends the alert about what consumers read, and the extra looks.
 func (j *judgement) calm() {
 	j.found()
 	if t := j.turn(); t != nil {
@@ -158,7 +159,7 @@ func (j *judgement) calm() {
 	endLooks(j.Edit)
 }
 
-// victim is a write of the credential that the rotation in flight is to retire.
+// victim judges a write of the credential that the rotation in flight retires.
 func (j *judgement) victim(ctx, short context.Context) error {
 	t, which := j.turn(), j.past.called(ctx, j.turn().Victim())
 	switch {
@@ -190,8 +191,8 @@ func (j *judgement) victim(ctx, short context.Context) error {
 	return j.store("written", t.End.After)
 }
 
-// written is a credential on record as it is written: its parts that are no secret may be
-// another's.
+// written returns a recorded credential with the public parts of the write, which may differ from
+// the recorded ones.
 func (j *judgement) written(ref *Ref) Credential {
 	c := j.Sec.Keys[ref.Key()]
 	public := map[string]string{}
@@ -201,7 +202,8 @@ func (j *judgement) written(ref *Ref) Credential {
 	return c
 }
 
-// try asks the provider for a credential; done unless it takes it.
+// try asks the provider to verify a credential. done is false if the provider accepts the
+// credential.
 func (j *judgement) try(ctx, short context.Context, c Credential, which string) (done bool, err error) {
 	answer, stop, err := askFor(ctx, short, j, c)
 	if stop {
@@ -210,7 +212,7 @@ func (j *judgement) try(ctx, short context.Context, c Credential, which string) 
 	return j.tried(answer, which)
 }
 
-// tried judges what the provider has said of a credential.
+// tried judges the provider's answer about a credential.
 func (j *judgement) tried(err error, which string) (done bool, _ error) {
 	switch {
 	case err == nil:
@@ -221,7 +223,7 @@ func (j *judgement) tried(err error, which string) (done bool, _ error) {
 	return true, j.unknown(err)
 }
 
-// other is a write of a value that is neither current nor about to be retired.
+// other judges a write of a value that is neither current nor about to be retired.
 func (j *judgement) other(ctx, short context.Context) error {
 	made, err := j.origin(ctx)
 	if err != nil {
@@ -268,8 +270,8 @@ func (j *judgement) other(ctx, short context.Context) error {
 	return j.strange("the provider takes it, and the next rotation replaces it without retiring it")
 }
 
-// tryOther is try for a credential that no rotation has made. untested says that the provider
-// cannot be asked for such a one.
+// tryOther is try for a credential that no rotation has made. untested means that the provider
+// cannot verify such a credential.
 func (j *judgement) tryOther(ctx, short context.Context, c Credential) (done, untested bool, err error) {
 	answer, stop, err := askFor(ctx, short, j, c)
 	switch {
@@ -282,9 +284,10 @@ func (j *judgement) tryOther(ctx, short context.Context, c Credential) (done, un
 	return done, false, err
 }
 
-// mismatch says why what is written cannot be one credential, as far as the record knows: the ID
-// beside a secret of ours is another one's. So is a secret beside an ID of ours, where the
-// provider can only be asked whether the ID exists.
+// mismatch says why the written fields cannot belong to one credential, as far as the record
+// knows. Either the ID beside one of our secrets belongs to another credential, or a foreign
+// secret stands beside one of our IDs. The second case only matters where the provider can say no
+// more than whether the ID exists.
 func mismatch(j *judgement) string {
 	place, asked := j.target.Place(), j.can.Proof == ProofManagement
 	of := "" // the key whose ID is written with another secret
@@ -306,7 +309,7 @@ func mismatch(j *judgement) string {
 	return ""
 }
 
-// idField is the field in which consumers read the ID of a credential; "" where they do not.
+// idField returns the field in which consumers read the ID of a credential, or "".
 func idField(reads map[string]secret.Value, id string) string {
 	for _, field := range slices.Sorted(maps.Keys(reads)) {
 		if reads[field].RevealString() == id {
@@ -316,8 +319,8 @@ func idField(reads map[string]secret.Value, id string) string {
 	return ""
 }
 
-// candidate is what consumers are to read as a credential, and whether the provider can be asked
-// for it.
+// candidate returns the credential that consumers would read, and whether the provider can verify
+// it.
 func (j *judgement) candidate() (c Credential, triable bool) {
 	c = j.target.Place().Credential(j.o.Fields)
 	c.ID = j.inferID()
@@ -327,14 +330,14 @@ func (j *judgement) candidate() (c Credential, triable bool) {
 	return c, j.can.Proof != ProofNone && (j.can.Proof != ProofManagement || c.ID != "")
 }
 
-// strange is a value that no rotation has published, and that is written nevertheless.
+// strange stores a value that no rotation has published, with an alert.
 func (j *judgement) strange(what string) error {
 	j.astray(aboutWrite(j), "its place holds a value that no rotation has published, written by %s: %s; write the right one, or %s", j.o.by(), what, instead(j.Edit))
 	endLooks(j.Edit)
 	return j.store("written", j.unmoved())
 }
 
-// emptied is a write that leaves consumers nothing to read.
+// emptied stores a write that leaves consumers nothing to read, with an alert.
 func (j *judgement) emptied() error {
 	remedy := rotateAgain(j.Edit)
 	switch {
@@ -349,7 +352,7 @@ func (j *judgement) emptied() error {
 	return j.store("emptied", j.unmoved())
 }
 
-// inferID is the ID of the credential that is written, where consumers read that, too.
+// inferID returns the ID in the written fields, if consumers read the ID too.
 func (j *judgement) inferID() string {
 	made, known := j.Sec.Keys[j.Rec.Current.Key()]
 	if !known {
@@ -358,7 +361,7 @@ func (j *judgement) inferID() string {
 	return j.o.Fields[idField(j.target.Place().Fields(made), made.ID)].RevealString()
 }
 
-// origin finds the rotation that has published what is written; nil if none has.
+// origin returns the rotation that published the written value, or nil.
 func (j *judgement) origin(ctx context.Context) (*making, error) {
 	place := j.target.Place()
 	if place.Versions == nil {
