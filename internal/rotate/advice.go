@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// What a refusal or an alert advises must work in the state in which it is given. A rotation on
+// The advice of a refusal or an alert must work in the record's present state. A rotation on
 // request is refused while another one is in flight, and while the record is paused.
 
-// instead is what gives consumers a credential that works.
+// instead says how to give consumers a credential that works.
 func instead(e *Edit) string {
 	t := e.turn()
 	if t == nil || e.kind.Place == nil {
@@ -24,7 +24,7 @@ func instead(e *Edit) string {
 	return fmt.Sprintf("publish the current key %s again with \"kv rollback -version=%d %s\"", t.Live().Key(), version, e.kind.Place(e.Rec))
 }
 
-// rotateAgain is how another credential comes, where there is none to go back to.
+// rotateAgain says how to get another credential if there is none to go back to.
 func rotateAgain(e *Edit) string {
 	t := e.turn()
 	switch {
@@ -42,7 +42,7 @@ func rotateAgain(e *Edit) string {
 	return fmt.Sprintf("rotate once rotation %d has ended", t.N)
 }
 
-// Unless is what a person can do about a rotation that is in the way of what was asked for.
+// Unless says what a person can do about a rotation that blocks a request.
 func (t *Turn) Unless() string {
 	if t.Back != nil || t.State == Retiring {
 		return "wait for its end"

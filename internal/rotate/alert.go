@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// alerts are those of a record that stand at once, at most one of each sort. None ends another
-// one: whoever can bring about the one, by writing a secret or by stopping a provider, does not
-// hide the other by it.
+// alerts are the alerts of a record that stand at once, at most one of each sort. One sort never
+// ends another. Otherwise somebody who can cause one alert, by writing a secret or by stopping a
+// provider, could hide another.
 type alerts struct{ place, step, person *Alert }
 
 func (r *Record) alerts() (all alerts) {
@@ -25,8 +25,8 @@ func (r *Record) alerts() (all alerts) {
 	return all
 }
 
-// setAlerts stores alerts, the gravest first: what consumers read, then what fails at this
-// moment, then what waits for a person.
+// setAlerts stores alerts, the gravest first: what consumers read, then what fails now, then what
+// waits for a person.
 func (r *Record) setAlerts(all alerts) {
 	r.Alert = nil
 	for _, a := range []*Alert{all.person, all.step, all.place} {
@@ -38,10 +38,10 @@ func (r *Record) setAlerts(all alerts) {
 	}
 }
 
-// Alarm is what the alerts of a record say together, and since when one stands.
+// Alarm returns the text of all alerts of a record, and the time of the oldest one.
 func (r *Record) Alarm() (text string, since time.Time) { return r.alarmBut("") }
 
-// alarmBut is Alarm without the alert that has a text.
+// alarmBut is Alarm without the alert whose text is known.
 func (r *Record) alarmBut(known string) (text string, since time.Time) {
 	for a := r.Alert; a != nil; a = a.Before {
 		if a.Text == known {
@@ -58,11 +58,12 @@ func (r *Record) alarmBut(known string) (text string, since time.Time) {
 	return text, since
 }
 
-// Reviewed ends what waited for a person. An alert about what consumers read stays: it ends once
-// they read the right value.
+// Reviewed ends the alerts that wait for a person or are about failing calls. An alert about what
+// consumers read stays until they read the right value.
 func (r *Record) Reviewed() { r.setAlerts(alerts{place: r.alerts().place}) }
 
-// alarm raises an alert that waits for a person. It says what has become of calls that failed.
+// alarm raises an alert that waits for a person. It replaces the alert about failing calls,
+// because it reports how they ended.
 func (e *Edit) alarm(format string, args ...any) {
 	all := e.Rec.alerts()
 	was := cmp.Or(all.step, all.person)
@@ -85,14 +86,14 @@ func (e *Edit) astray(about, format string, args ...any) {
 	e.Rec.setAlerts(all)
 }
 
-// told reports whether an alert stands about what the place still holds.
+// told reports whether there is already an alert about what the place holds.
 func told(e *Edit, about string) bool {
 	a := e.Rec.alerts().place
 	return a != nil && a.About == about
 }
 
-// alert makes an alert. It keeps the time of the one that it follows: trouble that goes from one
-// rotation to the next has lasted since its beginning.
+// alert makes an alert. It keeps the time of the alert that it replaces, because trouble that
+// carries over from one rotation to the next began with the first.
 func (e *Edit) alert(was *Alert, a Alert) *Alert {
 	a.At = e.Now
 	if was != nil {
@@ -104,14 +105,15 @@ func (e *Edit) alert(was *Alert, a Alert) *Alert {
 	return &a
 }
 
-// found ends an alert about what consumers read: they read the right value.
+// found ends the alert about what consumers read, because they read the right value.
 func (e *Edit) found() {
 	all := e.Rec.alerts()
 	all.place = nil
 	e.Rec.setAlerts(all)
 }
 
-// worked notes that a call of the present state has succeeded: what it failed for is gone.
+// worked records that a call of the present state has succeeded. The alert about that state's
+// failing calls ends.
 func worked(e *Edit) {
 	t := e.turn()
 	t.Tries = 0
@@ -127,7 +129,7 @@ func worked(e *Edit) {
 	e.Rec.setAlerts(all)
 }
 
-// halt pauses the record: it needs a person.
+// halt raises an alert and pauses the record until a person resumes it.
 func (e *Edit) halt(format string, args ...any) {
 	e.alarm(format, args...)
 	e.Rec.Paused = &Pause{At: e.Now, Reason: e.Rec.alerts().person.Text, Auto: true}

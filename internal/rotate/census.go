@@ -10,9 +10,9 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A census knows where each record of the mount stands, so that metrics cost no scan. What
-// this process commits it learns at once; what was stored before, or by another server of the same
-// store, from a slow walk after the start and each hour.
+// A census holds the standing of each record of the mount, so that metrics cost no scan. Commits
+// of this process update the census at once. A slow walk, after the start and every hour, finds
+// what was stored before or by another server of the same store.
 type census struct {
 	mu     sync.Mutex           // guards the rest
 	all    map[string]*standing // by the key of the record's row
@@ -22,7 +22,7 @@ type census struct {
 	missed int64 // rotations whose window was over
 }
 
-// A standing is what metrics tell of one record. It is small: there may be many.
+// A standing is what metrics report about one record. It is small, because there may be many.
 type standing struct {
 	version   storage.Version // of the row that it was made of
 	walk      uint64          // the last one that has found the row
@@ -46,7 +46,7 @@ func newCensus() *census {
 	return &census{all: map[string]*standing{}, failed: map[FailedStep]int64{}}
 }
 
-// seconds is a time in Unix seconds, 0 for none.
+// seconds converts a time to Unix seconds; 0 for none.
 func seconds(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -54,7 +54,7 @@ func seconds(t time.Time) int64 {
 	return t.Unix()
 }
 
-// stand is where a record stands.
+// stand returns the standing of a record.
 func stand(k *Kind, r *Record) standing {
 	s := standing{
 		path: k.Path(called(k, r)), state: r.State(), next: seconds(r.Next), due: seconds(r.NextStep()),
@@ -69,9 +69,8 @@ func stand(k *Kind, r *Record) standing {
 	return s
 }
 
-// set notes where a record stands as version v of its row says. A later version that is known
-// already stays, unless the row has been damaged since: one that cannot be opened tells no
-// version.
+// set stores the standing of a record as of version v of its row. A known later version stays,
+// unless the row has been damaged since: a damaged row has no readable version.
 func (c *census) set(k *Kind, name string, v storage.Version, s standing) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,7 +87,7 @@ func (c *census) set(k *Kind, name string, v storage.Version, s standing) {
 	*known = s
 }
 
-// drop forgets a record that is deleted.
+// drop removes a deleted record.
 func (c *census) drop(k *Kind, name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -101,21 +100,22 @@ func (c *census) drop(k *Kind, name string) {
 	}
 }
 
-// count counts a step that failed.
+// count counts a failed step.
 func (c *census) count(step State, class string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failed[FailedStep{step, class}]++
 }
 
-// countMissed counts a rotation whose window was over before it could be done.
+// countMissed counts a rotation that missed its window.
 func (c *census) countMissed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.missed++
 }
 
-// found reports whether a row is known in this version, and notes that the walk has found it.
+// found reports whether the census has version v of a row, and marks the row as found by the
+// walk.
 func (c *census) found(key string, v storage.Version) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -133,7 +133,7 @@ func (c *census) begin() {
 	c.walk++
 }
 
-// missing are the keys of the known rows of a kind that the walk has not found.
+// missing returns the keys of the known rows of a kind that the walk has not found.
 func (c *census) missing(k *Kind) (keys []string) {
 	c.mu.Lock()
 	walk := c.walk
@@ -151,9 +151,9 @@ func (c *census) missing(k *Kind) (keys []string) {
 // chunkOf is how many standings are copied at once, with the lock held.
 const chunkOf = 1024
 
-// chunks are copies of all standings that are not gone, in their order, some at a time: every
-// commit of a rotation waits for the lock, and there may be a million of them. A chunk holds until
-// the next one.
+// chunks yields copies of all standings that are not gone, in order. It copies a chunk at a time,
+// because every commit of a rotation waits for the lock, and there may be a million standings. A
+// chunk is valid until the next one.
 func (c *census) chunks() iter.Seq[[]standing] {
 	return func(yield func([]standing) bool) {
 		c.mu.Lock()
@@ -176,8 +176,8 @@ func (c *census) chunks() iter.Seq[[]standing] {
 	}
 }
 
-// Pauses of walks: between two of them, after one that the store has ended, and after every so
-// many rows of one.
+// Pauses of walks: between two walks, after a walk that a storage error has ended, and after
+// every walkRows rows of a walk.
 const (
 	walkEvery = time.Hour
 	walkAgain = time.Minute
@@ -185,16 +185,16 @@ const (
 	walkRows  = 1000
 )
 
-// A FailedStep is a step that failed, and the class of its error: that of an [Outcome], or
-// "server" if it was none of the provider's.
+// A FailedStep is a failed step and the class of its error: the name of an [Outcome], or "server"
+// if the error did not come from the provider.
 type FailedStep struct {
 	Step  State
 	Class string
 }
 
-// ofServer is the class of what failed on this side: the store, or the audit devices.
+// ofServer is the class of errors on this side: of the store or the audit devices.
 const ofServer = "server"
 
-// overdueAfter is how late a rotation may publish before it counts as overdue: it
-// takes its time to settle.
+// overdueAfter is how late a rotation may publish before it counts as overdue, because settling
+// takes time.
 const overdueAfter = 10 * time.Minute

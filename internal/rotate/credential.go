@@ -27,9 +27,9 @@ type Retry string
 const (
 	RetrySafe  Retry = "safe"  // call again: the same marker cannot create a second credential
 	RetryAdopt Retry = "adopt" // list, retire what the call left, then create anew
-	// RetryNever: stop and ask a person, because a second call does harm. In place, it means that
-	// a secret which the provider may have is never replaced by another one: should its call have
-	// an effect late, nobody would know what is in force.
+	// RetryNever: stop and wait for a person, because a second call does harm. In place, a secret
+	// that the provider may have is never replaced by another one. Otherwise a late effect of the
+	// first call would leave nobody knowing which secret is in force.
 	RetryNever Retry = "never"
 )
 
@@ -50,20 +50,20 @@ type Settle struct {
 	Timeout   time.Duration // after which the credential is rejected for good
 }
 
-// Capabilities are what a target can do beyond creating and retiring.
+// Capabilities are what a target can do besides creating and retiring.
 type Capabilities struct {
 	List     bool
 	Label    bool // List shows markers
 	LastUsed bool
 	Disable  bool
-	// ListsDisabled: List tells which credentials are disabled, so that one which somebody has
-	// enabled again is not retired.
+	// ListsDisabled means that List shows which credentials are disabled. A credential that
+	// somebody has enabled again is then not retired.
 	ListsDisabled bool
 	Proof         Proof
 	Retry         Retry
-	// Timeout is the longest that Create runs; Late is how long after its return the
-	// provider may still create the credential. After both have passed, a List that does
-	// not show the credential proves that there is none.
+	// Timeout is the longest that Create runs. Late is how long after Create returns the provider
+	// may still create the credential. After both have passed, a List without the credential
+	// proves that there is none.
 	Timeout, Late time.Duration
 }
 
@@ -73,7 +73,7 @@ type Order struct {
 	Current string // the ID of the credential to be replaced; "" for the first
 }
 
-// A Credential is one key, or one password, with all that its user needs.
+// A Credential is one key or password, with everything that its user needs.
 type Credential struct {
 	ID      string // what Retire takes
 	Account string // whose secret it is, where accounts take turns or keep their name
@@ -92,34 +92,36 @@ type Listed struct {
 	Disabled bool
 }
 
-// An Outcome says what is known about a call that failed. Its zero value is the careful one.
+// An Outcome says what is known about a failed call. Its zero value is the most cautious one.
 type Outcome uint8
 
 // The outcomes. Calls that only read are never Unknown.
 const (
-	// Unknown: the call may have had its effect, or may still have it, until
-	// Capabilities.Late has passed. Cut connections, timeouts, 5xx replies to
-	// changing calls, and replies that cannot be read.
+	// Unknown: the call may have had its effect, or may still have it until Capabilities.Late has
+	// passed. Examples are cut connections, timeouts, 5xx replies to changing calls, and
+	// unreadable replies.
 	Unknown Outcome = iota
-	// Transient: surely no effect, and the same call may succeed later, at
-	// RetryAfter at the earliest. Refused connections, 408, 425, 429, and 5xx for
-	// reading calls.
+	// Transient: the call surely had no effect. The same call may succeed later, after RetryAfter
+	// at the earliest. Examples are refused connections, 408, 425, 429, and 5xx for reading
+	// calls.
 	Transient
-	// Permanent: surely no effect, and none until somebody changes something.
+	// Permanent: the call surely had no effect, and cannot succeed until somebody changes
+	// something.
 	Permanent
-	// Exhausted: surely no effect, because the provider's limit on keys is reached.
+	// Exhausted: the call surely had no effect, because the provider's limit on keys is reached.
 	Exhausted
 	// Rejected: the provider refused the credential that Verify tried.
 	Rejected
 	// Alive: the provider accepted the credential that VerifyDead tried.
 	Alive
-	// Untested: Verify could not try the credential from here, which says nothing about it.
+	// Untested: Verify could not try the credential from here. That says nothing about the
+	// credential.
 	Untested
 )
 
 var outcomes = [...]string{"unknown", "transient", "permanent", "exhausted", "rejected", "alive", "untested"}
 
-// String is the outcome's label in journals, metrics and recipes.
+// String returns the outcome's label in journals, metrics and recipes.
 func (o Outcome) String() string {
 	if int(o) < len(outcomes) {
 		return outcomes[o]
@@ -137,34 +139,34 @@ func ParseOutcome(s string) (Outcome, bool) {
 	return Unknown, false
 }
 
-// A Failure is a call that did not succeed.
+// A Failure is the error of a failed call.
 type Failure struct {
 	Outcome    Outcome
 	Status     int           // of the HTTP reply; 0: none
 	RetryAfter time.Duration // as the provider asked, at most a day; 0: not asked
-	// Repeats: Create would create another credential and fail the same way, because the reply is
-	// not what was expected.
+	// Repeats means that another Create would create another credential and fail the same way,
+	// because the reply was not the expected one.
 	Repeats bool
-	// ID is set where Create failed although a credential surely exists, its secret lost
-	// or unreadable. It is ours, and is retired.
+	// ID is set if Create failed although a credential surely exists, whose secret is lost or
+	// unreadable. The credential is ours, and is retired.
 	ID  string
 	Err error // a *fault.Error: its message is our own words, its cause is redacted
 }
 
-// Error is the text of the cause.
+// Error returns the text of the cause.
 func (f *Failure) Error() string { return f.Err.Error() }
 
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
 
-// Redacted returns the failure with its error as scrub returns it.
+// Redacted returns a copy of the failure whose cause was passed through scrub.
 func (f *Failure) Redacted(scrub func(error) error) error {
 	out := *f
 	out.Err = scrub(f.Err)
 	return &out
 }
 
-// OutcomeOf classifies an error of a target. An error that is no [Failure] is Unknown.
+// OutcomeOf returns the outcome of a target's error. An error that is not a [Failure] is Unknown.
 func OutcomeOf(err error) Outcome {
 	if f, ok := errors.AsType[*Failure](err); ok {
 		return f.Outcome
@@ -172,7 +174,7 @@ func OutcomeOf(err error) Outcome {
 	return Unknown
 }
 
-// retryAfter is how long the provider asked to wait, if it did.
+// retryAfter returns how long the provider asked to wait, or zero.
 func retryAfter(err error) time.Duration {
 	if f, ok := errors.AsType[*Failure](err); ok {
 		return f.RetryAfter

@@ -14,15 +14,16 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// An Edit is one record in hand, with its lock held: what was read, what was changed, and the way
-// to commit it. What may be asked of it is its [Control].
+// An Edit is one record in hand, with its lock held: what was read, what was changed, and the
+// means to commit the change. Its [Control] offers the requests that may be made.
 type Edit struct {
 	Rec      *Record
 	Sec      *Secrets // once unlocked
 	Now      time.Time
 	Redactor *secret.Redactor // knows every secret of Sec
 
-	// Ops join the next commit, relative to the mount's store; Abs on absolute keys.
+	// Ops join the next commit, on keys relative to the mount's store; Abs join it on absolute
+	// keys.
 	Ops, Abs []storage.Op
 
 	m       *Manager
@@ -44,8 +45,8 @@ type Edit struct {
 	missed  time.Time  // the rotation whose window is over, for the log, once it is committed
 }
 
-// load reads a record to change it; nil if there is none. The caller holds its lock, or changes
-// nothing.
+// load reads a record to change it, or returns nil if there is none. The caller holds the
+// record's lock, or changes nothing.
 func (m *Manager) load(ctx context.Context, k *Kind, name string) (*Edit, error) {
 	row, err := m.cfg.Store.Get(ctx, k.Records+name)
 	if err != nil {
@@ -78,7 +79,7 @@ func (m *Manager) edit(k *Kind, r *Record) *Edit {
 	return &Edit{m: m, kind: k, Rec: r, Now: time.Now().UTC(), Redactor: new(secret.Redactor)}
 }
 
-// decode reads the row of the record that into names. It returns the secrets that a row of an
+// decode reads a row into the record that into names. It returns the secrets that a row of an
 // earlier version holds.
 func (k *Kind) decode(row storage.Entry, into *Record) (*Secrets, error) {
 	name := into.Name
@@ -100,11 +101,11 @@ func (k *Kind) decode(row storage.Entry, into *Record) (*Secrets, error) {
 // New reports whether the record is not stored yet.
 func (e *Edit) New() bool { return e.version == 0 }
 
-// CurrentID is the credential that is current as the record is stored. What a commit that failed
-// was to change does not count.
+// CurrentID returns the current credential of the record as stored. Changes of a failed commit do
+// not count.
 func (e *Edit) CurrentID() string { return e.current }
 
-// Unlock reads the record's secrets, which are written with it from then on.
+// Unlock reads the record's secrets. Later commits write the secrets with the record.
 func (e *Edit) Unlock(ctx context.Context) error {
 	if e.Sec != nil {
 		return nil
@@ -122,7 +123,7 @@ func (e *Edit) Unlock(ctx context.Context) error {
 	return nil
 }
 
-// open readies the target.
+// open opens the record's target.
 func (e *Edit) open(ctx context.Context) error {
 	if err := e.Unlock(ctx); err != nil {
 		return err
@@ -139,10 +140,11 @@ func (e *Edit) turn() *Turn { return e.Rec.Turn }
 
 func (e *Edit) timing() Timing { return e.kind.Timing(e.Rec) }
 
-// name is the record in messages: key "stripe".
+// name returns the record's name for messages: key "stripe".
 func (e *Edit) name() string { return fmt.Sprintf("%s %q", e.kind.Noun, called(e.kind, e.Rec)) }
 
-// Say adds to the event and the journal row of the next commit. Values are no secrets.
+// Say adds a detail to the event and the journal row of the next commit. Values must not be
+// secret.
 func (e *Edit) Say(name, value string) {
 	if e.said == nil {
 		e.said = map[string]string{}
@@ -150,9 +152,9 @@ func (e *Edit) Say(name, value string) {
 	e.said[name] = value
 }
 
-// Commit stores the record, its secrets if they were read, a row of the journal
-// and an event, and moves the due item to due; a zero due drops it. what is a
-// slug of what has happened.
+// Commit stores the record, its secrets if they were read, a row of the journal and an event. It
+// moves the due item to due; a zero due removes the item. what is a slug that names what
+// happened.
 func (e *Edit) Commit(ctx context.Context, what string, due time.Time) error {
 	if !e.trimmed && len(e.Ops)+len(e.Abs) == 0 && rand.N(trimEvery) == 0 { // the end of a rotation, which trims, may not come for years
 		oldest, err := trim(ctx, e)
@@ -173,8 +175,8 @@ func (e *Edit) Commit(ctx context.Context, what string, due time.Time) error {
 	return nil
 }
 
-// commitKept is Commit for a result that exists nowhere else: it insists for a
-// while, and recognises its own commit when a reply was lost.
+// commitKept is Commit for a result that exists nowhere else. It retries for a while, and
+// recognises its own commit if the reply was lost.
 func commitKept(ctx context.Context, e *Edit, what string, due time.Time) error {
 	ops, abs, err := e.batch(what, due)
 	if err != nil {
@@ -204,16 +206,16 @@ func commitKept(ctx context.Context, e *Edit, what string, due time.Time) error 
 	}
 }
 
-// present is the operation by which another commit to the mount's store fails once the record is
-// not what was read.
+// present returns the operation that makes another commit to the mount's store fail if the record
+// has changed since it was read.
 func present(e *Edit) storage.Op { return storage.Expect(e.kind.Records+e.Rec.Name, e.version) }
 
-// asserted is the same for a commit to another mount's.
+// asserted is present for a commit to the store of another mount.
 func asserted(e *Edit) storage.Op {
 	return e.m.cfg.Store.Abs(present(e))
 }
 
-// trim removes the oldest turns and journal rows.
+// trim removes the oldest rotations and journal rows.
 func trim(ctx context.Context, e *Edit) (ops []storage.Op, err error) {
 	e.trimmed = true
 	for prefix, keep := range map[string]int{e.kind.History: MaxHistory, e.kind.Journal: maxJournal} {
@@ -246,17 +248,17 @@ func removals(keys []string) (ops []storage.Op) {
 }
 
 const (
-	// trimmed is how many rows of a prefix are removed by the commit that trims; there may be
-	// more.
+	// trimmed is how many rows of a prefix the trimming commit itself removes. Commits of their
+	// own remove any rows above that.
 	trimmed = 40
-	// trimEvery is after how many commits the journal is trimmed, on average: fewer than the rows
-	// that one trim removes.
+	// trimEvery is after how many commits, on average, the journal is trimmed. It is smaller than
+	// trimmed, so that trims keep up.
 	trimEvery = 20
 )
 
-// What is neither journaled nor told: braked is what happens to each record every other minute
-// while the brake is on, for weeks perhaps; tries counts a call, before it is made, refusal a
-// write that was refused.
+// These commits have no journal row and no event. braked happens to each record every other
+// minute while the brake is on, perhaps for weeks. tries counts a call before it is made. refusal
+// counts a refused write.
 const (
 	braked  = "braked"
 	tries   = "tries"
@@ -276,7 +278,7 @@ func (e *Edit) committed(v storage.Version) {
 	logTrouble(e)
 }
 
-// logTrouble tells of a call that failed and of a window that is over, in the log.
+// logTrouble logs a failed call and a missed window.
 func logTrouble(e *Edit) {
 	if t := e.trouble; t != nil {
 		e.m.cfg.Log.Warn("a step of a rotation failed", "path", e.m.cfg.Mount()+e.kind.Path(called(e.kind, e.Rec)), "rotation", e.Rec.Number(), "step", t.State,
@@ -326,9 +328,9 @@ func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err err
 	return append(ops, storage.Append(e.kind.Journal+rec.Name+"/", row)), append(abs, event(e, what)), nil
 }
 
-// tick makes a time one that the due index can hold: whole milliseconds, never early. While
-// working on the item at from, it is another time than that: the due loop takes a row that did not
-// change for the one that it has just done.
+// tick rounds a time up to whole milliseconds, which the due index can hold. While the record
+// works on the item at from, tick returns a different time than from, because the due loop takes
+// an unchanged row for the one that it has just done.
 func tick(due, from time.Time, working bool) time.Time {
 	due = due.UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond)
 	if due.Unix() <= 0 {
@@ -348,7 +350,7 @@ type JournalRow struct {
 	State State             `json:"state"`
 	Due   time.Time         `json:"due"`
 	More  map[string]string `json:"more,omitempty"`
-	// Requests are those to the provider since the commit before.
+	// Requests are the requests to the provider since the previous commit.
 	Requests []Exchange `json:"requests,omitempty"`
 }
 
@@ -356,7 +358,7 @@ func row(e *Edit, what string, made []Exchange) JournalRow {
 	return JournalRow{At: e.Now, What: what, Turn: e.Rec.Number(), State: e.Rec.State(), Due: e.Rec.Due, More: e.said, Requests: made}
 }
 
-// event is the operation that tells of what has happened.
+// event returns the operation that records an event.
 func event(e *Edit, what string) storage.Op {
 	data := e.kind.Details(e.Rec)
 	data["rotation"], data["state"] = fmt.Sprint(e.Rec.Number()), string(e.Rec.State())
@@ -366,11 +368,11 @@ func event(e *Edit, what string) storage.Op {
 	return e.m.cfg.Event("rotation/"+what, data)
 }
 
-// maxText bounds what is kept of a third party's words.
+// maxText bounds the stored text of a third party's error.
 const maxText = 500
 
-// words is what may be kept and shown of an error: its message, which is our own, or what others
-// wrote, redacted; and short.
+// words returns the text of an error that may be stored and shown. The text is our own message,
+// or a third party's text, redacted and cut.
 func (e *Edit) words(err error) string {
 	text := fault.Message(err)
 	if text == "" {
@@ -391,13 +393,14 @@ func decode(e storage.Entry, into any) error {
 	return fault.Wrap("rotate.decode", fault.Internal, json.Unmarshal(e.Value, into))
 }
 
-// An exchanger is a target that tells which requests it has made since it was last asked.
+// An exchanger is a target that returns the requests it has made since the last time it was
+// asked.
 type exchanger interface {
 	Exchanges() []Exchange
 }
 
-// exchanged are the last exchanges with the provider since the commit before, as far as the
-// rotation may keep more.
+// exchanged returns the last exchanges with the provider since the previous commit, up to the
+// limit of the rotation.
 func exchanged(e *Edit) []Exchange {
 	if target, ok := e.target.(exchanger); ok {
 		e.made = append(e.made, target.Exchanges()...)
@@ -412,8 +415,8 @@ func exchanged(e *Edit) []Exchange {
 	return made
 }
 
-// remember takes what a commit of this process that failed was to keep, and returns what has the
-// next one keep it if no commit of the record in hand does.
+// remember takes over the exchanges that a failed commit of this process should have stored. It
+// returns a function that saves them for the next commit, if no commit of this Edit stores them.
 func remember(e *Edit) (leave func()) {
 	m, key := e.m, e.kind.Records+e.Rec.Name
 	if lost, known := m.unsaved.LoadAndDelete(key); known {

@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// An Exchange is one request to a provider and what came of it, for people. It holds no secret,
-// and what decision 0035 lets stand of the reply.
+// An Exchange is one request to a provider and its result, for people. It holds no secret. It
+// keeps of the reply only what decision 0035 allows.
 type Exchange struct {
 	At     time.Time `json:"time"`
 	Took   Seconds   `json:"took_seconds"`
@@ -22,25 +22,26 @@ type Exchange struct {
 	Status int       `json:"status,omitempty"` // 0: there was no reply
 	Reply  string    `json:"reply,omitempty"`  // at most [MaxReply] bytes
 	Error  string    `json:"error,omitempty"`  // why there was no reply, or why a database did not do it
-	// Connection is that to the database, in place of method, host, path and status. Code is what
-	// the database answered, such as "SQLSTATE 42501", if it refused the call.
+	// Connection is the database connection; it is set instead of method, host, path and status.
+	// Code is the database's error code, such as "SQLSTATE 42501", if the database refused the
+	// call.
 	Connection string `json:"connection,omitempty"`
 	Code       string `json:"code,omitempty"`
-	// Query, Headers and Body are shown by tests of recipes, and not kept.
+	// Query, Headers and Body are shown by tests of recipes, and are not stored.
 	Query   []string `json:"-"` // names alone
 	Headers []string `json:"-"` // "Authorization: Bearer [secret]"
 	Body    string   `json:"-"`
 }
 
-// Seconds are a duration as JSON has it: in seconds, to the millisecond.
+// Seconds is a duration in JSON: in seconds, to the millisecond.
 type Seconds float64
 
-// SecondsOf is how long something took.
+// SecondsOf converts a duration to Seconds.
 func SecondsOf(d time.Duration) Seconds {
 	return Seconds(float64(d.Round(time.Millisecond).Milliseconds()) / 1000)
 }
 
-// String is how long that is, for people.
+// String returns the duration for people.
 func (s Seconds) String() string {
 	if s < 0.001 {
 		return "less than 1ms"
@@ -48,7 +49,7 @@ func (s Seconds) String() string {
 	return time.Duration(float64(s) * float64(time.Second)).Round(time.Millisecond).String()
 }
 
-// Limits on what is kept of exchanges.
+// Limits on what is stored of exchanges.
 const (
 	MaxReply     = 2 << 10 // bytes of one reply
 	maxShown     = 1 << 20 // of a reply of which the beginning is kept
@@ -56,21 +57,22 @@ const (
 	maxKept      = 100     // of one rotation
 )
 
-// redacted stands for what is not shown.
+// redacted replaces text that is not shown.
 const redacted = "[secret]"
 
 var (
-	// looksSecret is a run of letters and digits that is long enough for a key, a token or a hash.
+	// looksSecret matches a run of letters and digits that is long enough for a key, a token or a
+	// hash.
 	looksSecret = regexp.MustCompile(`[A-Za-z0-9+/_=.~%\\-]{16,}`)
-	// assigned is a secret as a form or a query has it: "token=abc".
+	// assigned matches a secret in a form or a query: "token=abc".
 	assigned = regexp.MustCompile(`(?i)((?:secret|token|passw|pwd|key|credential|auth)[a-z_-]*=)[^\s&;,"'<>]+`)
-	// namesSecret are words in the names of fields that hold secrets.
+	// namesSecret matches names of fields that hold secrets.
 	namesSecret = regexp.MustCompile(`(?i)secret|token|passw|pwd|key|credential|auth|private|cert|signature|session|cookie`)
-	// saysWhy are names of fields that say why a call has failed.
+	// saysWhy matches names of fields that say why a call has failed.
 	saysWhy = regexp.MustCompile(`(?i)^(error|errors|error_?(code|message|description|type)|message|msg|detail|details|title|reason|type|code|status|description|cause)$`)
 )
 
-// mask takes out of a text of others what is known to be secret, and what looks like it.
+// mask removes known secrets, and whatever looks like a secret, from a third party's text.
 func mask(red *secret.Redactor, text string) string {
 	text = assigned.ReplaceAllString(red.Scrub(strings.ToValidUTF8(text, "?")), "${1}"+redacted)
 	return looksSecret.ReplaceAllStringFunc(text, func(run string) string {
@@ -81,8 +83,8 @@ func mask(red *secret.Redactor, text string) string {
 	})
 }
 
-// random reports whether a run of letters and digits is no word: it has a digit, or capitals all
-// over, which no name such as InvalidClientTokenId has.
+// random reports whether a run of letters and digits is not a word: it has a digit, or capitals
+// throughout, unlike names such as InvalidClientTokenId.
 func random(run string) bool {
 	var small, capital int
 	for _, r := range run {
@@ -98,11 +100,11 @@ func random(run string) bool {
 	return min(small, capital)*10 >= len(run)*3
 }
 
-// ShowReply is what is kept of a reply. One that succeeded may hold a new secret, in a place that
-// nobody knows but the recipe: of its JSON the shape is kept, names and types, and of anything
-// else nothing. One that failed says why: its words are kept, without what is known to be secret
-// or looks like it; where creates says that it is of a creating call, only those of fields that
-// say why.
+// ShowReply returns what may be stored of a reply. A successful reply may hold a new secret, in a
+// field that only the recipe knows. Therefore only the shape of its JSON is kept, names and
+// types, and nothing of any other format. A failed reply says why the call failed. Its text is
+// kept without known secrets and whatever looks like one. If creates says that the call was a
+// creating one, only the fields that say why are kept.
 func ShowReply(red *secret.Redactor, status int, body []byte, creates bool) string {
 	failed := status >= 400
 	switch {
@@ -120,7 +122,7 @@ func ShowReply(red *secret.Redactor, status int, body []byte, creates bool) stri
 	return clip(mask(red, string(body)))
 }
 
-// clip cuts a text to what is kept.
+// clip cuts a text to MaxReply bytes.
 func clip(text string) string {
 	if len(text) <= MaxReply {
 		return text
@@ -128,17 +130,17 @@ func clip(text string) string {
 	return strings.ToValidUTF8(text[:MaxReply-len("…")], "") + "…"
 }
 
-// A walker writes JSON anew, with its values replaced.
+// A walker copies JSON with its values replaced.
 type walker struct {
 	red   *secret.Redactor
 	words bool // values that are no secrets stay,
-	// creates: of fields that say why alone
+	// creates: only fields that say why keep their values
 	creates bool
 	out     strings.Builder
 }
 
-// walkJSON writes the beginning of a JSON text, with its values replaced. ok is false where it is
-// no JSON.
+// walkJSON writes the beginning of a JSON text, with its values replaced. ok is false if the text
+// is not JSON.
 func walkJSON(body []byte, w *walker) (text string, ok bool) {
 	if !json.Valid(body) {
 		return "", false
@@ -149,11 +151,11 @@ func walkJSON(body []byte, w *walker) (text string, ok bool) {
 	return clip(w.out.String()), true
 }
 
-// full reports whether there is enough.
+// full reports whether MaxReply is reached.
 func (w *walker) full() bool { return w.out.Len() > MaxReply }
 
-// value writes one value; name is that of its field, and hidden says that it stands within one
-// that is named like a secret. It ends early once there is enough.
+// value writes one value. name is the name of its field. hidden says that an outer field is named
+// like a secret. value stops early once the walker is full.
 func (w *walker) value(dec *json.Decoder, name string, hidden bool) {
 	token, err := dec.Token()
 	if err != nil || w.full() {
@@ -202,8 +204,8 @@ func (w *walker) nested(dec *json.Decoder, open json.Delim, name string, hidden 
 	w.out.WriteString(map[json.Delim]string{'{': "}", '[': "]"}[open])
 }
 
-// text writes a text, or what it is. A text that is itself JSON, as gateways wrap the reply of
-// what stands behind them, is walked in turn.
+// text writes a string, or its type. A string that is itself JSON is walked too, because gateways
+// wrap the replies of their backends like that.
 func (w *walker) text(v, name string, hidden bool) {
 	switch {
 	case !w.words, w.creates && !saysWhy.MatchString(name):
@@ -221,7 +223,7 @@ func (w *walker) text(v, name string, hidden bool) {
 	}
 }
 
-// scalar writes a number or a boolean, or what it is.
+// scalar writes a number or a boolean, or its type.
 func (w *walker) scalar(v, what, name string, hidden bool) {
 	if !w.words || hidden || w.creates && !saysWhy.MatchString(name) {
 		v = `"[` + what + `]"`

@@ -9,7 +9,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Unsettled reports, of the style in-place, whether it is not known which secret an account has.
+// Unsettled reports whether it is unknown which secret an account has. It is for the style
+// in-place.
 func (r *Record) Unsettled(account string) bool {
 	t := r.Turn
 	if t == nil || t.New == nil || t.New.Account != account {
@@ -18,9 +19,9 @@ func (r *Record) Unsettled(account string) bool {
 	return t.State == RollingBack || t.told()
 }
 
-// FindOut finds out which secret is in force where that is not known, by trying them, and commits
-// what it finds. It sets none. After nil, and without a rotation in flight, it is the one that
-// Current says; after an error nobody knows, and it says why.
+// FindOut finds out which secret is in force, if that is unknown. It tries the known secrets,
+// sets none, and commits what it finds. After nil, and without a rotation in flight, the secret
+// of Current is in force. An error says why the secret in force is still unknown.
 func (c Control) FindOut(ctx context.Context) error {
 	e := c.e
 	t := e.turn()
@@ -46,7 +47,7 @@ func (c Control) FindOut(ctx context.Context) error {
 	return err
 }
 
-// findOld tries whether the secret from before a rotation that is rolled back is in force.
+// findOld tries whether the old secret of a rotation that is being rolled back is in force.
 func findOld(ctx context.Context, e *Edit) error {
 	if err := e.busy("rotate.FindOut"); err != nil {
 		return err // that call may set either secret yet
@@ -62,8 +63,8 @@ func findOld(ctx context.Context, e *Edit) error {
 	return finish(context.WithoutCancel(ctx), e)
 }
 
-// Take makes a credential that somebody vouches for the current one of its account. A rotation in
-// flight ends: whatever became of it, this credential is in force. The caller commits it.
+// Take makes a credential current for its account, because an administrator vouches for it. A
+// rotation in flight ends: whatever its outcome, this credential is in force. The caller commits.
 func (c Control) Take(ctx context.Context, given Credential, why string) error {
 	e := c.e
 	if err := e.busy("rotate.Take"); err != nil {

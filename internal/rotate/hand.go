@@ -8,19 +8,19 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// Limits on writes by hand. The limits are for values of which only the provider can say whether
-// they live: a key that is current on record is written without a call.
+// Limits on writes by hand. They apply to values that only the provider can check. A key that is
+// recorded as current is written without a call.
 const (
 	handTries = 20              // calls to the provider at once
 	handEvery = 3 * time.Minute // and one more each
-	// countEvery is how often a refused write is counted that has cost no call, and tellEvery how
-	// often the journal tells of them.
+	// countEvery is how often a refused write without a call to the provider is counted.
+	// tellEvery is how often refused writes are journaled.
 	countEvery = time.Minute
 	tellEvery  = 10 * time.Minute
 )
 
-// spend takes one call to the provider from what writes by hand may make, or says how long there
-// is none. The caller commits it before the call.
+// spend takes one call to the provider from the budget of writes by hand, or returns how long to
+// wait for one. The caller commits that before the call.
 func (r *Record) spend(now time.Time) (wait time.Duration) {
 	const most = (handTries - 1) * handEvery
 	h := r.hand()
@@ -39,7 +39,8 @@ func (r *Record) hand() *Hand {
 	return r.Hand
 }
 
-// throttled is a write of a value that may not be tried now. Forced, it is written untried.
+// throttled handles a write of a value that may not be tried now. A forced write is stored
+// untried.
 func throttled(j *judgement, wait time.Duration) error {
 	why := fmt.Sprintf("its place was written %d times and more in the last hour with values that had to be tried at the provider", handTries)
 	if !j.o.Force {
@@ -54,8 +55,9 @@ func throttled(j *judgement, wait time.Duration) error {
 	return j.store("unchecked", j.unmoved())
 }
 
-// askFor asks the provider for a credential. The call is counted before it is made, on whatever
-// server: answer is what it was answered with, unless stop says that it was not made.
+// askFor asks the provider to verify a credential. The call is counted in the record before it is
+// made, so that the limit holds across servers. answer is the provider's answer; stop means that
+// no call was made.
 func askFor(ctx, short context.Context, j *judgement, c Credential) (answer error, stop bool, err error) {
 	if wait := j.Rec.spend(j.Now); wait > 0 {
 		return nil, true, throttled(j, wait)
@@ -69,9 +71,9 @@ func askFor(ctx, short context.Context, j *judgement, c Credential) (answer erro
 	return answer, false, nil
 }
 
-// countRefused counts a write that was refused. One that has cost no call to the provider is
-// counted once in a while: who writes without an end does not keep the record's rotation from its
-// commits.
+// countRefused counts a refused write. Writes that made no call to the provider are counted at
+// most once per countEvery, so that a client that writes endlessly does not make the commits of
+// the record's rotation fail.
 func (m *Manager) countRefused(ctx context.Context, k *Kind, name, by string, asked bool) error {
 	var err error
 	for range 5 {

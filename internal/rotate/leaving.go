@@ -7,7 +7,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// leave begins the grace of the credential that readers are to leave.
+// leave begins the grace period of the credential that readers stop using.
 func leave(ctx context.Context, e *Edit) error {
 	t := e.turn()
 	endAfter(e, t.Published(), t.leaked())
@@ -25,9 +25,9 @@ func leave(ctx context.Context, e *Edit) error {
 	return nil
 }
 
-// prior is what consumers are to read again. What they read before the rotation may have been
-// written by somebody, with a secret that is not the old credential's: then that credential is
-// published as it is known, because it is the one that becomes current.
+// prior returns what consumers read again after a rollback. Somebody may have written the value
+// that they read before the rotation, with a secret other than the old credential's. In that case
+// prior returns the fields of the old credential, because the old credential becomes current.
 func prior(e *Edit) map[string]secret.Value {
 	place := e.target.Place()
 	old, known := e.Sec.Keys[e.turn().Old.Key()]
@@ -43,7 +43,8 @@ func prior(e *Edit) map[string]secret.Value {
 	return e.Sec.Previous
 }
 
-// endAfter plans the end of the credential that is left behind by what was published at a time.
+// endAfter plans the end of life of the victim, whose replacement was published at the given
+// time.
 func endAfter(e *Edit, at time.Time, leaked bool) {
 	t, timing := e.turn(), e.timing()
 	after := at.Add(timing.Hold(leaked))
@@ -56,7 +57,7 @@ func endAfter(e *Edit, at time.Time, leaked bool) {
 	t.End = Ending{After: after, Now: leaked, Hold: t.Hold}
 }
 
-// join adds what the engine changes with the current credential.
+// join adds the engine's own changes for a new current credential.
 func join(ctx context.Context, e *Edit) error {
 	j, ok := e.target.(Joiner)
 	if !ok {

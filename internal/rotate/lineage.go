@@ -9,13 +9,13 @@ import (
 )
 
 // A lineage says which rotation of a record made, published or retired a credential. It reads the
-// rotations once, so it lasts no longer than the record is in hand.
+// rotations once, so it must not outlive the Edit.
 type lineage struct {
 	e     *Edit
 	turns []*Turn
 }
 
-// rotations are those of the record that are kept, the newest first, with the one in flight.
+// rotations returns the stored rotations of the record and the one in flight, the newest first.
 func (l *lineage) rotations(ctx context.Context) ([]*Turn, error) {
 	if l.turns != nil {
 		return l.turns, nil
@@ -33,7 +33,7 @@ type making struct {
 	ref *Ref
 }
 
-// published is the credential that a publication of this record has published.
+// published returns the credential that a publication of this record published, or nil.
 func (l *lineage) published(ctx context.Context, publication string) (*making, error) {
 	rest, ours := strings.CutPrefix(publication, l.e.Rec.Tag+"/")
 	if !ours {
@@ -56,7 +56,7 @@ func (l *lineage) published(ctx context.Context, publication string) (*making, e
 	return nil, nil
 }
 
-// maker finds the rotation that has made a credential; nil if none is on record.
+// maker returns the rotation that made a credential, or nil if none is recorded.
 func maker(all []*Turn, c *Ref) *making {
 	for _, t := range all {
 		if c != nil && t.New.Key() == c.Key() {
@@ -75,7 +75,7 @@ func (l *lineage) called(ctx context.Context, c *Ref) string {
 	return "the key " + c.Key()
 }
 
-// leaked reports whether somebody has said of a credential that it leaked.
+// leaked reports whether a credential was reported as leaked.
 func (l *lineage) leaked(ctx context.Context, c *Ref) (bool, error) {
 	all, err := l.rotations(ctx)
 	return c.hasLeaked() || slices.ContainsFunc(all, func(t *Turn) bool {
@@ -83,7 +83,7 @@ func (l *lineage) leaked(ctx context.Context, c *Ref) (bool, error) {
 	}), err
 }
 
-// retired is when a credential was retired; zero if it is not known to be.
+// retired returns when a credential was retired; zero if that is not known.
 func (l *lineage) retired(ctx context.Context, c *Ref) (time.Time, error) {
 	all, err := l.rotations(ctx)
 	for _, t := range all {

@@ -17,7 +17,7 @@ func list(ctx context.Context, e *Edit) (all []Listed, err error) {
 	return all, err
 }
 
-// ids are the IDs of all credentials that the provider shows.
+// ids returns the IDs of all credentials that the provider shows.
 func ids(ctx context.Context, e *Edit) (out []string, err error) {
 	all, err := list(ctx, e)
 	for _, l := range all {
@@ -29,7 +29,7 @@ func ids(ctx context.Context, e *Edit) (out []string, err error) {
 	return out, err
 }
 
-// lastUsed asks when a key was last used.
+// lastUsed asks the provider when a key was last used.
 func lastUsed(ctx context.Context, e *Edit, id string) (used time.Time, err error) {
 	err = call(ctx, func(ctx context.Context) (err error) {
 		used, err = e.target.(UsageTeller).LastUsed(ctx, id)

@@ -8,9 +8,9 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// tryCurrent asks the provider for the current credential, which is what consumers read. One that
-// the provider refuses twice is an alert; nothing is rotated by itself, because a provider that
-// refuses one key for a while may refuse all.
+// tryCurrent asks the provider to verify the current credential, which consumers read. An alert
+// is raised if the provider refuses the credential twice in a row. No rotation begins
+// automatically, because a provider that refuses one key for a while may refuse all keys.
 func tryCurrent(ctx context.Context, j *judgement) error {
 	e, rec := j.Edit, j.Rec
 	made, known := e.Sec.Keys[rec.Current.Key()]
@@ -78,8 +78,8 @@ func look(ctx context.Context, e *Edit) error {
 	return j.run(ctx, short)
 }
 
-// lookAgain plans another look after one that has found out nothing: on another day, unless there
-// is a doubt.
+// lookAgain plans another look after a look without an answer: the next day, or soon if there is
+// a doubt.
 func (e *Edit) lookAgain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
