@@ -9,21 +9,21 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// A HistoryQuery is what a request for a record's history may say, under any engine.
+// A HistoryQuery holds the parameters of a request for a record's history, in any engine.
 type HistoryQuery struct {
 	Limit int  `json:"limit" default:"all that are kept" doc:"How many rotations to return at most."`
 	Steps bool `json:"steps" default:"false" doc:"Whether to return the steps of each rotation."`
 	Turn  int  `json:"rotation" default:"all" doc:"The number of one rotation to show. With steps=true, the answer also has its requests to the provider and the beginnings of the replies, without secrets."`
 }
 
-// A History is the answer. It holds no secret.
+// A History is the answer to a [HistoryQuery]. It holds no secret.
 type History struct {
 	Turns []PastTurn   `json:"rotations"` // the newest first
 	Steps []JournalRow `json:"steps,omitempty"`
 }
 
-// A PastTurn is a rotation as the history shows it. Of the one in flight it is what has happened
-// so far.
+// A PastTurn is a rotation as the history shows it. For the rotation in flight, it shows what has
+// happened so far.
 type PastTurn struct {
 	N           int       `json:"rotation"`
 	Result      State     `json:"result"` // where it stands, or how it ended
@@ -48,7 +48,7 @@ type PastTurn struct {
 	Errors      []Error   `json:"errors"`
 }
 
-// History shows the rotations of a record, for a request. missing is the error where there is no
+// History returns the rotations of a record, for a request. missing is the error if there is no
 // such record.
 func (m *Manager) History(ctx context.Context, kind, name string, missing error, q HistoryQuery) (*History, error) {
 	e, err := m.View(ctx, kind, name)

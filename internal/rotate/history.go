@@ -2,12 +2,12 @@ package rotate
 
 import "fmt"
 
-// past is the row of a rotation that has ended.
+// past returns the key of the row of an ended rotation.
 func (k *Kind) past(name string, n uint32) string {
 	return fmt.Sprintf("%s%s/%010d", k.History, name, n)
 }
 
-// How much history is kept of a key.
+// Limits on the stored history of a record.
 const (
 	MaxHistory = 100 // rotations
 	maxJournal = 2000

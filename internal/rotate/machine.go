@@ -10,7 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// Work does one step of a record that fell due. kind is that of the due item.
+// Work does one step of a record that fell due. kind is the kind of the due item.
 func (m *Manager) Work(ctx context.Context, kind, name string) error {
 	k := m.kinds[kind]
 	if k == nil {
@@ -35,7 +35,7 @@ func (m *Manager) Work(ctx context.Context, kind, name string) error {
 	return err
 }
 
-// step does what is due, if anything is.
+// step does what is due, if anything is due.
 func (e *Edit) step(ctx context.Context) error {
 	if e.Rec.Due.IsZero() || e.Rec.Due.After(e.Now) {
 		return nil // an item of the past
@@ -72,8 +72,8 @@ func (e *Edit) step(ctx context.Context) error {
 	return audited(ctx, e, steps[e.kind.Style][e.Rec.State()])
 }
 
-// audited runs a step between the two lines of its audit entry. Without the first line
-// it does not run.
+// audited runs a step between the two lines of its audit entry. If the first line cannot be
+// written, the step does not run.
 func audited(ctx context.Context, e *Edit, do step) error {
 	ran := false
 	var stepErr error
@@ -84,7 +84,8 @@ func audited(ctx context.Context, e *Edit, do step) error {
 		n++ // the step that begins a rotation makes its first call, too
 	}
 	a.Detail["rotation"], a.Detail["step"] = strconv.FormatUint(uint64(n), 10), string(e.Rec.State())
-	// Retiring a leaked credential only takes access away: it does not wait for a device.
+	// Retiring a leaked credential only takes access away, so it does not wait for an audit
+	// device.
 	if s := e.Rec.State(); s == Grace || s == Retiring {
 		a.Takes = t.leaked()
 	}
@@ -138,7 +139,7 @@ func begin(ctx context.Context, e *Edit) error {
 	return create(ctx, e) // the commit of its intent also says that the rotation has begun
 }
 
-// missed plans the next rotation in place of one whose window is over.
+// missed plans the next rotation after one that missed its window.
 func missed(ctx context.Context, e *Edit, when cron.When) error {
 	if e.Rec.Failures == 0 { // else the last error says why
 		e.Rec.LastError = "the window of " + e.Rec.Next.UTC().Format(time.RFC3339) + " was missed: the server did not run, or waited for its clock; the next one counts"
@@ -149,7 +150,7 @@ func missed(ctx context.Context, e *Edit, when cron.When) error {
 	return e.Commit(ctx, "missed", e.Rec.Next)
 }
 
-// steps are what is done in each state.
+// steps are the functions for the states of each style.
 var steps = map[Style]map[State]step{
 	TwoKey: {
 		Scheduled:   begin,

@@ -17,10 +17,10 @@ type Manager struct {
 	kinds  map[string]*Kind
 	locks  locks.Named
 	census *census
-	// returned has, by the row of a record, the Calling of a call of this process that has
-	// returned, until a commit says so.
+	// returned holds, by the row of a record, the Calling time of a call of this process that has
+	// returned, until a commit records that.
 	returned sync.Map
-	// unsaved has, by the row of a record, the exchanges that no commit has kept.
+	// unsaved holds, by the row of a record, the exchanges that no commit has stored.
 	unsaved sync.Map
 }
 
@@ -33,7 +33,7 @@ func New(cfg Config, kinds ...Kind) *Manager {
 	return m
 }
 
-// Config is what a [Manager] is given of the world.
+// Config is what a [Manager] needs from its surroundings.
 type Config struct {
 	Store        *barrier.View // of the mount
 	Log          *slog.Logger
@@ -44,11 +44,12 @@ type Config struct {
 	Schedule func(kind, name string, from, to time.Time) []storage.Op
 	// Event returns the operation that records an event, on an absolute key.
 	Event func(kind string, details map[string]string) storage.Op
-	// Audited runs act between the two lines of an audit entry, fail closed: without the first
-	// line act is not called. An action that takes only takes access away, and does not wait for a
-	// device.
+	// Audited runs act between the two lines of an audit entry. It fails closed: if the first
+	// line cannot be written, act is not called. An action that only takes access away (Takes)
+	// does not wait for a device.
 	Audited func(ctx context.Context, a Action, act func(ctx context.Context) error) error
-	// ClockHeld reports that the clock is not trusted; nil: it always is.
+	// ClockHeld reports whether the clock is not trusted. nil means that the clock is always
+	// trusted.
 	ClockHeld func() bool
 }
 

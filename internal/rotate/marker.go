@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// MarkerMax is the longest text of a marker. It fits the shortest label that
-// vendors are known to take (64).
+// MarkerMax is the length of the longest marker. It fits into the shortest label limit known
+// among vendors (64).
 const MarkerMax = 61
 
-// A Marker names one creating call, everywhere and for good. It is put where
-// the provider's list shows it, so that after a crash what the call left can be
-// found. Its text is "kt:<installation>/<key>/<turn>/<attempt>".
+// A Marker identifies one creating call, uniquely and permanently. It is put where the provider's
+// list shows it, so that after a crash the server can find what the call left. Its text is
+// "kt:<installation>/<key>/<turn>/<attempt>".
 type Marker struct {
 	Installation string // 1 to 8 of a-z 0-9
 	Key          string // 1 to 32 of a-z 0-9 . _ -; see [Tag]
@@ -26,7 +26,7 @@ type Marker struct {
 
 var markerForm = regexp.MustCompile(`^kt:([a-z0-9]{1,8})/([a-z0-9._-]{1,32})/(0|[1-9][0-9]{0,9})/(0|[1-9][0-9]{0,4})$`)
 
-// String is the marker's text.
+// String returns the marker's text.
 func (m Marker) String() string {
 	return fmt.Sprintf("kt:%s/%s/%d/%d", m.Installation, m.Key, m.Turn, m.Attempt)
 }
@@ -62,9 +62,9 @@ func (m Marker) Valid() bool {
 
 var plainTag = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
 
-// Tag makes a marker's Key of a key's name: the name itself where it fits, else
-// its beginning, a dot and the start of its hash. Two names never have one tag by
-// chance: a name that fits has no dot.
+// Tag converts a key's name to a marker's Key: the name itself if it fits, else its beginning, a
+// dot and the start of its hash. The two forms never collide, because a name that fits has no
+// dot.
 func Tag(name string) string {
 	if plainTag.MatchString(name) {
 		return name
@@ -82,8 +82,8 @@ func Tag(name string) string {
 	return b.String() + "." + hex.EncodeToString(sum[:8])
 }
 
-// NewTag makes a marker's Key for one life of a name: a key that is deleted and
-// made again, or made on two mounts, must not take the other's leftovers for its own.
+// NewTag makes a marker's Key for one life of a name. A key that is deleted and created again, or
+// created on two mounts, must not take the other key's leftovers for its own.
 func NewTag(name string) string {
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails
@@ -91,7 +91,7 @@ func NewTag(name string) string {
 	return base[:min(len(base), 23)] + "." + hex.EncodeToString(b[:])
 }
 
-// installation is what of the installation's id goes into markers.
+// installation returns the part of the installation's ID that goes into markers.
 func installation(id string) string {
 	var b strings.Builder
 	for _, r := range strings.ToLower(id) {

@@ -9,7 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// An Orphan is a credential that the provider shows with a marker of this installation, and that
+// An Orphan is a credential that the provider shows with a marker of this installation and that
 // no record of the mount knows.
 type Orphan struct {
 	ID       string    `json:"key_id"`
@@ -17,11 +17,12 @@ type Orphan struct {
 	Created  time.Time `json:"created,omitzero"`
 	LastUsed time.Time `json:"last_used,omitzero"`
 	Disabled bool      `json:"disabled"`
-	// Keep says why it is not retired by request; "": it may be.
+	// Keep says why a request may not retire the orphan; "" if it may.
 	Keep string `json:"keep,omitempty"`
 }
 
-// Orphans lists what the provider shows of this installation and no record of the mount knows.
+// Orphans lists the credentials with a marker of this installation that no record of the mount
+// knows.
 func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 	e := c.e
 	if err := e.open(ctx); err != nil {
@@ -62,16 +63,16 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 	return all, nil
 }
 
-// mayUse reports whether the call of an attempt may still answer with the key that it has created:
-// it is under way, or it will be repeated with the same marker. Otherwise nobody will ever know
+// mayUse reports whether the call of an attempt may still return the key that it created: the
+// call is under way, or will be repeated with the same marker. Otherwise nobody will ever know
 // the secret of that key.
 func mayUse(e *Edit, a *Attempt) bool {
 	return e.turn().State == Creating && (a.Outcome == "" && e.Now.Before(a.Deadline.Add(clockMargin)) || e.can.Retry == RetrySafe)
 }
 
-// RetireOrphan retires one of the credentials that Orphans lists, and commits that. It is judged
-// anew, and the commit before the call asserts the record: what is current or previous by then is
-// not retired.
+// RetireOrphan retires a credential that Orphans lists, and commits that. The credential is
+// judged again, and the commit before the call asserts the record, so that a credential that has
+// become current or previous meanwhile is not retired.
 func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 	const op = "rotate.RetireOrphan"
 	e := c.e
@@ -90,8 +91,8 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 		return fault.New(op, fault.Conflict, "the key %s is not retired by request: %s", id, all[i].Keep)
 	}
 	due := e.Rec.Due
-	// What a lost call of the rotation in flight has left is recorded as that before: who dies in
-	// between goes on with it.
+	// A key that a lost call of the rotation in flight left is recorded in its attempt before the
+	// call. If this process dies, the rotation then retires the key.
 	var lost *Attempt
 	if t := e.turn(); t != nil {
 		if lost = t.attempt(markerOf(all[i]).String()); lost != nil {
@@ -119,15 +120,15 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 	return e.Commit(ctx, "retired-orphan", due)
 }
 
-// markerOf is the marker in the label of an orphan.
+// markerOf returns the marker in the label of an orphan.
 func markerOf(o Orphan) Marker {
 	m, _ := ParseMarker(o.Label)
 	return m
 }
 
-// readNow is the ID of the credential that consumers read, if a rotation on record has made it;
-// "" otherwise. It may be one that is not recorded as ours any more, because the configuration
-// leads elsewhere, or because it was put back.
+// readNow returns the ID of the credential that consumers read, if a recorded rotation made it,
+// else "". The credential may no longer be recorded as ours, because the configuration was
+// pointed elsewhere, or because somebody put the credential back.
 func readNow(ctx context.Context, e *Edit) (string, error) {
 	place := e.target.Place()
 	if place == nil {
@@ -147,8 +148,8 @@ func readNow(ctx context.Context, e *Edit) (string, error) {
 	return made.ref.Key(), nil
 }
 
-// ids are the credentials of the record: the current one, those of the rotation in flight, and
-// what its calls have left.
+// ids returns the IDs of the record's credentials: the current one, those of the rotation in
+// flight, and those that its calls left.
 func (r *Record) ids() (all []string) {
 	refs := append([]*Ref{r.Current}, r.Idle...)
 	if t := r.Turn; t != nil {
@@ -165,7 +166,7 @@ func (r *Record) ids() (all []string) {
 	return all
 }
 
-// known are the credentials that records of the mount have, and the tags of their markers.
+// known returns the IDs of the credentials in the mount's records, and the tags of their markers.
 func (m *Manager) known(ctx context.Context) (ids, tags map[string]bool, err error) {
 	ids, tags = map[string]bool{}, map[string]bool{}
 	for kind := range m.kinds {

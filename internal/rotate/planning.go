@@ -4,7 +4,8 @@ import (
 	"time"
 )
 
-// Planned is when the record is next due, by what is stored alone: never by a time that is zero.
+// Planned returns when the record is next due, computed from the stored record alone; zero if it
+// is not due at all.
 func (e *Edit) Planned() time.Time {
 	rec := e.Rec
 	switch {

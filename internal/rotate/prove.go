@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// settle verifies the new credential some times in a row, because providers are eventually
-// consistent; verify does so once more after a wait.
+// settle verifies the new credential several times in a row, because providers are eventually
+// consistent. verify repeats that once more after a wait.
 func settle(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
 		return unopened(ctx, e, err)
@@ -31,7 +31,7 @@ func settle(ctx context.Context, e *Edit) error {
 	}
 	t.Streak = 0
 	if OutcomeOf(err) != Rejected {
-		// Successes in between begin the count of failures anew, and not the time.
+		// A success in between resets the count of failures, but not the time limit.
 		if !e.Now.Before(later(t.Until, t.New.At.Add(triesTake))) {
 			e.note(err)
 			return giveUp(ctx, e, "the new key did not work steadily until settling ended: %s", e.Rec.LastError)
@@ -41,8 +41,8 @@ func settle(ctx context.Context, e *Edit) error {
 	return rejected(ctx, e, err)
 }
 
-// rejected deals with a new credential that the provider refuses: its replicas may
-// not have caught up.
+// rejected handles a new credential that the provider refuses. The provider's replicas may not
+// have caught up yet.
 func rejected(ctx context.Context, e *Edit, err error) error {
 	t := e.turn()
 	if !e.Now.Before(t.Until) {
@@ -56,7 +56,7 @@ func rejected(ctx context.Context, e *Edit, err error) error {
 	return e.Commit(ctx, "refused", e.Now.Add(max(e.target.Settle().Interval, retryAfter(err))))
 }
 
-// verify is the last proof before readers get the credential.
+// verify is the last check before readers get the credential.
 func verify(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
 		return unopened(ctx, e, err)

@@ -8,7 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// pending is the new credential with its secret.
+// pending returns the new credential with its secret.
 func pending(e *Edit) (Credential, error) {
 	c, ok := e.Sec.Keys[e.turn().New.Key()]
 	if !ok {
@@ -17,8 +17,8 @@ func pending(e *Edit) (Credential, error) {
 	return c, nil
 }
 
-// publish writes the new credential where its readers look. From the moment that the
-// intent is recorded somebody may have read it, so publishing never gives up on its own.
+// publish writes the new credential to the place that its readers read. Somebody may have read it
+// from the moment that the intent is recorded, so publishing never gives up on its own.
 func publish(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
 		return unopened(ctx, e, err)
@@ -48,7 +48,8 @@ func publish(ctx context.Context, e *Edit) error {
 	return published(ctx, e, "published")
 }
 
-// rollBack undoes a rotation: nothing was published, or the old value is published again.
+// rollBack undoes a rotation. If the new credential may have been read, rollBack publishes the
+// old value again.
 func rollBack(ctx context.Context, e *Edit) error {
 	t := e.turn()
 	if !t.offered() {
@@ -71,8 +72,8 @@ func rollBack(ctx context.Context, e *Edit) error {
 		case !untouched:
 			return intend(ctx, e, back)
 		}
-		// Nothing to publish. The new credential has its grace all the same: it may be published
-		// yet by a server that is late.
+		// There is nothing to publish. The new credential still gets its grace period, because a
+		// delayed server may yet publish it.
 		*back = Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Version: version}
 	}
 	if e.target.Place() != nil && back.At.IsZero() {
@@ -88,8 +89,8 @@ func rollBack(ctx context.Context, e *Edit) error {
 	return published(ctx, e, "published-back")
 }
 
-// unchanged reports whether consumers read what they did when the rotation was about to publish,
-// and which version that is.
+// unchanged reports whether consumers still read what they read when the rotation was about to
+// publish. It also returns the version that they read.
 func unchanged(ctx context.Context, e *Edit) (same bool, version int, err error) {
 	t := e.turn()
 	if t.Put.Asked.IsZero() || !t.Put.At.IsZero() || t.Put.Again > 0 {
@@ -103,7 +104,7 @@ func unchanged(ctx context.Context, e *Edit) (same bool, version int, err error)
 	return err == nil && version == t.Put.CAS, version, err
 }
 
-// intend records the intent to publish, with what consumers read now.
+// intend records the intent to publish, together with what consumers read now.
 func intend(ctx context.Context, e *Edit, to *Put) error {
 	there, err := e.target.Place().Read(ctx)
 	e.Now = time.Now().UTC()
@@ -120,7 +121,7 @@ func intend(ctx context.Context, e *Edit, to *Put) error {
 	return e.Commit(ctx, "publishing", e.Now)
 }
 
-// keepPrevious keeps what consumers read now, so that it can be published again.
+// keepPrevious stores what consumers read now, so that a rollback can publish it again.
 func keepPrevious(e *Edit, there *Published) {
 	e.Sec.Previous = map[string]secret.Value{}
 	if there == nil {
@@ -132,12 +133,13 @@ func keepPrevious(e *Edit, there *Published) {
 	}
 }
 
-// publication is what both directions have in common.
+// publication returns the fields that publishing and rolling back have in common.
 func publication(e *Edit, id string, to *Put) Publication {
 	return Publication{ID: id, Asked: to.Asked, Next: to.Next, CAS: to.CAS}
 }
 
-// retireAfter is when a credential is retired that consumers stop reading; zero if there is none.
+// retireAfter returns when the credential that consumers stop reading is retired; zero if there
+// is none.
 func retireAfter(e *Edit, old *Ref, asked time.Time, leaked bool) time.Time {
 	if old == nil {
 		return time.Time{}
@@ -145,7 +147,7 @@ func retireAfter(e *Edit, old *Ref, asked time.Time, leaked bool) time.Time {
 	return asked.Add(e.timing().Hold(leaked))
 }
 
-// put publishes. Unless it is done it has committed what went wrong.
+// put publishes. If done is false, put has committed what went wrong or returns an error.
 func put(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err error) {
 	p.Along = append(p.Along, asserted(e))
 	version, err := e.target.Place().Publish(ctx, p)
@@ -159,7 +161,7 @@ func put(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err e
 	case !fault.Is(err, fault.Conflict):
 		return false, unpublished(ctx, e, err)
 	}
-	// Somebody has written the place meanwhile: publish over that.
+	// Somebody has written the place meanwhile. Publish over that version.
 	there, rerr := e.target.Place().Read(ctx)
 	if rerr != nil {
 		return false, unpublished(ctx, e, rerr)
@@ -168,8 +170,8 @@ func put(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err e
 	if there != nil {
 		to.CAS = there.Version
 	}
-	// Values of the new credential are not what a rollback publishes: this rotation had published
-	// them, and whoever wrote the place afterwards kept them.
+	// A rollback must not publish values of the new credential. If the place holds such values,
+	// this rotation published them, and a later writer kept them.
 	made, known := e.Sec.Keys[e.turn().New.Key()]
 	if e.turn().Back == nil && e.turn().Put.Again == 0 && (there == nil || there.ID != p.ID && !(known && holds(e, there, made))) {
 		keepPrevious(e, there)
@@ -177,7 +179,7 @@ func put(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err e
 	return false, e.Commit(ctx, "overtaken", e.Now)
 }
 
-// unpublished deals with an error of publishing. One that only a person can correct pauses the
+// unpublished handles an error of publishing. An error that only a person can correct pauses the
 // record.
 func unpublished(ctx context.Context, e *Edit, err error) error {
 	if ctx.Err() != nil {
@@ -192,7 +194,7 @@ func unpublished(ctx context.Context, e *Edit, err error) error {
 	return e.retry(ctx, err)
 }
 
-// published begins the grace of the credential that readers are to leave, and commits that.
+// published begins the grace period of the credential that readers stop using, and commits that.
 func published(ctx context.Context, e *Edit, what string) error {
 	if err := leave(ctx, e); err != nil {
 		return err

@@ -11,7 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// rotations are those of a record in hand that are kept, the newest first, with the one in flight.
+// rotations returns the stored rotations of a record in hand and the one in flight, the newest
+// first.
 func (m *Manager) rotations(ctx context.Context, e *Edit) ([]*Turn, error) {
 	all, err := m.Past(ctx, e.kind.Name, e.Rec.Name)
 	if t := e.turn(); t != nil {
@@ -21,7 +22,7 @@ func (m *Manager) rotations(ctx context.Context, e *Edit) ([]*Turn, error) {
 	return all, err
 }
 
-// Past are the rotations of a record that have ended and that are kept, the oldest first.
+// Past returns the stored rotations of a record that have ended, the oldest first.
 func (m *Manager) Past(ctx context.Context, kind, name string) (all []*Turn, err error) {
 	prefix := m.kinds[kind].History + name + "/"
 	for e, err := range m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
@@ -37,8 +38,9 @@ func (m *Manager) Past(ctx context.Context, kind, name string) (all []*Turn, err
 	return all, nil
 }
 
-// Journal are the rows of a record's commits, the oldest first. With the number of a rotation
-// they are its own, and with the requests to the provider; with 0 they are all.
+// Journal returns the journal rows of a record, the oldest first. With the number of a rotation,
+// it returns only that rotation's rows, with the requests to the provider. With 0, it returns all
+// rows.
 func (m *Manager) Journal(ctx context.Context, kind, name string, turn uint32) (rows []JournalRow, err error) {
 	prefix := m.kinds[kind].Journal + name + "/"
 	for e, err := range m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
@@ -71,8 +73,8 @@ func decodeJournalRow(text []byte) (JournalRow, error) {
 	return row.JournalRow, fault.Wrap("rotate.Journal", fault.Internal, err)
 }
 
-// Read reads a record and its secrets as one commit has left them; nil if there is none. Neither
-// is committed.
+// Read returns a record and its secrets as stored by the same commit, or nil if there is none.
+// Callers do not commit them.
 func (m *Manager) Read(ctx context.Context, kind, name string) (*Record, *Secrets, error) {
 	for {
 		e, err := m.View(ctx, kind, name)
@@ -89,7 +91,7 @@ func (m *Manager) Read(ctx context.Context, kind, name string) (*Record, *Secret
 	}
 }
 
-// Names lists the records of a kind behind a name.
+// Names lists the names of a kind's records that come after a given name.
 func (m *Manager) Names(ctx context.Context, kind, after string) iter.Seq2[string, error] {
 	k := m.kinds[kind]
 	return func(yield func(string, error) bool) {
@@ -105,8 +107,8 @@ func (m *Manager) Names(ctx context.Context, kind, after string) iter.Seq2[strin
 	}
 }
 
-// Records reads the records of a kind, also those that an earlier version has kept in rows of the
-// engine's own. Damaged ones are yielded with an error that names them.
+// Records reads the records of a kind, including those that an earlier version has stored in rows
+// of the engine's own. It yields a damaged record with an error that names it.
 func (m *Manager) Records(ctx context.Context, kind string) iter.Seq2[*Record, error] {
 	k := m.kinds[kind]
 	return func(yield func(*Record, error) bool) {
@@ -136,8 +138,8 @@ func (m *Manager) Records(ctx context.Context, kind string) iter.Seq2[*Record, e
 	}
 }
 
-// unstored are the names of records that an earlier version has kept, and that are not stored as
-// records yet. An error without a name ends it.
+// unstored yields the names of records that an earlier version has stored and that are not yet
+// stored as records. An error without a name ends the sequence.
 func (m *Manager) unstored(ctx context.Context, k *Kind) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		if k.Earlier == nil {
@@ -161,7 +163,8 @@ func (m *Manager) unstored(ctx context.Context, k *Kind) iter.Seq2[string, error
 	}
 }
 
-// View reads a record without its lock; nil if there is none. It is not committed.
+// View reads a record without its lock, or returns nil if there is none. The caller does not
+// commit it.
 func (m *Manager) View(ctx context.Context, kind, name string) (*Edit, error) {
 	return m.load(ctx, m.kinds[kind], name)
 }

@@ -8,17 +8,17 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// A Recorder keeps the requests of one target until a commit of its record stores them. A target
-// embeds it. Its zero value is empty. It is safe for concurrent use.
+// A Recorder keeps the requests of one target until a commit of its record stores them. Targets
+// embed it. The zero value is empty and ready to use. It is safe for concurrent use.
 type Recorder struct {
 	mu   sync.Mutex // guards made
 	made []Exchange
 }
 
-// maxMade bounds the exchanges of one step in memory: a list may have many pages.
+// maxMade bounds the exchanges of one step in memory, because a list may have many pages.
 const maxMade = 20
 
-// Tell notes an exchange with the provider.
+// Tell records an exchange with the provider.
 func (r *Recorder) Tell(x Exchange) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -28,7 +28,8 @@ func (r *Recorder) Tell(x Exchange) {
 	r.made = append(r.made, x)
 }
 
-// Exchanges are the requests since it was last asked. The commit that follows keeps them.
+// Exchanges returns the requests since the last call of Exchanges. The commit that follows stores
+// them.
 func (r *Recorder) Exchanges() []Exchange {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -37,14 +38,14 @@ func (r *Recorder) Exchanges() []Exchange {
 	return made
 }
 
-// Ended completes an exchange that began at x.At.
+// Ended returns the exchange, which began at x.At, with its duration.
 func (x Exchange) Ended() Exchange {
 	x.Took = SecondsOf(time.Since(x.At))
 	return x
 }
 
-// ShowReason is [ShowReply] for a provider that does not speak JSON: what is kept of the code and
-// the words of a failed call.
+// ShowReason is [ShowReply] for a provider that does not use JSON. It returns what may be stored
+// of the code and the text of a failed call.
 func ShowReason(red *secret.Redactor, status int, code, message string, creates bool) string {
 	body, err := json.Marshal(struct {
 		Code    string `json:"code,omitempty"`
@@ -56,5 +57,6 @@ func ShowReason(red *secret.Redactor, status int, code, message string, creates 
 	return ShowReply(red, status, body, creates)
 }
 
-// ShowWords is what is kept of words of others that are no reply: of a driver, or of the network.
+// ShowWords returns what may be stored of a third party's text that is not a reply, such as a
+// driver's or the network's error.
 func ShowWords(red *secret.Redactor, words string) string { return clip(mask(red, words)) }

@@ -12,9 +12,10 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A Return says to which credential a record goes back: that of a rotation, or that of a version
-// of its place. Without either it is the one before the rotation in flight, or the current one
-// where consumers read nothing.
+// A Return says to which credential a record goes back: the one of a rotation, or the one of a
+// version of its place. Without either, the record goes back to the credential before the
+// rotation in flight. If no rotation is in flight and consumers do not read the current
+// credential, the current one is published again.
 type Return struct {
 	Rotation uint32
 	Version  int
@@ -24,7 +25,7 @@ type Return struct {
 	Warn     func(format string, args ...any)
 }
 
-// ReturnTo goes back to a credential that still lives, and commits that.
+// ReturnTo goes back to a credential that still works, and commits that.
 func (c Control) ReturnTo(ctx context.Context, r Return) error {
 	e := c.e
 	reason := r.Reason + ", by " + r.By
@@ -62,13 +63,13 @@ func (c Control) ReturnTo(ctx context.Context, r Return) error {
 	}
 }
 
-// read reports whether consumers read what was found.
+// read reports whether consumers read the version that find found, or whether that is unknown.
 func (j *judgement) read(ctx context.Context) bool {
 	there, err := j.target.Place().Read(ctx)
 	return err != nil || there != nil && j.sameSecret(there.Fields, j.o.Fields)
 }
 
-// find finds what was asked for among what the place has held.
+// find searches the versions of the place for the requested credential.
 func (j *judgement) find(ctx context.Context, r Return) error {
 	all, err := j.target.Place().Versions(ctx)
 	if err != nil {
@@ -97,7 +98,7 @@ func (j *judgement) find(ctx context.Context, r Return) error {
 	return fault.New("rotate.ReturnTo", fault.Invalid, "%s is not among the versions that the path of %s still has; to get another key, %s", what, j.name(), rotateAgain(j.Edit))
 }
 
-// mayReturn refuses a rotation whose key is known to be gone.
+// mayReturn returns an error if the rotation's key is known to be retired.
 func (j *judgement) mayReturn(ctx context.Context, publication string) error {
 	made, err := j.past.published(ctx, publication)
 	switch {
@@ -122,7 +123,7 @@ func (j *judgement) notRetired(ctx context.Context, made *making) error {
 	return err
 }
 
-// putBack publishes a credential that still lives again, while no rotation is in flight.
+// putBack publishes a credential that still works again, while no rotation is in flight.
 func (j *judgement) putBack(ctx context.Context) error {
 	const op = "rotate.ReturnTo"
 	place := j.target.Place()
@@ -147,7 +148,7 @@ func (j *judgement) putBack(ctx context.Context) error {
 	if err := j.lives(ctx); err != nil {
 		return err
 	}
-	// A process that dies behind the publication finds it by its look.
+	// If the process dies after the publication, this look finds it.
 	j.Rec.Look, j.Rec.Wrote = j.Now.Add(firstLook), j.o.by()
 	if err := j.Commit(ctx, "returning", j.Planned()); err != nil {
 		return err
@@ -170,7 +171,7 @@ func (j *judgement) putBack(ctx context.Context) error {
 	return j.Commit(ctx, "returned", j.Planned())
 }
 
-// lives asks the provider whether it takes what is to be published.
+// lives asks the provider whether it accepts the credential that is about to be published.
 func (j *judgement) lives(ctx context.Context) error {
 	if why := mismatch(j); why != "" {
 		return fault.New("rotate.ReturnTo", fault.Invalid, "that version cannot come back: %s; rotate now instead", why)

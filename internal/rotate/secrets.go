@@ -9,7 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Secrets are those of one record. They are stored beside it, in the same commits.
+// Secrets are the secrets of one record. They are stored beside the record, in the same commits.
 type Secrets struct {
 	Admin    map[string]secret.Value // credentials of the provider's management API
 	Keys     map[string]Credential   // by ID: current, pending, previous

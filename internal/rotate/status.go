@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// A Status is where one record stands, for a person. No time of it that is still to come lies in
-// the past.
+// A Status describes one record for a person. Its future times never lie in the past.
 type Status struct {
 	Path       string    `json:"path"`                   // full: "rotation/keys/stripe"
 	Kind       string    `json:"kind"`                   // "key"
@@ -33,8 +32,8 @@ type Status struct {
 	Paused     string    `json:"pause_reason,omitempty"`
 }
 
-// Overdue is how long a rotation has been due that has not been published; zero if that is not yet
-// too long.
+// Overdue returns how long an unpublished rotation has been due; zero if it is not late enough to
+// count.
 func (r *Record) Overdue(now time.Time) time.Duration {
 	if r.Next.IsZero() {
 		return 0
@@ -42,7 +41,8 @@ func (r *Record) Overdue(now time.Time) time.Duration {
 	return overdue(r.Next, r.published(), now)
 }
 
-// overdue is how long a rotation has been due since next; zero if that is not yet too long.
+// overdue returns how long a rotation has been due since next; zero if it is not late enough to
+// count.
 func overdue(next time.Time, published bool, now time.Time) time.Duration {
 	if late := now.Sub(next); late > overdueAfter && !published {
 		return late
@@ -50,7 +50,7 @@ func overdue(next time.Time, published bool, now time.Time) time.Duration {
 	return 0
 }
 
-// Trouble ranks a status: what needs a person first.
+// Trouble ranks a status: records that need a person come first.
 func (s *Status) Trouble() int {
 	switch {
 	case s.Alert != "" && s.Paused != "":
@@ -69,8 +69,8 @@ func (s *Status) Trouble() int {
 	return 6
 }
 
-// Statuses are those of all records of the mount. A damaged record is yielded with an error and
-// its path.
+// Statuses yields the status of each record of the mount. It yields a damaged record with its
+// path and an error.
 func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 	return func(yield func(Status, error) bool) {
 		braked := ""
@@ -120,9 +120,8 @@ func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {
 	return s
 }
 
-// Summary says in a sentence where the record stands, what it waits for and until when.
-//
-// An alert comes first: a record that needs somebody is not idle.
+// Summary says in a sentence what the record does, what it waits for, and until when. An alert
+// comes first, because a record that needs a person is not idle.
 func (r *Record) Summary(now time.Time) string {
 	text := r.waits(now)
 	if r.Turn != nil {
@@ -201,7 +200,7 @@ func (r *Record) waits(now time.Time) string {
 	return "retiring the old key " + t.Victim().Key()
 }
 
-// again is when the rotation after one that failed begins.
+// again returns when the next rotation after a failed one begins.
 func (r *Record) again() time.Time {
 	if r.Queued != nil {
 		return r.Queued.After
@@ -209,7 +208,7 @@ func (r *Record) again() time.Time {
 	return later(r.Next, r.Retry)
 }
 
-// waitsInGrace says who holds up the retirement of the old credential.
+// waitsInGrace says what delays the retirement of the old credential.
 func (r *Record) waitsInGrace(now time.Time) string {
 	t := r.Turn
 	old := t.Victim().Key()

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A Tally is where the records of one mount stand, for metrics. It is made of memory and costs no
-// scan of the store.
+// A Tally counts the records of one mount by state and trouble, for metrics. It is made from
+// memory and costs no scan of the store.
 type Tally struct {
 	Mount  string
 	States map[State]int64 // records without a rotation in flight are scheduled
@@ -18,16 +18,16 @@ type Tally struct {
 	Paused  int64
 	Braked  bool // rotation is paused for the whole mount
 
-	// Failed are the steps that failed since the mount was opened.
+	// Failed counts the failed steps since the mount was opened.
 	Failed map[FailedStep]int64
-	// Missed are the rotations since then whose window was over before they could be done.
+	// Missed counts the rotations since then that missed their window.
 	Missed int64
-	// Standings are at most as many records as were asked for: those in trouble first, then those
-	// known longest.
+	// Standings are the standings of at most the requested number of records: those in trouble
+	// first, then those known longest.
 	Standings []Standing
 }
 
-// Records is how many there are.
+// Records returns the number of records.
 func (t *Tally) Records() (n int64) {
 	for _, of := range t.States {
 		n += of
@@ -35,7 +35,7 @@ func (t *Tally) Records() (n int64) {
 	return n
 }
 
-// A Standing is where one record stands.
+// A Standing is the state of one record.
 type Standing struct {
 	Path     string // full: "rotation/keys/stripe"
 	State    State
@@ -48,7 +48,7 @@ type Standing struct {
 	Paused   bool
 }
 
-// Trouble ranks a standing: what needs a person first.
+// Trouble ranks a standing: records that need a person come first.
 func (s *Standing) Trouble() int {
 	switch {
 	case s.Alert:
@@ -68,7 +68,7 @@ const healthy = 4
 
 func (s *Standing) failing() bool { return s.Failures > 0 || s.Attempts > 0 }
 
-// Tally tells where the records of the mount stand, at most so many of them one by one.
+// Tally returns the tally of the mount, with at most most standings.
 func (m *Manager) Tally(ctx context.Context, most int) Tally {
 	t := Tally{Mount: m.cfg.Mount(), Braked: m.braked(ctx), States: map[State]int64{}, Failed: map[FailedStep]int64{}}
 	var listed [healthy + 1][]Standing // by rank
@@ -99,7 +99,7 @@ func (m *Manager) Tally(ctx context.Context, most int) Tally {
 	return t
 }
 
-// Limit cuts the standings of all tallies together to so many, those in trouble first.
+// Limit cuts the standings of all tallies together to most, those in trouble first.
 func Limit(all []Tally, most int) {
 	kept := make([][]Standing, len(all))
 	for rank, left := 0, most; rank <= healthy; rank++ {
@@ -124,7 +124,7 @@ func oneIf(b bool) int64 {
 	return 0
 }
 
-// at is where the record stands at a time. Its path is below the mount.
+// at returns the standing at a given time. Its path is below the mount.
 func (s *standing) at(now time.Time) Standing {
 	out := Standing{
 		Path: s.path, State: s.state, Age: -1, NextStep: -1, Failures: s.failures, Attempts: s.attempts, Alert: s.alert, Paused: s.paused,
@@ -141,7 +141,7 @@ func (s *standing) at(now time.Time) Standing {
 	return out
 }
 
-// braked reports whether the brake of the mount is on, as far as the store tells.
+// braked reports whether the mount's brake is on. It reports false if the store cannot be read.
 func (m *Manager) braked(ctx context.Context) bool {
 	for _, k := range m.kinds {
 		if k.Brake != nil {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// later is the later of two times.
+// later returns the later of two times.
 func later(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return b
@@ -13,7 +13,7 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// earlier is the earlier of two times.
+// earlier returns the earlier of two times.
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
 		return b
@@ -23,7 +23,7 @@ func earlier(a, b time.Time) time.Time {
 
 func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
-// when words a time to come, and how far away it is.
+// when words a future time and how far away it is.
 func when(at, now time.Time) string {
 	left := at.Sub(now)
 	switch {
@@ -37,7 +37,7 @@ func when(at, now time.Time) string {
 	return fmt.Sprintf("on %s (in %s)", at.UTC().Format("2006-01-02 15:04"), Rough(left))
 }
 
-// notBefore is a time that is still to come, or now; zero stays.
+// notBefore returns at, or now if at has passed. A zero time stays zero.
 func notBefore(at, now time.Time) time.Time {
 	if at.IsZero() {
 		return at

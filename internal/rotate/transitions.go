@@ -2,15 +2,16 @@ package rotate
 
 import "context"
 
-// A step does what is done in a state, and commits. It makes at most one call to the outside; set
-// makes two, because only trying the credential tells what became of setting it.
+// A step does the work of one state, and commits. It makes at most one call to the outside. The
+// exception is set, which makes two, because only trying the credential shows whether setting it
+// worked.
 type step func(ctx context.Context, e *Edit) error
 
-// A transition is a row of the table that says where a state may lead.
+// A transition is a row of the table that says which states may follow a state.
 type transition struct {
 	next []State
-	// gives is where a rotation goes when the provider refuses for good or too
-	// often; "": it is retried for as long as it takes, and a person is called.
+	// gives is the state that follows when the provider refuses for good or a call fails too
+	// often. If gives is empty, the call is retried without limit, and an alert calls a person.
 	gives State
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Walk takes all records that are stored into the census, again and again. It ends with ctx.
+// Walk reads all stored records into the census, repeatedly, until ctx ends.
 func (m *Manager) Walk(ctx context.Context) {
 	for {
 		wait := walkEvery
@@ -61,9 +61,9 @@ func (m *Manager) walkOnce(ctx context.Context) error {
 	return nil
 }
 
-// visit notes where a record stands. It does not wait for the record's lock, which may be held
-// over a call that hangs. Instead it looks again until what it has noted is what is stored, so
-// that a commit in between is not undone.
+// visit stores the standing of a record in the census. It does not wait for the record's lock,
+// which may be held during a call that hangs. Instead it reads again until the stored version is
+// the one that it has noted, so that it does not undo a commit in between.
 func (m *Manager) visit(ctx context.Context, k *Kind, name string) error {
 	for noted := storage.Version(math.MaxUint64); ; {
 		row, err := m.cfg.Store.Get(ctx, k.Records+name)
@@ -86,7 +86,7 @@ func (m *Manager) visit(ctx context.Context, k *Kind, name string) error {
 	}
 }
 
-// readable decodes a row into r.
+// readable decodes a row into r, and reports whether that worked.
 func readable(k *Kind, row storage.Entry, r *Record) bool {
 	_, err := k.decode(row, r)
 	return err == nil
