@@ -5,8 +5,8 @@ import (
 	"testing/synctest"
 )
 
-// inBubble runs test in a bubble. Go reports a test that is skipped inside a bubble as passed, so
-// the skip is repeated outside, where make test counts it.
+// inBubble runs test in a bubble. Go reports a test that is skipped inside a bubble as passed.
+// inBubble therefore repeats the skip outside the bubble, where make test counts it.
 func inBubble(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	skipped := false

@@ -9,10 +9,10 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// failing are those that may strike any call.
+// failing are the faults that may affect any call.
 var failing = []Fault{Busy, Broken, CutBefore, CutAfter, Hang}
 
-// breakable is creator, or skips a test of failures.
+// breakable returns creator, or skips the test if the provider cannot fail on command.
 func (s *targets) breakable() rotate.Creator {
 	s.Helper()
 	c := s.creator()
@@ -22,12 +22,12 @@ func (s *targets) breakable() rotate.Creator {
 	return c
 }
 
-// others are those that live besides the current one.
+// others returns the IDs of the working credentials except the current one.
 func (s *targets) others() []string {
 	return slices.DeleteFunc(s.Live(), func(id string) bool { return id == s.Current.ID })
 }
 
-// find returns the listed ones with a marker.
+// find returns the listed credentials with a marker.
 func (s *targets) find(m rotate.Marker) (out []rotate.Listed) {
 	s.Helper()
 	all, err := s.Open().(rotate.Lister).List(s.Context())
@@ -39,7 +39,8 @@ func (s *targets) find(m rotate.Marker) (out []rotate.Listed) {
 
 func (s *targets) labels() bool { can := s.Open().Capabilities(); return can.List && can.Label }
 
-// sweep retires what a failed call left, found by its marker where there are labels.
+// sweep retires what a failed call left. It finds the leftovers by their marker if there are
+// labels.
 func (s *targets) sweep(m rotate.Marker) {
 	s.Helper()
 	left := s.others()
@@ -57,7 +58,8 @@ func (s *targets) sweep(m rotate.Marker) {
 	s.live("once all is swept")
 }
 
-// overlap has two beside the current one, of which the older ends. It runs in a bubble.
+// overlap creates two credentials beside the current one and retires the older of the two. It
+// runs in a bubble.
 func overlap(s *targets) {
 	s.breakable()
 	older, newer := s.create(), s.create()
@@ -72,7 +74,8 @@ func overlap(s *targets) {
 	}
 }
 
-// failingCreate pairs what the caller is told with what happened. It runs in a bubble.
+// failingCreate checks that the error of a failed creating call agrees with what happened at the
+// provider. It runs in a bubble.
 func failingCreate(s *targets) {
 	s.breakable()
 	for _, c := range []struct {
@@ -99,7 +102,7 @@ func failingCreate(s *targets) {
 	}
 }
 
-// failingReads: a call that only reads is never Unknown. It runs in a bubble.
+// failingReads checks that a call that only reads is never Unknown. It runs in a bubble.
 func failingReads(s *targets) {
 	s.breakable()
 	ctx, c, can := s.Context(), s.create(), s.Open().Capabilities()
@@ -123,8 +126,8 @@ func failingReads(s *targets) {
 	}
 }
 
-// failingUndo: what takes away is repeated until it succeeds, and succeeds of what is gone. It
-// runs in a bubble.
+// failingUndo checks that a call that retires or disables can be repeated until it succeeds, and
+// succeeds for a credential that is gone. It runs in a bubble.
 func failingUndo(s *targets) {
 	t := s.breakable()
 	calls := map[Step]func(context.Context, string) error{Retire: t.Retire}
@@ -157,7 +160,7 @@ func failingUndo(s *targets) {
 	}
 }
 
-// hangingCreate keeps its time limits, in a bubble.
+// hangingCreate checks that a hanging create keeps its time limits, in a bubble.
 func hangingCreate(s *targets) {
 	s.breakable()
 	can := s.Open().Capabilities()
@@ -181,7 +184,7 @@ func hangingCreate(s *targets) {
 	s.live("once they have hung")
 }
 
-// lateCreate runs in a bubble.
+// lateCreate checks that a late effect comes within Capabilities.Late. It runs in a bubble.
 func lateCreate(s *targets) {
 	s.breakable()
 	o := s.order()
@@ -197,7 +200,8 @@ func lateCreate(s *targets) {
 	s.sweep(o.Marker)
 }
 
-// laggingList runs in a bubble.
+// laggingList checks that a created credential is found by its marker once the list has caught
+// up. It runs in a bubble.
 func laggingList(s *targets) {
 	s.breakable()
 	if !s.labels() {
@@ -217,7 +221,7 @@ func laggingList(s *targets) {
 	}
 }
 
-// manyCreated creates many at once, in a bubble.
+// manyCreated creates many credentials at once, in a bubble.
 func manyCreated(s *targets) {
 	s.breakable()
 	const n = 20

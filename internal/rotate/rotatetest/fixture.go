@@ -13,26 +13,26 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// A Fixture is a target that [Targets] tests, with its provider. Its methods run in a bubble.
+// A Fixture is a target under test by [Targets], with its provider. Its methods run in a bubble.
 type Fixture struct {
-	// Open opens the target, and returns its current credential, which is not taken away.
+	// Open opens the target, and returns its current credential, which the tests do not retire.
 	Open func(ctx context.Context) (rotate.Target, rotate.Credential, error)
-	// Works reports whether the provider accepts a credential, past the target and its
+	// Works reports whether the provider accepts a credential. It bypasses the target and its
 	// configuration.
 	Works func(c rotate.Credential) bool
-	// Lag is how long the provider's replicas, lists and reports of uses lag at most.
+	// Lag is the longest lag of the provider's replicas, lists and usage reports.
 	Lag time.Duration
-	// Hidden are secrets of the configuration: no error shows them.
+	// Hidden are secrets of the configuration. No error may show them.
 	Hidden []string
 
-	// Break has the next call of a kind fail, of a [rotate.Creator] alone. nil: failures are not
-	// tested.
+	// Break makes the next call of a kind fail. It is only for a [rotate.Creator]. nil means that
+	// failures are not tested.
 	Break func(call Step, f Fault)
-	// Live are the IDs of the credentials that work. It goes with Break.
+	// Live returns the IDs of the credentials that work. It is set if Break is set.
 	Live func() []string
 }
 
-// Of is the Open of the target of a record.
+// Of returns a [Fixture.Open] that opens the target of a record.
 func Of(m *rotate.Manager, kind, name string) func(ctx context.Context) (rotate.Target, rotate.Credential, error) {
 	return func(ctx context.Context) (rotate.Target, rotate.Credential, error) { return m.Target(ctx, kind, name) }
 }
@@ -50,7 +50,7 @@ const (
 	Retire   Step = "retire"
 )
 
-// A Fault is how the next call of a kind goes wrong at the provider's side.
+// A Fault is how the next call of a kind fails at the provider.
 type Fault string
 
 // The faults.
@@ -73,8 +73,8 @@ type targets struct {
 	orders  uint32
 }
 
-// Open opens the target as a step of a rotation does: each call of the suite is made to one of its
-// own.
+// Open opens the target as a step of a rotation does. Each call of the suite is made to a target
+// of its own.
 func (s *targets) Open() rotate.Target {
 	s.Helper()
 	target, current, err := s.Fixture.Open(s.Context())
@@ -88,14 +88,14 @@ func (s *targets) Open() rotate.Target {
 	return target
 }
 
-// hide has no error show a credential.
+// hide adds a credential's secrets to those that no error may show.
 func (s *targets) hide(c rotate.Credential) {
 	for _, v := range c.Secret {
 		s.Hidden = append(s.Hidden, v.RevealString())
 	}
 }
 
-// creator opens the target as one that creates, or skips the test.
+// creator opens the target as a [rotate.Creator], or skips the test.
 func (s *targets) creator() rotate.Creator {
 	c, ok := s.Open().(rotate.Creator)
 	if !ok {
@@ -112,7 +112,7 @@ func (s *targets) setter() rotate.Setter {
 	return c
 }
 
-// want checks the outcome of a call that must fail, and that its error has a kind and shows no
+// want checks the outcome of a call that must fail. The error must have a kind and show no
 // secret.
 func (s *targets) want(what string, err error, want rotate.Outcome) {
 	s.Helper()
@@ -129,7 +129,7 @@ func (s *targets) want(what string, err error, want rotate.Outcome) {
 	s.silent(what, err)
 }
 
-// silent wants an error to show no secret.
+// silent checks that an error shows no secret.
 func (s *targets) silent(what string, err error) {
 	s.Helper()
 	text := fmt.Sprintf("%s %+v %s", err, err, fault.Message(err))
@@ -140,7 +140,7 @@ func (s *targets) silent(what string, err error) {
 	}
 }
 
-// live wants the current credential and these to live at the provider, and no other.
+// live checks that the current credential and those in more work at the provider, and no others.
 func (s *targets) live(when string, more ...rotate.Credential) {
 	s.Helper()
 	if s.Live == nil {
@@ -157,13 +157,13 @@ func (s *targets) live(when string, more ...rotate.Credential) {
 	}
 }
 
-// order is of another credential.
+// order returns an order for another credential.
 func (s *targets) order() rotate.Order {
 	s.orders++
 	return rotate.Order{Marker: rotate.Marker{Installation: "test0001", Key: "suite", Turn: s.orders, Attempt: 1}, Current: s.Current.ID}
 }
 
-// create creates a credential, in a bubble, which works once the provider's replicas have caught
+// create creates a credential, in a bubble, and waits until the provider's replicas have caught
 // up.
 func (s *targets) create() rotate.Credential {
 	s.Helper()
@@ -179,8 +179,8 @@ func (s *targets) create() rotate.Credential {
 	return c
 }
 
-// listed are the IDs that the provider shows, and whether each is disabled; nil if the target has
-// no list.
+// listed returns the IDs that the provider shows, each with whether it is disabled; nil if the
+// target has no list.
 func (s *targets) listed() map[string]bool {
 	s.Helper()
 	l, ok := s.Open().(rotate.Lister)

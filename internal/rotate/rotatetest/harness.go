@@ -1,11 +1,12 @@
-// Package rotatetest proves what rotates. [Play] runs seeded histories of a mount, whichever
-// engine's, [Targets] is the suite of every target, and [Lessons] that of what users rely on.
+// Package rotatetest tests rotation end to end, for any engine. [Play] runs seeded histories of a
+// mount, [Targets] is the suite for every target, and [Lessons] is the suite for what users rely
+// on.
 //
-// In a history two servers have the mount open over one store. Each of them dies before, between
-// and after its commits and its calls, is suspended between reading a record and committing it,
-// and starts again; commits fail, stored or not; the provider fails as the [Subject] knows to
-// make it; users make requests of both servers; readers use what they read. The invariants are
-// judged in one place: before each call, after each round, and at the end (judge.go).
+// In a history, two servers have the mount open over one store. Each server dies before, between
+// and after its commits and its calls, and starts again. It is suspended between reading a record
+// and committing it. Commits fail, stored or not. The provider fails in the ways that the
+// [Subject] implements. Users make requests to both servers. Readers use what they read. One file
+// checks the invariants: before each call, after each round, and at the end (judge.go).
 package rotatetest
 
 import (
@@ -24,35 +25,38 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// servers is how many have the mount open.
+// servers is how many servers have the mount open.
 const servers = 2
 
-// A Subject is a mount of an engine with its provider. Its methods run in a bubble. Those that a
-// request or a reader calls are safe for concurrent use; the rest are called by the one goroutine
-// that plays.
+// A Subject is a mount of an engine with its provider. Its methods run in a bubble. Methods that
+// a request or a reader calls are safe for concurrent use. The goroutine that plays the history
+// calls the rest.
 type Subject interface {
-	// Open opens the mount, as a server does that starts. A server is opened again after it was
+	// Open opens the mount, as a starting server does. A server is opened again after it was
 	// stopped.
 	Open(server int, store storage.Store)
 	Stop(server int)
 
-	// Begin configures the mount by server 0.
+	// Begin configures the mount through server 0.
 	Begin()
-	// Act chooses something that a user does, which may be done at the same time as others.
+	// Act chooses an action of a user. Actions may run concurrently.
 	Act(server int) (what string, do func() error)
-	// Break orders some failures of the provider, and Heal takes back what has not happened.
+	// Break plans some failures of the provider; Heal cancels those that have not happened yet.
 	Break()
 	Heal()
-	// Readers are who uses what rotates.
+	// Readers returns the readers of the credentials that rotate.
 	Readers() []Reader
-	// Check looks at what is always so, after the first server has started again, too.
+	// Check checks what must always hold. It is also called after the first server has restarted.
 	Check(server int)
-	// Mend does by server 0 what a person does who reads the alerts, once all is well.
+	// Mend does through server 0 what a person does after reading the alerts, once the failures
+	// have ended.
 	Mend()
 
-	// Live are the credentials at the provider that users of the mount have not made themselves.
+	// Live returns the credentials at the provider, except those that users of the mount made
+	// themselves.
 	Live() []Live
-	// Shown is all that users, logs and events show, in which there is no secret of these.
+	// Shown returns everything that users, logs and events show, and the secrets that must not be
+	// in it.
 	Shown() (text string, secrets []string)
 }
 
@@ -66,16 +70,17 @@ type Live struct {
 // A Reader reads a credential, and uses it until it reads again.
 type Reader struct {
 	Name string
-	// Read returns what works now, and when to read again; not ok, where nobody says that it
+	// Read returns a value and when to read again. ok is false if nothing says that the value
 	// works.
 	Read func(server int) (value string, again time.Duration, ok bool)
-	// Works uses a value that was read.
+	// Works uses a value that was read, and reports whether it works.
 	Works func(value string) bool
-	// Lasts: the value works until it is to be read again. Otherwise it works when it is read.
+	// Lasts means that the value works until the next read is due. Otherwise it need only work
+	// when it is read.
 	Lasts bool
 }
 
-// A Plan is how long histories are.
+// A Plan sets the length of the histories and their parts.
 type Plan struct {
 	Subject func(h *Harness) Subject
 	Rows    []Rows        // of the kinds that the mount has
@@ -85,7 +90,7 @@ type Plan struct {
 	Uses    int           // that readers make at least
 }
 
-// Rows are the prefixes of a kind, on absolute keys.
+// Rows are the prefixes of a kind's rows, on absolute keys.
 type Rows struct{ Records, Secrets, History, Journal string }
 
 var (
@@ -93,7 +98,7 @@ var (
 	first     = flag.Uint64("first", 0, "the first seed that TestCrashes plays")
 )
 
-// Play plays a history for each seed. Those of seeds that fail are printed.
+// Play plays a history for each seed, and prints the seeds that fail.
 func Play(t *testing.T, usual uint64, p Plan) {
 	runs := *histories
 	if runs == 0 {
@@ -138,10 +143,10 @@ func Play(t *testing.T, usual uint64, p Plan) {
 	}
 }
 
-// A Harness is one history.
+// A Harness plays one history.
 type Harness struct {
 	*testing.T
-	// Rand is used by the one goroutine that plays.
+	// Rand is used only by the goroutine that plays.
 	Rand *rand.Rand
 
 	seed    uint64
@@ -176,7 +181,7 @@ func (h *Harness) Tell(format string, args ...any) {
 	h.story = append(h.story, time.Now().Format("02 15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
-// Complain is Errorf, which is also told.
+// Complain is Errorf, and adds the error to the story.
 func (h *Harness) Complain(format string, args ...any) {
 	h.Tell(format, args...)
 	h.Errorf(format, args...)
@@ -192,13 +197,13 @@ func (h *Harness) print() {
 	h.Logf("again: go test -run 'TestCrashes/^%d$' -first %d -crashes 1", h.seed, h.seed)
 }
 
-// UpTo is a random time below d.
+// UpTo returns a random duration below d.
 func (h *Harness) UpTo(d time.Duration) time.Duration { return time.Duration(h.Rand.Int64N(int64(d))) }
 
-// One is a random one of some.
+// One returns a random element of of.
 func One[T any](h *Harness, of ...T) T { return of[h.Rand.IntN(len(of))] }
 
-// Wild reports whether things fail yet: at the end they do not.
+// Wild reports whether things still fail. At the end of the history nothing fails.
 func (h *Harness) Wild() bool { return h.wild.Load() }
 
 // play plays the history. It runs in a bubble.
@@ -216,7 +221,7 @@ func (h *Harness) play() {
 	h.judge()
 }
 
-// round orders failures, has users act, and lets time pass. It runs in a bubble.
+// round plans failures, lets users act, and lets time pass. It runs in a bubble.
 func (h *Harness) round() {
 	h.subject.Break()
 	if s := h.seats[1]; !s.up() && h.Rand.IntN(2) == 0 {
@@ -246,7 +251,7 @@ func (h *Harness) round() {
 	}
 }
 
-// pass lets time pass, in which servers that die are started again. It runs in a bubble.
+// pass lets time pass, and restarts servers that die meanwhile. It runs in a bubble.
 func (h *Harness) pass(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		timer := time.NewTimer(time.Until(end))
@@ -260,7 +265,7 @@ func (h *Harness) pass(d time.Duration) {
 	}
 }
 
-// revive starts the servers again that have died. It runs in a bubble.
+// revive restarts the servers that have died. It runs in a bubble.
 func (h *Harness) revive() {
 	for _, s := range h.seats {
 		if !s.dead() {
@@ -276,7 +281,7 @@ func (h *Harness) revive() {
 	}
 }
 
-// calm lets everything heal and come to its end, with one server. It runs in a bubble.
+// calm lets everything recover and finish, with one server. It runs in a bubble.
 func (h *Harness) calm() {
 	h.wild.Store(false)
 	h.subject.Heal()
@@ -294,7 +299,7 @@ func (h *Harness) calm() {
 	h.readers.Wait()
 }
 
-// read reads a credential and uses it, by whichever server answers. It runs in a bubble.
+// read reads a credential and uses it, through whichever server is up. It runs in a bubble.
 func (h *Harness) read(r Reader) {
 	value := ""
 	for n := 0; ; n++ {
@@ -346,7 +351,7 @@ func (h *Harness) used(r Reader, value, when string) {
 	}
 }
 
-// end stops what still runs.
+// end stops everything that still runs.
 func (h *Harness) end() {
 	select {
 	case <-h.rest:

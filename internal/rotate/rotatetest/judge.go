@@ -15,14 +15,14 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A record is what the store has of one thing that rotates, whichever server has written it.
+// A record is what the store holds about one credential that rotates, whichever server wrote it.
 type record struct {
 	rotate.Record
 	rows    Rows
 	secrets map[string][]string // by the ID of the credential
 }
 
-// Barrier is the store, decrypted, as no server sees it: nothing of it fails.
+// Barrier returns the decrypted store, without the failures that servers see.
 func (h *Harness) Barrier() *barrier.Barrier {
 	b, err := barrier.Open(context.Background(), h.store, secret.New(make([]byte, barrier.RootKeySize)))
 	if err != nil {
@@ -33,7 +33,7 @@ func (h *Harness) Barrier() *barrier.Barrier {
 
 func (h *Harness) view() *barrier.View { return h.Barrier().View("") }
 
-// records are all of the mount.
+// records returns all records of the mount.
 func (h *Harness) records() (out []*record) {
 	v := h.view()
 	for _, rows := range h.plan.Rows {
@@ -76,8 +76,8 @@ func (h *Harness) unseal(v *barrier.View, r *record) {
 	}
 }
 
-// asserted judges a call before it is made: what it does is durable, and nothing that is in use is
-// taken away.
+// asserted checks a call before it is made. The intent of the call must be durable, and the call
+// must not retire or disable a credential in use.
 func (h *Harness) asserted(server int, c Call) {
 	wrong := ""
 	switch c.What {
@@ -107,8 +107,8 @@ func (h *Harness) asserted(server int, c Call) {
 	}
 }
 
-// attempts reports whether a creating call with a marker, or with any if it has none, is about to
-// be made.
+// attempts reports whether a creating call with the marker is recorded and about to be made. An
+// empty marker matches any call.
 func (r *record) attempts(marker string) bool {
 	return r.Turn != nil && slices.ContainsFunc(r.Turn.Attempts, func(a rotate.Attempt) bool { return (marker == "" || a.Marker == marker) && a.Outcome == "" })
 }
@@ -135,7 +135,7 @@ func (r *record) keeps(value string) bool {
 	return false
 }
 
-// knows reports whether the record tells of a credential, or of a call that may have left it.
+// knows reports whether the record knows a credential, or a call that may have left it.
 func (r *record) knows(l Live) bool {
 	if l.Value != "" {
 		return r.keeps(l.Value)
@@ -153,7 +153,7 @@ func (r *record) knows(l Live) bool {
 	})
 }
 
-// explained wants the store to know of each credential at the provider.
+// explained checks that the store knows each credential at the provider.
 func (h *Harness) explained() {
 	live := h.subject.Live() // before the records: a call that ends between is known to both
 	rs := h.records()
@@ -165,8 +165,8 @@ func (h *Harness) explained() {
 	}
 }
 
-// remembers reports whether an earlier rotation of the record has made a credential, and was told
-// that it is gone: by a list that lagged, or a provider that lied. The next rotation finds it by
+// remembers reports whether an earlier rotation of the record made a credential and then took it
+// for gone, because a list lagged or the provider lied. The next rotation finds the credential by
 // its label.
 func (h *Harness) remembers(r *record, l Live) bool {
 	return l.Label != "" && slices.ContainsFunc(h.past(r), func(t rotate.Turn) bool {
@@ -174,7 +174,7 @@ func (h *Harness) remembers(r *record, l Live) bool {
 	})
 }
 
-// past are the record's earlier rotations.
+// past returns the record's earlier rotations.
 func (h *Harness) past(r *record) (all []rotate.Turn) {
 	prefix := r.rows.History + r.Name + "/"
 	for e, err := range h.view().Scan(context.Background(), prefix, storage.PrefixEnd(prefix)) {
@@ -190,7 +190,7 @@ func (h *Harness) past(r *record) (all []rotate.Turn) {
 	return all
 }
 
-// judge is the end: all is well, and time has passed.
+// judge checks the end of the history: all failures are over, and time has passed.
 func (h *Harness) judge() {
 	want, ids := map[string]bool{}, map[string]string{}
 	for _, r := range h.records() {
@@ -238,8 +238,7 @@ func (h *Harness) judge() {
 	h.silent()
 }
 
-// journaled wants the journal to tell where the credentials have come from, in an order that can
-// be.
+// journaled checks that the journal says where the credentials came from, in a possible order.
 func (h *Harness) journaled(r *record) {
 	var told strings.Builder
 	last, turn := time.Time{}, uint32(0)
@@ -268,7 +267,7 @@ func (h *Harness) journaled(r *record) {
 	}
 }
 
-// silent wants no secret in what anybody sees.
+// silent checks that nothing that anybody sees contains a secret.
 func (h *Harness) silent() {
 	text, secrets := h.subject.Shown()
 	for _, s := range secrets {

@@ -17,60 +17,63 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// A Thing is one thing that rotates, on a mount that one server has open, with its provider. All
-// of it is called in a bubble, which begins at midnight.
+// A Thing is one credential that rotates, on a mount that one server has open, with its provider.
+// Its functions are called in a bubble, which begins at midnight.
 type Thing struct {
-	// Server is the one that has the mount open; its due items are those of the mount.
+	// Server is the server that has the mount open. Its due items are those of the mount.
 	Server interface {
 		Stop()
 		Reopen(t testing.TB)
 		Work(t testing.TB) int
 	}
-	// Mount is the engine as it is open now.
+	// Mount returns the engine as it is open now.
 	Mount func() Mount
 	Kind  string
 	Noun  string // what messages call it
 
-	// Configure has it rotate every 24 hours, with a grace of at most two. It may rotate it at
-	// once.
+	// Configure configures a rotation every 24 hours, with a grace period of at most two. The
+	// credential may rotate at once.
 	Configure func() error
-	// Change writes the fields that say when it rotates: rotation_period, rotation_schedule,
+	// Change writes the fields that plan rotations: rotation_period, rotation_schedule,
 	// rotation_window and disable_automated_rotation.
 	Change func(when map[string]any)
-	// Unscheduled: rotation_schedule is not for it. Always: nor is disable_automated_rotation.
+	// Unscheduled means that the credential has no rotation_schedule. Always means that it has no
+	// disable_automated_rotation.
 	Unscheduled, Always bool
-	// Longest is the longest wait until a rotation that failed is tried again, but for a fifth of
-	// it by chance. 0: an hour.
+	// Longest is the longest wait before a failed rotation is retried, without the random fifth
+	// that is added. 0 means an hour.
 	Longest time.Duration
-	// Rotate asks for a rotation, and waits until readers have what it made.
+	// Rotate requests a rotation, and waits until readers get the new credential.
 	Rotate func() error
-	// Given is what readers are given, which must work.
+	// Given returns the credential that readers get, which must work.
 	Given func() string
-	// Works reports whether what was given before works still. nil: the rotation ends it.
+	// Works reports whether an earlier credential still works. nil means that the rotation ends
+	// the old one.
 	Works func(given string) bool
-	// Made is how often the provider was asked to create or to set a credential.
+	// Made returns how often the provider was asked to create or to set a credential.
 	Made func() int
-	// Live are the credentials at the provider; nil: there is always one.
+	// Live returns the credentials at the provider. nil means that there is always exactly one.
 	Live func() []string
 
-	// Faults have the provider fail until Heal. "away" and "lost" are among them: nothing is done;
-	// done, and the reply is lost. What a fault delays is done within ten minutes.
+	// Faults make the provider fail until Heal. They include "away", where the call has no
+	// effect, and "lost", where the call has its effect and the reply is lost. An effect that a
+	// fault delays comes within ten minutes.
 	Faults map[string]func()
 	Heal   func()
 }
 
-// A Mount is an engine with things that rotate.
+// A Mount is an engine whose credentials rotate.
 type Mount interface {
 	Rotations() *rotate.Manager
 	Unfinished(ctx context.Context) error
 }
 
-// An Opener makes a mount over a store.
+// An Opener opens a mount over a store.
 type Opener func(t *testing.T, store storage.Store) *Thing
 
-// Lessons tests of things that rotate what has hurt users of other servers, as docs/lessons.md
-// lists it, and what they rely on besides: schedules, windows, requests, restarts, failures of
-// the provider and of the store. What an engine adds to that is its own tests' business.
+// Lessons tests what has hurt users of other servers, as docs/lessons.md lists it. It also tests
+// what users rely on besides: schedules, windows, requests, restarts, and failures of the
+// provider and of the store. An engine's own tests cover what the engine adds.
 func Lessons(t *testing.T, things map[string]Opener) {
 	for name, open := range things {
 		t.Run(name, func(t *testing.T) {
@@ -88,7 +91,7 @@ func Lessons(t *testing.T, things map[string]Opener) {
 	}
 }
 
-// A thing is one in a bubble, with the store under its mount.
+// A thing is a Thing in a bubble, with the store under its mount.
 type thing struct {
 	*testing.T
 	*Thing
@@ -103,7 +106,7 @@ func (open Opener) bubble(t *testing.T, test func(s *thing)) {
 	})
 }
 
-// begin configures it, and has it rotate once. It runs in a bubble.
+// begin configures the credential, and rotates it once. It runs in a bubble.
 func (s *thing) begin() {
 	s.Helper()
 	if err := s.Configure(); err != nil {
@@ -123,7 +126,7 @@ func (s *thing) rotate() {
 	s.settle()
 }
 
-// settle lets what is in flight end, in a bubble.
+// settle waits until the rotation in flight has ended, in a bubble.
 func (s *thing) settle() {
 	s.Helper()
 	for range 10 * 60 {
@@ -135,7 +138,7 @@ func (s *thing) settle() {
 	s.Fatalf("in ten hours it has not ended: %+v", s.record())
 }
 
-// record is the only one of its kind; nil: there is none.
+// record returns the only record of its kind, or nil.
 func (s *thing) record() *rotate.Record {
 	s.Helper()
 	for r, err := range s.Mount().Rotations().Records(context.Background(), s.Kind) {
@@ -147,20 +150,20 @@ func (s *thing) record() *rotate.Record {
 	return nil
 }
 
-// A mark is where it was at a moment.
+// A mark holds the credential and the count of creating and setting calls at one moment.
 type mark struct {
 	given string
 	made  int
 }
 
-// mark is of a moment at which nothing is under way that takes no time.
+// mark returns the present mark, once all work that needs no waiting is done.
 func (s *thing) mark() mark {
 	s.Helper()
 	synctest.Wait()
 	return mark{s.Given(), s.Made()}
 }
 
-// wants wants so many rotations since a moment.
+// wants checks the number of rotations since a mark.
 func (s *thing) wants(when string, rotations int, since mark) {
 	s.Helper()
 	now := s.mark()
@@ -169,14 +172,16 @@ func (s *thing) wants(when string, rotations int, since mark) {
 	}
 }
 
-// until sleeps, in a bubble, until a time after the next rotation; before it, if that is negative.
+// until sleeps, in a bubble, until the given time after the next rotation, or before it if after
+// is negative.
 func (s *thing) until(after time.Duration) {
 	s.Helper()
 	time.Sleep(time.Until(s.record().Next.Add(after)))
 	synctest.Wait()
 }
 
-// alone wants one credential at the provider, and one due item: the next rotation.
+// alone checks that the provider has one credential and the server one due item: the next
+// rotation.
 func (s *thing) alone() {
 	s.Helper()
 	if s.Live != nil && (len(s.Live()) != 1 || !strings.Contains(s.Given(), s.Live()[0])) {
@@ -188,7 +193,7 @@ func (s *thing) alone() {
 	}
 }
 
-// next wants nothing to come early, and the next rotation at its time, in a bubble.
+// next checks that nothing rotates early and that the next rotation comes on time, in a bubble.
 func (s *thing) next() {
 	s.Helper()
 	before := s.mark()
@@ -202,9 +207,9 @@ func (s *thing) next() {
 	}
 }
 
-// restsUntilItsTime: starting again rotates nothing that is not due, and what is due once, however
-// long nothing ran. Who has read before that goes on, where the engine promises it. It runs in a
-// bubble.
+// restsUntilItsTime: a restart rotates nothing that is not due. A rotation that fell due while
+// the server was down happens once, however long the server was down. Readers that read before it
+// can continue, where the engine promises that. It runs in a bubble.
 //
 // https://github.com/hashicorp/vault/pull/29537
 // https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/156
@@ -231,8 +236,8 @@ func restsUntilItsTime(s *thing) {
 	s.next()
 }
 
-// newTimesCountAtOnce: whatever is written about when it rotates has its effect at once, longer
-// periods and schedules too, without writing the rest anew. It runs in a bubble.
+// newTimesCountAtOnce: a change of the rotation times takes effect at once, also for longer
+// periods and for schedules, without writing the other fields again. It runs in a bubble.
 //
 // https://github.com/hashicorp/vault/issues/21967
 // https://github.com/hashicorp/vault/issues/27774
@@ -266,8 +271,8 @@ func newTimesCountAtOnce(s *thing) {
 	s.next()
 }
 
-// byRequestAlone: no rotation by itself, and those of before are not made up for. It runs in a
-// bubble.
+// byRequestAlone: nothing rotates on its own, and rotations that were skipped are not made up
+// for. It runs in a bubble.
 //
 // https://github.com/hashicorp/vault/issues/27165
 // https://github.com/openbao/openbao/issues/284
@@ -290,9 +295,9 @@ func byRequestAlone(s *thing) {
 	s.wants("overdue by the new period", 2, before)
 }
 
-// failuresOutliveRestarts: a rotation that fails is tried again, and goes on to be, whoever
-// restarts the server meanwhile, and however often; it says so, and what was given out goes on to
-// work. Nothing of the queue is in memory alone. It runs in a bubble.
+// failuresOutliveRestarts: a failed rotation is retried, and the retries continue however often
+// the server restarts. The record reports the failure, and the issued credential keeps working.
+// No part of the queue is in memory alone. It runs in a bubble.
 //
 // https://github.com/hashicorp/vault/pull/23673
 // https://github.com/hashicorp/vault/issues/21857
@@ -321,8 +326,9 @@ func failuresOutliveRestarts(s *thing) {
 	s.next()
 }
 
-// requestsAtOnce: many ask for the same at the same moment. Each rotation comes after the other,
-// what is given out works, and nothing is left that nobody knows of. It runs in a bubble.
+// requestsAtOnce: many clients request a rotation at the same moment. The rotations run one after
+// another, the issued credential works, and nothing unknown is left at the provider. It runs in a
+// bubble.
 //
 // https://github.com/hashicorp/vault-plugin-secrets-azure/pull/266
 func requestsAtOnce(s *thing) {
@@ -353,8 +359,8 @@ func requestsAtOnce(s *thing) {
 	s.next()
 }
 
-// unfinished: a mount is not to be disabled while it is not known what is in force, or while what
-// was replaced lives. It runs in a bubble.
+// unfinished: a mount must not be disabled while it is unknown which secret is in force, or while
+// a replaced credential still works. It runs in a bubble.
 func unfinished(s *thing) {
 	if err := s.Mount().Unfinished(context.Background()); err != nil {
 		s.Errorf("nothing is under way: %v", err)
@@ -373,7 +379,7 @@ func unfinished(s *thing) {
 	}
 }
 
-// nightly has it rotate in an hour of the night, in a bubble, which it leaves at a midnight.
+// nightly configures a rotation in one hour of the night, in a bubble, and returns at a midnight.
 func (s *thing) nightly() {
 	if s.Unscheduled {
 		s.Skip("it has no rotation_schedule")
@@ -382,8 +388,8 @@ func (s *thing) nightly() {
 	time.Sleep(time.Until(time.Now().Truncate(24 * time.Hour).Add(48 * time.Hour)))
 }
 
-// missedWindow: a server that was down over the window does not rotate outside of it, says so, and
-// rotates at the next time. It runs in a bubble.
+// missedWindow: a server that was down during the window does not rotate outside of the window.
+// It reports the missed window, and rotates at the next time. It runs in a bubble.
 //
 // https://github.com/openbao/openbao/issues/3637
 // https://github.com/hashicorp/vault/issues/18738
@@ -404,8 +410,8 @@ func missedWindow(s *thing) {
 	s.wants("at the next time", 1, before)
 }
 
-// windowsBeginAnew: the last try of a window is at its end, none comes after it, and failures of
-// one window do not make tries of the next one rare. It runs in a bubble.
+// windowsBeginAnew: the last attempt of a window comes at its end, and none comes after it.
+// Failures in one window do not slow the retries in the next one. It runs in a bubble.
 //
 // https://github.com/openbao/openbao/issues/3637
 func windowsBeginAnew(s *thing) {
@@ -440,9 +446,9 @@ func windowsBeginAnew(s *thing) {
 	}
 }
 
-// failingCalls: whatever call fails, before or after its effect, of a rotation by schedule or on
-// request, and whether or not the process dies then: what is given out works, the next rotation
-// comes at its time and not before, and nothing is left.
+// failingCalls: any call fails, before or after its effect, in a rotation on schedule or on
+// request, with or without the process dying. The issued credential works, the next rotation
+// comes on time and not before, and nothing is left at the provider.
 //
 // https://github.com/hashicorp/vault/pull/12563
 // https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/28
@@ -466,7 +472,8 @@ func failingCalls(t *testing.T, open Opener) {
 	}
 }
 
-// provoke has it rotate, on request or by its schedule, once something fails. It runs in a bubble.
+// provoke makes the credential rotate, on request or on schedule, once something fails. It runs
+// in a bubble.
 func (s *thing) provoke(asked bool, fail func()) {
 	if asked {
 		time.Sleep(6 * time.Hour)
@@ -480,8 +487,8 @@ func (s *thing) provoke(asked bool, fail func()) {
 	time.Sleep(20 * time.Second)
 }
 
-// recover ends what fails, perhaps after the process has died, and wants all to be well. It runs
-// in a bubble.
+// recover ends the failure, perhaps after the process has died, and checks that everything
+// recovers. It runs in a bubble.
 func (s *thing) recover(dies bool, heal func()) {
 	s.Helper()
 	if dies {
@@ -501,9 +508,9 @@ func (s *thing) recover(dies bool, heal func()) {
 	s.next()
 }
 
-// failingStore: the store fails at any commit of a rotation, stored or not, and for good. Without
-// the first commit the provider hears of nothing; and whenever the store is back, what is given
-// out works.
+// failingStore: the store fails at any commit of a rotation, stored or not, until it is repaired.
+// Without the first commit, the provider receives no call. Once the store is back, the issued
+// credential works.
 //
 // https://github.com/hashicorp/vault/issues/6042
 // https://github.com/hashicorp/vault/pull/8782
@@ -530,8 +537,8 @@ func failingStore(t *testing.T, open Opener) {
 }
 
 // crashes: the process dies at a commit of its configuration or of its rotations, stored or not,
-// while a call fails too. What is given out afterwards works, and all goes on. Each runs in a
-// bubble.
+// while a call fails too. Afterwards the issued credential works, and rotations continue. Each
+// runs in a bubble.
 //
 // https://github.com/hashicorp/vault/issues/6042
 // https://github.com/hashicorp/vault/pull/8782
@@ -565,7 +572,8 @@ func crashes(t *testing.T, open Opener) {
 	}
 }
 
-// die asks for one thing after another, in a bubble, until the process dies, and starts it again.
+// die sends one request after another, in a bubble, until the process dies, and restarts the
+// process.
 func (s *thing) die() {
 	s.Helper()
 	dead := func() bool {

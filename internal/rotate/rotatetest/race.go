@@ -2,5 +2,5 @@
 
 package rotatetest
 
-// raceDetector says that each run takes many times as long.
+// raceDetector says that the race detector is on, which makes each run many times slower.
 const raceDetector = true

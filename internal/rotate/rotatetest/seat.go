@@ -12,11 +12,11 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 )
 
-// errDied is what a server hears of a call that it has not survived.
+// errDied is the error of a call during which the server died.
 var errDied = errors.New("rotatetest: the server has died")
 
-// A seat is one server: the store as it sees it, and when it dies or is suspended. Its store is a
-// little slow, so that what two servers do at the same moment has an order, which the seed
+// A seat is one server: its view of the store, and when it dies or is suspended. Its store is
+// slightly slow, so that simultaneous actions of two servers have an order, which the seed
 // decides.
 type seat struct {
 	*faulty.Store
@@ -35,7 +35,7 @@ type seat struct {
 	hold   time.Duration // for so long
 }
 
-// shared is the store that all servers have: one that stops does not close it.
+// shared is the store that all servers share. A server that stops does not close it.
 type shared struct{ storage.Store }
 
 // Close does nothing.
@@ -62,7 +62,7 @@ func (s *seat) start() {
 	s.opened, s.calls, s.held = true, 0, 0
 }
 
-// stop ends the server in the middle of whatever it does.
+// stop stops the server in the middle of whatever it does.
 func (s *seat) stop() {
 	s.mu.Lock()
 	was := s.opened
@@ -78,7 +78,7 @@ func (s *seat) stop() {
 
 func (s *seat) up() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.opened }
 
-// dead reports whether it has died, and was not stopped yet.
+// dead reports whether the server has died and was not stopped yet.
 func (s *seat) dead() bool {
 	select {
 	case <-s.Crashed():
@@ -88,14 +88,14 @@ func (s *seat) dead() bool {
 	}
 }
 
-// kill has the server die now: it does nothing any more.
+// kill makes the server die now. It does nothing any more.
 func (s *seat) kill(when string) {
 	s.h.Tell("server %d dies %s", s.n, when)
 	s.Crash()
 	s.tell()
 }
 
-// tell has the one who plays know that the server has died.
+// tell signals to the goroutine that plays that the server has died.
 func (s *seat) tell() {
 	select {
 	case s.died <- struct{}{}:
@@ -116,7 +116,7 @@ func (s *seat) use(request func()) {
 	request()
 }
 
-// arm chooses what goes wrong next.
+// arm chooses the server's next failure.
 func (s *seat) arm() {
 	h := s.h
 	mode := One(h, faulty.NotStored, faulty.Stored)
@@ -151,7 +151,7 @@ func (s *seat) arm() {
 	}
 }
 
-// delay is how long the store takes.
+// delay waits for as long as the store takes.
 func (s *seat) delay(ctx context.Context, what string) {
 	s.mu.Lock()
 	d := time.Duration(s.rng.Int64N(int64(2 * time.Millisecond)))
@@ -170,14 +170,14 @@ func (s *seat) delay(ctx context.Context, what string) {
 	}
 }
 
-// Get reads, and may be suspended with what it has read.
+// Get reads. The server may be suspended after the read.
 func (s *seat) Get(ctx context.Context, key string) (storage.Entry, error) {
 	e, err := s.Store.Get(ctx, key)
 	s.delay(ctx, "after a read")
 	return e, err
 }
 
-// Commit may be suspended before it commits.
+// Commit commits. The server may be suspended before the commit.
 func (s *seat) Commit(ctx context.Context, b storage.Batch) (storage.Version, error) {
 	s.delay(ctx, "before a commit")
 	v, err := s.Store.Commit(ctx, b)
@@ -189,15 +189,15 @@ func (s *seat) Commit(ctx context.Context, b storage.Batch) (storage.Version, er
 	return v, err
 }
 
-// A Call is one that a server makes to the outside.
+// A Call is a call that a server makes to the outside.
 type Call struct {
 	What  string // "create", "retire", "disable", "set"; any other one changes no credential
 	ID    string // of the credential, or the marker of one that is created
 	Value string // that is set
 }
 
-// Call makes a call of a server to the outside, which may not survive it. The call is judged
-// before it is made.
+// Call makes a server's call to the outside. The call is judged before it is made, and the server
+// may die before or after it.
 func (h *Harness) Call(server int, c Call, make func()) error {
 	s := h.seats[server]
 	dies := s.count()
@@ -223,7 +223,7 @@ func (h *Harness) Call(server int, c Call, make func()) error {
 	return errDied
 }
 
-// count counts a call. It reports whether the server dies at it.
+// count counts a call, and reports whether the server dies at it.
 func (s *seat) count() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -231,12 +231,13 @@ func (s *seat) count() bool {
 	return s.calls == 0 && s.h.Wild()
 }
 
-// Between is a moment between two steps of a request at which the server may die.
+// Between returns a function to call between two steps of a request. The server may die there.
 func (h *Harness) Between(server int) func(step string) error {
 	return func(step string) error { return h.Call(server, Call{What: step}, func() {}) }
 }
 
-// Refuse is the answer of what is not the provider's, such as the audit log: sometimes an error.
+// Refuse returns nil, or sometimes the error of a dependency other than the provider, such as the
+// audit log.
 func (h *Harness) Refuse(server int, what string) error {
 	s := h.seats[server]
 	s.mu.Lock()

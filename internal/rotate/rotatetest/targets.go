@@ -9,8 +9,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Targets tests that a target keeps the contract of [rotate.Target]: of a [rotate.Creator], if it
-// is one, or of a [rotate.Setter]. open makes a new provider for each of the suite's tests, in a
+// Targets tests that a target keeps the contract of [rotate.Target], and of [rotate.Creator] or
+// [rotate.Setter], whichever it is. open makes a new provider for each of the suite's tests, in a
 // bubble of synctest.
 func Targets(t *testing.T, open func(t *testing.T) Fixture) {
 	for name, test := range map[string]func(s *targets){
@@ -39,7 +39,7 @@ func Targets(t *testing.T, open func(t *testing.T) Fixture) {
 	}
 }
 
-// createAndRetire runs in a bubble.
+// createAndRetire takes one credential through its whole life. It runs in a bubble.
 func createAndRetire(s *targets) {
 	c := s.create()
 	if err := s.Open().Verify(s.Context(), c); err != nil {
@@ -83,7 +83,7 @@ func createAndRetire(s *targets) {
 	}
 }
 
-// disable runs in a bubble.
+// disable disables one credential, and then retires it. It runs in a bubble.
 func disable(s *targets) {
 	d, ok := s.creator().(rotate.Disabler)
 	if !ok || !s.Open().Capabilities().Disable {
@@ -112,8 +112,9 @@ func disable(s *targets) {
 	}
 }
 
-// wrongSecret tries what the provider has never issued. It is refused, or fails for good where
-// the reply may also mean something else, as a wrong signature may mean a wrong clock.
+// wrongSecret tries a secret that the provider never issued. The outcome must be Rejected.
+// Permanent is allowed if the provider's reply may have another meaning, such as a wrong
+// signature that may come from a wrong clock.
 func wrongSecret(s *targets) {
 	wrong := rotate.Credential{ID: s.Current.ID, Account: s.Current.Account, Public: s.Current.Public, Secret: map[string]secret.Value{}}
 	for name := range s.Current.Secret {
@@ -131,7 +132,7 @@ func wrongSecret(s *targets) {
 	}
 }
 
-// set runs in a bubble.
+// set sets a new secret, twice. It runs in a bubble.
 func set(s *targets) {
 	made, err := s.setter().Generate(s.Context())
 	if err != nil {
@@ -162,8 +163,8 @@ func set(s *targets) {
 	}
 }
 
-// endedContext, in a bubble, makes each call with a context that has ended: it returns at once,
-// with an error, and without effect.
+// endedContext, in a bubble, makes each call with a context that has ended. Each call must return
+// an error at once, and have no effect.
 func endedContext(s *targets) {
 	ctx, cancel := context.WithCancel(s.Context())
 	cancel()
@@ -207,7 +208,7 @@ func endedContext(s *targets) {
 	}
 }
 
-// concurrently verifies the current one many times at once.
+// concurrently verifies the current credential many times at once.
 func concurrently(s *targets) {
 	const n = 8
 	errs := make(chan error, n)
