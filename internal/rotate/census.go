@@ -100,7 +100,6 @@ func (c *census) drop(k *Kind, name string) {
 	}
 }
 
-// count counts a failed step.
 func (c *census) count(step State, class string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -126,7 +125,6 @@ func (c *census) found(key string, v storage.Version) bool {
 	return s != nil && s.version == v
 }
 
-// begin begins a walk.
 func (c *census) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -163,8 +163,8 @@ func recoverable(e *Edit) bool {
 	return can.Retry == RetrySafe || can.Retry == RetryAdopt && can.List
 }
 
-// ask rolls the rotation back and then pauses the record until a person has looked. Keys that are
-// provably ours are still retired; nothing else is touched.
+// ask rolls the rotation back. The record is then paused until a person has looked, if its kind
+// is resumable. Keys that are provably ours are still retired; nothing else is touched.
 func ask(ctx context.Context, e *Edit, why string) error {
 	t := e.turn()
 	var markers []string

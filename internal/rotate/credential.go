@@ -43,7 +43,8 @@ const (
 	ProofNone       Proof = "none"       // nothing
 )
 
-// Settle is how Verify is repeated after a creation, because providers are eventually consistent.
+// Settle says how Verify is repeated after a creation, because providers are eventually
+// consistent.
 type Settle struct {
 	Successes int           // in a row
 	Interval  time.Duration // between two calls

@@ -123,7 +123,6 @@ func (e *Edit) Unlock(ctx context.Context) error {
 	return nil
 }
 
-// open opens the record's target.
 func (e *Edit) open(ctx context.Context) error {
 	if err := e.Unlock(ctx); err != nil {
 		return err
@@ -210,7 +209,8 @@ func commitKept(ctx context.Context, e *Edit, what string, due time.Time) error 
 // has changed since it was read.
 func present(e *Edit) storage.Op { return storage.Expect(e.kind.Records+e.Rec.Name, e.version) }
 
-// asserted is present for a commit to the store of another mount.
+// asserted is present as an operation on absolute keys, for a commit to the store of another
+// mount.
 func asserted(e *Edit) storage.Op {
 	return e.m.cfg.Store.Abs(present(e))
 }
@@ -278,7 +278,7 @@ func (e *Edit) committed(v storage.Version) {
 	logTrouble(e)
 }
 
-// logTrouble logs a failed call and a missed window.
+// logTrouble logs and counts a failed call and a missed window.
 func logTrouble(e *Edit) {
 	if t := e.trouble; t != nil {
 		e.m.cfg.Log.Warn("a step of a rotation failed", "path", e.m.cfg.Mount()+e.kind.Path(called(e.kind, e.Rec)), "rotation", e.Rec.Number(), "step", t.State,

@@ -9,8 +9,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Unsettled reports whether it is unknown which secret an account has. It is for the style
-// in-place.
+// Unsettled reports whether it is unknown which secret an account has. Only the style in-place
+// needs it.
 func (r *Record) Unsettled(account string) bool {
 	t := r.Turn
 	if t == nil || t.New == nil || t.New.Account != account {

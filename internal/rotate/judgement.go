@@ -21,8 +21,7 @@ type judgement struct {
 	refused bool // nothing is written
 }
 
-// judging returns the judgement of an overwrite. If commit is nil, the judgement must not store
-// anything.
+// judging returns the judgement of an overwrite. If commit is nil, store must not be called.
 func judging(e *Edit, o Overwrite, commit func(along []storage.Op) error) *judgement {
 	return &judgement{Edit: e, o: o, commit: commit, past: lineage{e: e}}
 }
@@ -59,7 +58,7 @@ type Reads struct {
 	RetireAfter time.Time // of that one
 }
 
-// by returns the writer's name.
+// by returns the writer's name, or "somebody".
 func (o *Overwrite) by() string {
 	if o.By == "" {
 		return "somebody"

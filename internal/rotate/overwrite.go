@@ -71,9 +71,9 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 
 // unjudged writes the place while the record is busy, without asking the provider. The rotation
 // in flight decides what to do with the value. While a credential is being retired, a write that
-// is not forced is refused, because its value may be the one that is being retired. The end of
-// the rotation looks at what consumers read in any case, because a rotation that fails does not
-// look. Without a rotation in flight, a look is planned.
+// is not forced is refused, because its value may be the one that is being retired. The server
+// always looks at what consumers read when the rotation ends, because a rotation that fails may
+// never read the place. Without a rotation in flight, a look is planned.
 //
 // The commit asserts the record, so that no retirement can have begun since the record was read.
 // It does not change a record whose rotation is in flight: see creating. Instead it writes a row

@@ -62,7 +62,6 @@ func (e *Edit) retry(ctx context.Context, err error) error {
 	return e.Commit(ctx, "stumbled", e.Now.Add(wait))
 }
 
-// times puts a number of failures into words.
 func times(n int) string {
 	if n == 1 {
 		return "once"

@@ -50,7 +50,7 @@ type Record struct {
 	// Calling is until when a call that takes something away at the provider may be under way;
 	// zero means none is. Due is not before Calling.
 	Calling time.Time `json:"calling,omitzero"`
-	// Look is when the server next reads what consumers read. It does so once a day. It does so
+	// Look is when the server next reads what consumers read. The server does so once a day, and
 	// sooner if somebody has written a value that could not be tried, or if the provider has
 	// refused the current credential. Looks counts the reads that found no answer.
 	Look  time.Time `json:"look,omitzero"`
@@ -85,7 +85,7 @@ type Ref struct {
 	Leaked bool `json:"leaked,omitempty"`
 }
 
-// Key is the credential's ID; "" for none.
+// Key returns the credential's ID; "" for none.
 func (r *Ref) Key() string {
 	if r == nil {
 		return ""

@@ -99,8 +99,8 @@ func before(e *Edit, account string) Credential {
 	return Credential{}
 }
 
-// restorable returns the credential of before. It reports false if the credential has expired, or
-// was made for a server that the target no longer points to.
+// restorable returns the credential of before. It reports false if there is none, if the
+// credential has expired, or if it was made for a server that the target no longer points to.
 func restorable(e *Edit, account string) (Credential, bool) {
 	c := before(e, account)
 	expired := !c.Expires.IsZero() && !c.Expires.After(e.Now)

@@ -160,8 +160,8 @@ type Timing struct {
 	Sleep time.Duration
 }
 
-// Hold returns how long an old credential is kept after the new one was published: zero if the
-// old one leaked.
+// Hold returns how long an old credential is kept after the new one was published. A leaked
+// credential is not kept.
 func (t Timing) Hold(leaked bool) time.Duration {
 	if leaked {
 		return 0

@@ -103,8 +103,9 @@ func holds(e *Edit, there *Published, made Credential) bool {
 	return false
 }
 
-// takeWritten makes the victim current again, because somebody has written its value to the
-// place.
+// takeWritten handles a place that holds the victim's value again, because somebody has written
+// that value. The victim becomes current again, unless the victim is disabled, the provider
+// refuses the victim, or the victim has leaked and another credential can be published.
 func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 	t := e.turn()
 	victim := t.Victim()

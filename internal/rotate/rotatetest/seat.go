@@ -47,7 +47,6 @@ func newSeat(h *Harness, n int) *seat {
 	}
 }
 
-// start starts the server.
 func (s *seat) start() {
 	s.Revive()
 	s.Clear()
