@@ -62,8 +62,8 @@ func (r *Record) alarmBut(known string) (text string, since time.Time) {
 // consumers read stays until they read the right value.
 func (r *Record) Reviewed() { r.setAlerts(alerts{place: r.alerts().place}) }
 
-// alarm raises an alert that waits for a person. It replaces the alert about failing calls,
-// because it reports how they ended.
+// alarm raises an alert that waits for a person. The new alert replaces the one about failing
+// calls, because the new alert reports how those calls ended.
 func (e *Edit) alarm(format string, args ...any) {
 	all := e.Rec.alerts()
 	was := cmp.Or(all.step, all.person)
@@ -92,8 +92,8 @@ func told(e *Edit, about string) bool {
 	return a != nil && a.About == about
 }
 
-// alert makes an alert. It keeps the time of the alert that it replaces, because trouble that
-// carries over from one rotation to the next began with the first.
+// alert makes an alert. The new alert keeps the time of the alert that it replaces, because
+// trouble that carries over from one rotation to the next began with the first.
 func (e *Edit) alert(was *Alert, a Alert) *Alert {
 	a.At = e.Now
 	if was != nil {

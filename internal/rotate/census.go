@@ -22,7 +22,8 @@ type census struct {
 	missed int64 // rotations whose window was over
 }
 
-// A standing is what metrics report about one record. It is small, because there may be many.
+// A standing is what metrics report about one record. Standings are small, because there may be
+// many.
 type standing struct {
 	version   storage.Version // of the row that it was made of
 	walk      uint64          // the last one that has found the row
@@ -149,9 +150,9 @@ func (c *census) missing(k *Kind) (keys []string) {
 // chunkOf is how many standings are copied at once, with the lock held.
 const chunkOf = 1024
 
-// chunks yields copies of all standings that are not gone, in order. It copies a chunk at a time,
-// because every commit of a rotation waits for the lock, and there may be a million standings. A
-// chunk is valid until the next one.
+// chunks yields copies of all standings that are not gone, in order. chunks copies one chunk at a
+// time, because every commit of a rotation waits for the lock, and there may be a million
+// standings. A chunk is valid until the next one.
 func (c *census) chunks() iter.Seq[[]standing] {
 	return func(yield func([]standing) bool) {
 		c.mu.Lock()

@@ -43,7 +43,7 @@ func (m *Manager) Change(ctx context.Context, kind, name string, missing error, 
 }
 
 // Target opens the target of a record as a step of its next rotation would, and returns the
-// current credential. Nothing is stored. It is for tests of targets.
+// current credential. Nothing is stored. Target is for tests of targets.
 func (m *Manager) Target(ctx context.Context, kind, name string) (Target, Credential, error) {
 	e, err := m.View(ctx, kind, name)
 	if err == nil && e == nil {

@@ -151,8 +151,8 @@ func mayBegin(ctx context.Context, e *Edit) error {
 	return nil
 }
 
-// RollBack rolls back the rotation in flight, and commits that. It ends a pause that waits for a
-// person. force allows a leaked credential to be published again.
+// RollBack rolls back the rotation in flight, and commits that. RollBack ends a pause that waits
+// for a person. force allows a leaked credential to be published again.
 func (c Control) RollBack(ctx context.Context, reason string, force bool) error {
 	e := c.e
 	if p := e.Rec.Paused; p != nil && p.Auto {
@@ -227,8 +227,8 @@ func oldWorks(ctx context.Context, e *Edit, force bool) error {
 }
 
 // wayBack reports whether a rollback is possible although consumers read nothing before the
-// rotation. It is possible if there is an old credential that can be published again, or if
-// consumers surely have not yet read anything that this rotation published.
+// rotation. A rollback is possible if there is an old credential that can be published again, or
+// if consumers surely have not yet read anything that this rotation published.
 func wayBack(ctx context.Context, e *Edit) bool {
 	if e.open(ctx) != nil || e.target.Place() == nil {
 		return false
@@ -283,8 +283,8 @@ func (c Control) Resume(ctx context.Context) error {
 	return fault.New("rotate.Resume", fault.Held, "it is paused again: %s", e.Rec.Paused.Reason)
 }
 
-// Corrected retries at once what has failed, because the configuration was corrected. It ends a
-// pause that waits for a person. The caller commits.
+// Corrected retries at once what has failed, because the configuration was corrected. Corrected
+// ends a pause that waits for a person. The caller commits.
 func (c Control) Corrected() {
 	e := c.e
 	rec := e.Rec
@@ -303,7 +303,8 @@ func (c Control) Corrected() {
 }
 
 // Drive runs the steps of the rotation in flight at once, until done reports true, a step fails,
-// or the record has to wait. It returns the error of the failed call, or nil if the record waits.
+// or the record has to wait. Drive returns the error of the failed call, or nil if the record
+// waits.
 func (c Control) Drive(ctx context.Context, done func(r *Record) bool) error {
 	e := c.e
 	for e.Rec.Turn != nil && e.Rec.Paused == nil && !done(e.Rec) && !inGrace(e) {
@@ -404,9 +405,9 @@ func (c Control) Abandon(ctx context.Context, why string) error {
 	return finish(ctx, e)
 }
 
-// Retime applies a changed timing to the planned rotation and to a grace period in progress. It
-// returns when the record is due, for the caller's commit. An overdue rotation stays overdue,
-// unless the schedule itself changed.
+// Retime applies a changed timing to the planned rotation and to a grace period in progress.
+// Retime returns when the record is due, for the caller's commit. An overdue rotation stays
+// overdue, unless the schedule itself changed.
 func (c Control) Retime(was Timing) time.Time {
 	e := c.e
 	rec, now := e.Rec, e.timing()

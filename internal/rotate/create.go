@@ -14,7 +14,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// create creates the new credential. It first looks for a key that an earlier call may have left.
+// create creates the new credential, after a search for keys that earlier calls may have left.
 func create(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
 		return unopened(ctx, e, err)
@@ -274,8 +274,8 @@ func latest(open []*Attempt) (t time.Time) {
 	return t
 }
 
-// leftovers lists the provider's keys and adds the IDs of an attempt's keys to that attempt. It
-// returns the keys that it cannot attribute.
+// leftovers lists the provider's keys and adds the IDs of an attempt's keys to that attempt.
+// leftovers returns the keys that it cannot attribute.
 func leftovers(ctx context.Context, e *Edit, open []*Attempt) (unsure []string, err error) {
 	t := e.turn()
 	all, err := list(ctx, e)

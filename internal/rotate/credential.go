@@ -93,7 +93,7 @@ type Listed struct {
 	Disabled bool
 }
 
-// An Outcome says what is known about a failed call. Its zero value is the most cautious one.
+// An Outcome says what is known about a failed call. The zero value is the most cautious outcome.
 type Outcome uint8
 
 // The outcomes. Calls that only read are never Unknown.
@@ -115,7 +115,7 @@ const (
 	Rejected
 	// Alive: the provider accepted the credential that VerifyDead tried.
 	Alive
-	// Untested: Verify could not try the credential from here. That says nothing about the
+	// Untested: Verify could not try the credential from here, which says nothing about the
 	// credential.
 	Untested
 )

@@ -79,7 +79,7 @@ func (m *Manager) edit(k *Kind, r *Record) *Edit {
 	return &Edit{m: m, kind: k, Rec: r, Now: time.Now().UTC(), Redactor: new(secret.Redactor)}
 }
 
-// decode reads a row into the record that into names. It returns the secrets that a row of an
+// decode reads a row into the record that into names. decode returns the secrets that a row of an
 // earlier version holds.
 func (k *Kind) decode(row storage.Entry, into *Record) (*Secrets, error) {
 	name := into.Name
@@ -151,8 +151,8 @@ func (e *Edit) Say(name, value string) {
 	e.said[name] = value
 }
 
-// Commit stores the record, its secrets if they were read, a row of the journal and an event. It
-// moves the due item to due; a zero due removes the item. what is a slug that names what
+// Commit stores the record, its secrets if they were read, a row of the journal and an event.
+// Commit moves the due item to due; a zero due removes the item. what is a slug that names what
 // happened.
 func (e *Edit) Commit(ctx context.Context, what string, due time.Time) error {
 	if !e.trimmed && len(e.Ops)+len(e.Abs) == 0 && rand.N(trimEvery) == 0 { // the end of a rotation, which trims, may not come for years
@@ -174,7 +174,7 @@ func (e *Edit) Commit(ctx context.Context, what string, due time.Time) error {
 	return nil
 }
 
-// commitKept is Commit for a result that exists nowhere else. It retries for a while, and
+// commitKept is Commit for a result that exists nowhere else. commitKept retries for a while, and
 // recognises its own commit if the reply was lost.
 func commitKept(ctx context.Context, e *Edit, what string, due time.Time) error {
 	ops, abs, err := e.batch(what, due)
@@ -251,8 +251,8 @@ const (
 	// trimmed is how many rows of a prefix the trimming commit itself removes. Commits of their
 	// own remove any rows above that.
 	trimmed = 40
-	// trimEvery is after how many commits, on average, the journal is trimmed. It is smaller than
-	// trimmed, so that trims keep up.
+	// trimEvery is after how many commits, on average, the journal is trimmed. trimEvery is
+	// smaller than trimmed, so that trims keep up.
 	trimEvery = 20
 )
 
@@ -415,8 +415,9 @@ func exchanged(e *Edit) []Exchange {
 	return made
 }
 
-// remember takes over the exchanges that a failed commit of this process should have stored. It
-// returns a function that saves them for the next commit, if no commit of this Edit stores them.
+// remember takes over the exchanges that a failed commit of this process should have stored.
+// remember returns a function that saves them for the next commit, if no commit of this Edit
+// stores them.
 func remember(e *Edit) (leave func()) {
 	m, key := e.m, e.kind.Records+e.Rec.Name
 	if lost, known := m.unsaved.LoadAndDelete(key); known {

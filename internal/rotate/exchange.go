@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// An Exchange is one request to a provider and its result, for people. It holds no secret. It
-// keeps of the reply only what decision 0035 allows.
+// An Exchange is one request to a provider and its result, for people. An Exchange holds no
+// secret, and of the reply only what decision 0035 allows.
 type Exchange struct {
 	At     time.Time `json:"time"`
 	Took   Seconds   `json:"took_seconds"`

@@ -9,8 +9,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Unsettled reports whether it is unknown which secret an account has. Only the style in-place
-// needs it.
+// Unsettled reports whether it is unknown which secret an account has. Only records of the style
+// in-place can be unsettled.
 func (r *Record) Unsettled(account string) bool {
 	t := r.Turn
 	if t == nil || t.New == nil || t.New.Account != account {
@@ -19,9 +19,9 @@ func (r *Record) Unsettled(account string) bool {
 	return t.State == RollingBack || t.told()
 }
 
-// FindOut finds out which secret is in force, if that is unknown. It tries the known secrets,
-// sets none, and commits what it finds. After nil, and without a rotation in flight, the secret
-// of Current is in force. An error says why the secret in force is still unknown.
+// FindOut finds out which secret is in force, if that is unknown. FindOut tries the known
+// secrets, sets none, and commits what it finds. After nil, and without a rotation in flight, the
+// secret of Current is in force. An error says why the secret in force is still unknown.
 func (c Control) FindOut(ctx context.Context) error {
 	e := c.e
 	t := e.turn()

@@ -8,8 +8,8 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// Limits on writes by hand. They apply to values that only the provider can check. A key that is
-// recorded as current is written without a call.
+// Limits on writes by hand. The limits apply to values that only the provider can check. A key
+// that is recorded as current is written without a call.
 const (
 	handTries = 20              // calls to the provider at once
 	handEvery = 3 * time.Minute // and one more each

@@ -16,7 +16,7 @@ type HistoryQuery struct {
 	Turn  int  `json:"rotation" default:"all" doc:"The number of one rotation to show. With steps=true, the answer also has its requests to the provider and the beginnings of the replies, without secrets."`
 }
 
-// A History is the answer to a [HistoryQuery]. It holds no secret.
+// A History is the answer to a [HistoryQuery]. A History holds no secret.
 type History struct {
 	Turns []PastTurn   `json:"rotations"` // the newest first
 	Steps []JournalRow `json:"steps,omitempty"`

@@ -38,9 +38,9 @@ type Kind struct {
 	// of kind Invalid, Held, NotFound, Unsupported or Denied is an error of the configuration;
 	// any other is retried. The target may change r.Data, which the commit after the call stores.
 	Open func(ctx context.Context, r *Record, s *Secrets, red *secret.Redactor) (Target, error)
-	// Eager means that a failed rotation leaves nothing behind at the provider. It is retried
-	// within seconds, and no wait is longer than an hour. Other kinds wait an hour after the
-	// first failed rotation.
+	// Eager means that a failed rotation leaves nothing behind at the provider. The rotation is
+	// retried within seconds, and no wait is longer than an hour. Other kinds wait an hour after
+	// the first failed rotation.
 	Eager bool
 	// Forget returns operations, relative to the mount's store, that join the commit that deletes
 	// a record. nil means none.

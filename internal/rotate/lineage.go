@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A lineage says which rotation of a record made, published or retired a credential. It reads the
-// rotations once, so it must not outlive the Edit.
+// A lineage says which rotation of a record made, published or retired a credential. A lineage
+// reads the rotations once, so it must not outlive the Edit.
 type lineage struct {
 	e     *Edit
 	turns []*Turn

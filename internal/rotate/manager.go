@@ -44,9 +44,9 @@ type Config struct {
 	Schedule func(kind, name string, from, to time.Time) []storage.Op
 	// Event returns the operation that records an event, on an absolute key.
 	Event func(kind string, details map[string]string) storage.Op
-	// Audited runs act between the two lines of an audit entry. It fails closed: if the first
-	// line cannot be written, act is not called. An action that only takes access away (Takes)
-	// does not wait for a device.
+	// Audited runs act between the two lines of an audit entry. Audited fails closed: if the
+	// first line cannot be written, act is not called. An action that only takes access away
+	// (Takes) does not wait for a device.
 	Audited func(ctx context.Context, a Action, act func(ctx context.Context) error) error
 	// ClockHeld reports whether the clock is not trusted. nil means that the clock is always
 	// trusted.

@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// MarkerMax is the length of the longest marker. It fits into the shortest label limit known
-// among vendors (64).
+// MarkerMax is the length of the longest marker. A marker fits into the shortest label limit
+// known among vendors (64).
 const MarkerMax = 61
 
-// A Marker identifies one creating call, uniquely and permanently. It is put where the provider's
-// list shows it, so that after a crash the server can find what the call left. Its text is
-// "kt:<installation>/<key>/<turn>/<attempt>".
+// A Marker identifies one creating call, uniquely and permanently. A marker is put where the
+// provider's list shows it, so that after a crash the server can find what the call left. Its
+// text is "kt:<installation>/<key>/<turn>/<attempt>".
 type Marker struct {
 	Installation string // 1 to 8 of a-z 0-9
 	Key          string // 1 to 32 of a-z 0-9 . _ -; see [Tag]

@@ -16,7 +16,7 @@ import (
 // Overwrite judges a client's write to the place of a record. The write is stored if its
 // credential works, or if that cannot be found out in time. Any other write is refused, unless it
 // is forced. commit stores the write together with operations on absolute keys that update the
-// record. Their assertions fail if the record has changed.
+// record. Those operations fail if the record has changed.
 //
 // The record's lock is taken before the locks of the place, as in publishing.
 func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite, commit func(along []storage.Op) error) error {
@@ -76,8 +76,9 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 // never read the place. Without a rotation in flight, a look is planned.
 //
 // The commit asserts the record, so that no retirement can have begun since the record was read.
-// It does not change a record whose rotation is in flight: see creating. Instead it writes a row
-// of its own, which makes the end of the rotation look. That end asserts the row.
+// The commit does not change a record whose rotation is in flight: see creating. Instead the
+// commit writes a row of its own, which makes the server look when the rotation ends. The last
+// commit of the rotation asserts that row.
 func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrite, commit func([]storage.Op) error) error {
 	e, err := m.load(ctx, k, name)
 	switch {

@@ -22,8 +22,8 @@ func retryRotation(failures int) time.Duration {
 	return cron.Backoff(failures, time.Hour, 24*time.Hour)
 }
 
-// to moves the rotation to state s. It panics if the table of transitions does not allow the
-// move.
+// to moves the rotation to state s. If the table of transitions does not allow the move, to
+// panics.
 func (e *Edit) to(s State) {
 	t := e.turn()
 	if !slices.Contains(transitions[e.kind.Style][t.State].next, s) {

@@ -90,7 +90,7 @@ func rollBack(ctx context.Context, e *Edit) error {
 }
 
 // unchanged reports whether consumers still read what they read when the rotation was about to
-// publish. It also returns the version that they read.
+// publish. unchanged also returns the version that they read.
 func unchanged(ctx context.Context, e *Edit) (same bool, version int, err error) {
 	t := e.turn()
 	if t.Put.Asked.IsZero() || !t.Put.At.IsZero() || t.Put.Again > 0 {

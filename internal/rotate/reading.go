@@ -108,7 +108,7 @@ func (m *Manager) Names(ctx context.Context, kind, after string) iter.Seq2[strin
 }
 
 // Records reads the records of a kind, including those that an earlier version has stored in rows
-// of the engine's own. It yields a damaged record with an error that names it.
+// of the engine's own. Records yields a damaged record with an error that names it.
 func (m *Manager) Records(ctx context.Context, kind string) iter.Seq2[*Record, error] {
 	k := m.kinds[kind]
 	return func(yield func(*Record, error) bool) {

@@ -161,7 +161,7 @@ type Stage struct {
 	At    time.Time `json:"at"`
 }
 
-// An Attempt is one creating call. It is recorded before the call.
+// An Attempt is one creating call. The attempt is recorded before the call.
 type Attempt struct {
 	N        uint16    `json:"n"`
 	Marker   string    `json:"marker"`
@@ -400,7 +400,7 @@ func (r *Record) Number() uint32 {
 	return r.Turns
 }
 
-// An Alert names a cause and what to do. It stands until the cause is gone.
+// An Alert names a cause and what to do. The alert stands until the cause is gone.
 type Alert struct {
 	At   time.Time `json:"at"`
 	Text string    `json:"text"`
@@ -408,14 +408,15 @@ type Alert struct {
 	// Step is empty, the alert stands until a rotation has published, or until the alert's own
 	// check finds the cause gone.
 	Step State `json:"step,omitempty"`
-	// Place means that the alert is about what consumers read. It ends once they read the right
-	// value.
+	// Place means that the alert is about what consumers read. The alert ends once they read the
+	// right value.
 	Place bool `json:"place,omitempty"`
 	// About is what the place held when a Place alert was raised: "nothing", or a version. The
 	// alert does not change while the place still holds that, because its text names who wrote
 	// the place and how to undo the write.
 	About string `json:"about,omitempty"`
-	// Before is the alert that this one covers. It stands again once this one ends.
+	// Before is the alert that this one covers. The earlier alert stands again once this one
+	// ends.
 	Before *Alert `json:"before,omitempty"`
 }
 
@@ -434,8 +435,8 @@ type Hand struct {
 	ToldOf int       `json:"told_of,omitempty"`
 }
 
-// lives is the result of a look that found nothing wrong. It is neither journaled nor sent as an
-// event.
+// lives is the result of a look that found nothing wrong. A commit that records lives has no
+// journal row and no event.
 const lives = "lives"
 
 // published reports whether the rotation in flight has published.

@@ -44,8 +44,8 @@ func (x Exchange) Ended() Exchange {
 	return x
 }
 
-// ShowReason is [ShowReply] for a provider that does not use JSON. It returns what may be stored
-// of the code and the text of a failed call.
+// ShowReason is [ShowReply] for a provider that does not use JSON. ShowReason returns what may be
+// stored of the code and the text of a failed call.
 func ShowReason(red *secret.Redactor, status int, code, message string, creates bool) string {
 	body, err := json.Marshal(struct {
 		Code    string `json:"code,omitempty"`

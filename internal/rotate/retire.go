@@ -128,8 +128,8 @@ func retire(ctx context.Context, e *Edit) error {
 	return takeAway(ctx, e)
 }
 
-// takeAway makes the next of these calls: disable, retire, verify. It continues without a commit
-// where none is needed: verifying only reads, and retiring is repeatable.
+// takeAway makes the next of these calls: disable, retire, verify. takeAway continues without a
+// commit where none is needed: verifying only reads, and retiring is repeatable.
 func takeAway(ctx context.Context, e *Edit) error {
 	t, end := e.turn(), &e.turn().End
 	switch {
@@ -344,9 +344,9 @@ func compare(ctx context.Context, e *Edit, all []Listed) (wrong []string, err er
 	return wrong, nil
 }
 
-// onRecord returns the attempt with a marker, or nil. It searches this rotation and the earlier
-// rotation that the marker names, because a key may appear later than the provider promised. An
-// attempt of an earlier rotation is copied to this one.
+// onRecord returns the attempt with a marker, or nil. onRecord searches this rotation and the
+// earlier rotation that the marker names, because a key may appear later than the provider
+// promised. An attempt of an earlier rotation is copied to this one.
 func onRecord(ctx context.Context, e *Edit, m Marker) (*Attempt, error) {
 	t := e.turn()
 	if a := t.attempt(m.String()); a != nil || m.Turn >= t.N {

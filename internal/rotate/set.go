@@ -42,9 +42,9 @@ func set(ctx context.Context, e *Edit) error {
 // told reports whether the provider may have the new secret.
 func (t *Turn) told() bool { return t.last() != nil && t.last().open() }
 
-// tryAgain tries the secret of an attempt whose outcome is unknown. It does not try a secret that
-// was made for a server that the target no longer points to, because nobody can find out whether
-// the secret is in force there.
+// tryAgain tries the secret of an attempt whose outcome is unknown. tryAgain does not try a
+// secret that was made for a server that the target no longer points to, because nobody can find
+// out whether the secret is in force there.
 func tryAgain(ctx context.Context, e *Edit, told bool) (stillTold, done bool, err error) {
 	if !told || outdated(e, e.turn().New) {
 		return false, false, nil
@@ -99,7 +99,7 @@ func before(e *Edit, account string) Credential {
 	return Credential{}
 }
 
-// restorable returns the credential of before. It reports false if there is none, if the
+// restorable returns the credential of before. restorable reports false if there is none, if the
 // credential has expired, or if it was made for a server that the target no longer points to.
 func restorable(e *Edit, account string) (Credential, bool) {
 	c := before(e, account)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A Status describes one record for a person. Its future times never lie in the past.
+// A Status describes one record for a person. Times that are still to come never lie in the past.
 type Status struct {
 	Path       string    `json:"path"`                   // full: "rotation/keys/stripe"
 	Kind       string    `json:"kind"`                   // "key"
@@ -69,8 +69,8 @@ func (s *Status) Trouble() int {
 	return 6
 }
 
-// Statuses yields the status of each record of the mount. It yields a damaged record with its
-// path and an error.
+// Statuses yields the status of each record of the mount. Statuses yields a damaged record with
+// its path and an error.
 func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 	return func(yield func(Status, error) bool) {
 		braked := ""

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A Tally counts the records of one mount by state and trouble, for metrics. It is made from
+// A Tally counts the records of one mount by state and trouble, for metrics. A Tally is made from
 // memory and costs no scan of the store.
 type Tally struct {
 	Mount  string
@@ -124,7 +124,7 @@ func oneIf(b bool) int64 {
 	return 0
 }
 
-// at returns the standing at a given time. Its path is below the mount.
+// at returns the standing at a given time. The path is below the mount.
 func (s *standing) at(now time.Time) Standing {
 	out := Standing{
 		Path: s.path, State: s.state, Age: -1, NextStep: -1, Failures: s.failures, Attempts: s.attempts, Alert: s.alert, Paused: s.paused,
@@ -141,7 +141,8 @@ func (s *standing) at(now time.Time) Standing {
 	return out
 }
 
-// braked reports whether the mount's brake is on. It reports false if the store cannot be read.
+// braked reports whether the mount's brake is on. braked reports false if the store cannot be
+// read.
 func (m *Manager) braked(ctx context.Context) bool {
 	for _, k := range m.kinds {
 		if k.Brake != nil {

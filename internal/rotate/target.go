@@ -34,18 +34,18 @@ type Target interface {
 	// With Proof "none", Verify succeeds and proves nothing.
 	Verify(ctx context.Context, c Credential) error
 
-	// VerifyDead verifies that the provider refuses the credential. It returns nil only after a
-	// refusal. The outcome is Alive if the credential still works, and Transient or Permanent if
-	// the question stays open. With Proof "none" it is Permanent. VerifyDead is never called for
-	// a Setter, because setting a new secret ends the old one.
+	// VerifyDead verifies that the provider refuses the credential. VerifyDead returns nil only
+	// after a refusal. The outcome is Alive if the credential still works, and Transient or
+	// Permanent if the question stays open. With Proof "none" it is Permanent. VerifyDead is
+	// never called for a Setter, because setting a new secret ends the old one.
 	VerifyDead(ctx context.Context, c Credential) error
 }
 
 // A Creator is a target whose old and new credentials live side by side.
 type Creator interface {
-	// Create creates one credential and labels it with o.Marker if the provider has labels. It
-	// sends the provider's creating request at most once. Create is not repeatable: after an
-	// Unknown outcome the caller does what Capabilities.Retry says.
+	// Create creates one credential and labels it with o.Marker if the provider has labels.
+	// Create sends the provider's creating request at most once. Create is not repeatable: after
+	// an Unknown outcome the caller does what Capabilities.Retry says.
 	Create(ctx context.Context, o Order) (Credential, error)
 
 	// Retire removes a credential for good. Retiring a credential that is gone succeeds, so the
@@ -55,7 +55,7 @@ type Creator interface {
 
 // A Lister is a target whose provider lists credentials.
 type Lister interface {
-	// List returns all credentials that the provider shows, ours or not. It returns an error
+	// List returns all credentials that the provider shows, ours or not. List returns an error
 	// rather than a part of them.
 	List(ctx context.Context) ([]Listed, error)
 }
@@ -101,8 +101,8 @@ type Outdater interface {
 type Place struct {
 	// Fields returns what consumers read of a credential, by the field names that they read.
 	Fields func(c Credential) map[string]secret.Value
-	// Publish writes p once, even if it is called repeatedly. It fails with Conflict if the place
-	// has another version than p.CAS.
+	// Publish writes p once, even if it is called repeatedly. Publish fails with Conflict if the
+	// place has another version than p.CAS.
 	Publish func(ctx context.Context, p Publication) (version int, err error)
 	// Read returns what consumers read now, or nil if there is nothing.
 	Read func(ctx context.Context) (*Published, error)
@@ -124,7 +124,7 @@ type Publication struct {
 	NewID, OldID string
 	RetireAfter  time.Time
 	CAS          int // the version that is current
-	// Along joins the write, on absolute keys. Its assertions keep a server that was suspended
+	// Along joins the write, on absolute keys. These operations keep a server that was suspended
 	// from publishing after others have driven the record on.
 	Along []storage.Op
 }
@@ -142,7 +142,7 @@ type Published struct {
 // credential the current one.
 type Joiner interface {
 	// Join returns the operations for those rows, relative to the mount's store, for the record
-	// as it is about to be stored. It may change the record's Data. s holds the secrets of both
+	// as it is about to be stored. Join may change the record's Data. s holds the secrets of both
 	// the old and the new credential.
 	Join(ctx context.Context, r *Record, s *Secrets) ([]storage.Op, error)
 }

@@ -2,9 +2,9 @@ package rotate
 
 import "context"
 
-// A step does the work of one state, and commits. It makes at most one call to the outside. The
-// exception is set, which makes two, because only trying the credential shows whether setting it
-// worked.
+// A step does the work of one state, and commits. A step makes at most one call to the outside.
+// The exception is set, which makes two calls, because only trying the credential shows whether
+// setting it worked.
 type step func(ctx context.Context, e *Edit) error
 
 // A transition is a row of the table that says which states may follow a state.

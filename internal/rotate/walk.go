@@ -61,7 +61,7 @@ func (m *Manager) walkOnce(ctx context.Context) error {
 	return nil
 }
 
-// visit stores the standing of a record in the census. It does not wait for the record's lock,
+// visit stores the standing of a record in the census. visit does not wait for the record's lock,
 // which may be held during a call that hangs. Instead it reads again until the stored version is
 // the one that it has noted, so that it does not undo a commit in between.
 func (m *Manager) visit(ctx context.Context, k *Kind, name string) error {

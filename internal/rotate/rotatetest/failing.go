@@ -39,7 +39,7 @@ func (s *targets) find(m rotate.Marker) (out []rotate.Listed) {
 
 func (s *targets) labels() bool { can := s.Open().Capabilities(); return can.List && can.Label }
 
-// sweep retires what a failed call left. It finds the leftovers by their marker if there are
+// sweep retires what a failed call left. sweep finds the leftovers by their marker if there are
 // labels.
 func (s *targets) sweep(m rotate.Marker) {
 	s.Helper()

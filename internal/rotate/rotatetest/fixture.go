@@ -17,7 +17,7 @@ import (
 type Fixture struct {
 	// Open opens the target, and returns its current credential, which the tests do not retire.
 	Open func(ctx context.Context) (rotate.Target, rotate.Credential, error)
-	// Works reports whether the provider accepts a credential. It bypasses the target and its
+	// Works reports whether the provider accepts a credential. Works bypasses the target and its
 	// configuration.
 	Works func(c rotate.Credential) bool
 	// Lag is the longest lag of the provider's replicas, lists and usage reports.
@@ -25,10 +25,10 @@ type Fixture struct {
 	// Hidden are secrets of the configuration. No error may show them.
 	Hidden []string
 
-	// Break makes the next call of a kind fail. It is only for a [rotate.Creator]. nil means that
-	// failures are not tested.
+	// Break makes the next call of a kind fail. Break is only for a [rotate.Creator]. nil means
+	// that failures are not tested.
 	Break func(call Step, f Fault)
-	// Live returns the IDs of the credentials that work. It is set if Break is set.
+	// Live returns the IDs of the credentials that work. Live is set if Break is set.
 	Live func() []string
 }
 

@@ -3,10 +3,10 @@
 // on.
 //
 // In a history, two servers have the mount open over one store. Each server dies before, between
-// and after its commits and its calls, and starts again. It is suspended between reading a record
-// and committing it. Commits fail, stored or not. The provider fails in the ways that the
-// [Subject] implements. Users make requests to both servers. Readers use what they read. One file
-// checks the invariants: before each call, after each round, and at the end (judge.go).
+// and after its commits and its calls, and starts again. Each server is suspended between reading
+// a record and committing it. Commits fail, stored or not. The provider fails in the ways that
+// the [Subject] implements. Users make requests to both servers. Readers use what they read. One
+// file checks the invariants: before each call, after each round, and at the end (judge.go).
 package rotatetest
 
 import (
@@ -46,7 +46,8 @@ type Subject interface {
 	Heal()
 	// Readers returns the readers of the credentials that rotate.
 	Readers() []Reader
-	// Check checks what must always hold. It is also called after the first server has restarted.
+	// Check checks what must always hold. Check is also called after the first server has
+	// restarted.
 	Check(server int)
 	// Mend does through server 0 what a person does after reading the alerts, once the failures
 	// have ended.

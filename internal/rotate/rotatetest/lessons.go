@@ -71,8 +71,8 @@ type Mount interface {
 // An Opener opens a mount over a store.
 type Opener func(t *testing.T, store storage.Store) *Thing
 
-// Lessons tests what has hurt users of other servers, as docs/lessons.md lists it. It also tests
-// what users rely on besides: schedules, windows, requests, restarts, and failures of the
+// Lessons tests what has hurt users of other servers, as docs/lessons.md lists it. Lessons also
+// tests what users rely on besides: schedules, windows, requests, restarts, and failures of the
 // provider and of the store. An engine's own tests cover what the engine adds.
 func Lessons(t *testing.T, things map[string]Opener) {
 	for name, open := range things {
@@ -389,7 +389,7 @@ func (s *thing) nightly() {
 }
 
 // missedWindow: a server that was down during the window does not rotate outside of the window.
-// It reports the missed window, and rotates at the next time. It runs in a bubble.
+// The server reports the missed window, and rotates at the next time. It runs in a bubble.
 //
 // https://github.com/openbao/openbao/issues/3637
 // https://github.com/hashicorp/vault/issues/18738

@@ -87,7 +87,7 @@ func (s *seat) dead() bool {
 	}
 }
 
-// kill makes the server die now. It does nothing any more.
+// kill makes the server die now. A dead server does nothing any more.
 func (s *seat) kill(when string) {
 	s.h.Tell("server %d dies %s", s.n, when)
 	s.Crash()
