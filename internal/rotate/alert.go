@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// alerts are the alerts of a record that stand at once, at most one of each sort. One sort never
-// ends another. Otherwise somebody who can cause one alert, by writing a secret or by stopping a
-// provider, could hide another.
+// alerts are the alerts of a record that stand at once, at most one of each sort. Except in
+// alarm, one sort never ends another. Otherwise somebody who can cause one alert, by writing a
+// secret or by stopping a provider, could hide another.
 type alerts struct{ place, step, person *Alert }
 
 func (r *Record) alerts() (all alerts) {

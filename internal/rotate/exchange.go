@@ -83,8 +83,8 @@ func mask(red *secret.Redactor, text string) string {
 	})
 }
 
-// random reports whether a run of letters and digits is not a word: it has a digit, or capitals
-// throughout, unlike names such as InvalidClientTokenId.
+// random reports whether a run of letters and digits is not a word: it has a digit, or far more
+// capitals than a name such as InvalidClientTokenId.
 func random(run string) bool {
 	var small, capital int
 	for _, r := range run {

@@ -17,8 +17,8 @@ func pending(e *Edit) (Credential, error) {
 	return c, nil
 }
 
-// publish writes the new credential to the place that its readers read. Somebody may have read it
-// from the moment that the intent is recorded, so publishing never gives up on its own.
+// publish writes the new credential to the place that its readers read. Once the intent is
+// recorded, somebody may have read the credential, so publishing never gives up on its own.
 func publish(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
 		return unopened(ctx, e, err)

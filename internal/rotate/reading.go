@@ -39,8 +39,8 @@ func (m *Manager) Past(ctx context.Context, kind, name string) (all []*Turn, err
 }
 
 // Journal returns the journal rows of a record, the oldest first. With the number of a rotation,
-// it returns only that rotation's rows, with the requests to the provider. With 0, it returns all
-// rows.
+// Journal returns only that rotation's rows, with the requests to the provider. With 0, Journal
+// returns all rows.
 func (m *Manager) Journal(ctx context.Context, kind, name string, turn uint32) (rows []JournalRow, err error) {
 	prefix := m.kinds[kind].Journal + name + "/"
 	for e, err := range m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {

@@ -123,7 +123,8 @@ func (j *judgement) notRetired(ctx context.Context, made *making) error {
 	return err
 }
 
-// putBack publishes a credential that still works again, while no rotation is in flight.
+// putBack publishes an earlier credential once more, while no rotation is in flight. The
+// credential must still work.
 func (j *judgement) putBack(ctx context.Context) error {
 	const op = "rotate.ReturnTo"
 	place := j.target.Place()

@@ -68,7 +68,7 @@ const healthy = 4
 
 func (s *Standing) failing() bool { return s.Failures > 0 || s.Attempts > 0 }
 
-// Tally returns the tally of the mount, with at most most standings.
+// Tally returns the tally of the mount. most limits the number of its standings.
 func (m *Manager) Tally(ctx context.Context, most int) Tally {
 	t := Tally{Mount: m.cfg.Mount(), Braked: m.braked(ctx), States: map[State]int64{}, Failed: map[FailedStep]int64{}}
 	var listed [healthy + 1][]Standing // by rank

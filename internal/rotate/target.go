@@ -124,8 +124,8 @@ type Publication struct {
 	NewID, OldID string
 	RetireAfter  time.Time
 	CAS          int // the version that is current
-	// Along joins the write, on absolute keys. These operations keep a server that was suspended
-	// from publishing after others have driven the record on.
+	// Along joins the write, on absolute keys. With these operations, the write of a server that
+	// resumes after a suspension fails if others have driven the record on.
 	Along []storage.Op
 }
 

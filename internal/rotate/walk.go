@@ -62,8 +62,8 @@ func (m *Manager) walkOnce(ctx context.Context) error {
 }
 
 // visit stores the standing of a record in the census. visit does not wait for the record's lock,
-// which may be held during a call that hangs. Instead it reads again until the stored version is
-// the one that it has noted, so that it does not undo a commit in between.
+// which may be held during a call that hangs. Instead visit reads the row until its version is
+// the noted one, so that a commit in between is not undone.
 func (m *Manager) visit(ctx context.Context, k *Kind, name string) error {
 	for noted := storage.Version(math.MaxUint64); ; {
 		row, err := m.cfg.Store.Get(ctx, k.Records+name)
