@@ -290,14 +290,17 @@ func (s *Store) serving(t *testing.T) <-chan struct{} {
 	ready := make(chan struct{})
 	go func() {
 		defer close(ready)
-		for s.current.Load() == nil && t.Context().Err() == nil {
+		for t.Context().Err() == nil {
+			s.mu.Lock() // install holds it from the moment at which it wakes until current is set
+			serves := s.current.Load() != nil
 			s.durable.mu.Lock()
 			if s.durable.wake == nil {
 				s.durable.wake = make(chan struct{})
 			}
 			wake := s.durable.wake
 			s.durable.mu.Unlock()
-			if s.current.Load() != nil {
+			s.mu.Unlock()
+			if serves {
 				return
 			}
 			select {
