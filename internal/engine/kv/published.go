@@ -74,10 +74,14 @@ func (v *versioned) Mark(ctx context.Context, path string, published, released [
 // overwrites describes how a client changes published fields; nil: it does not. It costs nothing
 // if no key publishes to the path.
 func (r *revision) overwrites(ctx context.Context, b *backend) (*engine.Overwrite, error) {
-	inherits := b.m.Settings().Inherits // the records do not name the fields
+	if r.by == nil {
+		return nil, nil
+	}
+	settings := b.m.Settings()
+	inherits := settings.Inherits // the records do not name the fields
 	named := r.old != nil && (r.old.mayBePublished() || r.next.mayBePublished()) ||
 		r.old == nil && len(r.next.Published) > 0
-	if r.by == nil || !named && !inherits {
+	if !named && !inherits {
 		return nil, nil
 	}
 	now := time.Now()
@@ -107,7 +111,7 @@ func (r *revision) overwrites(ctx context.Context, b *backend) (*engine.Overwrit
 		}
 	}
 	o := &engine.Overwrite{
-		Path: b.m.Settings().Path + r.path, Version: r.next.Current, Fields: newTexts, Empties: after == nil,
+		Path: settings.Path + r.path, Version: r.next.Current, Fields: newTexts, Empties: after == nil,
 		By: r.by.name, Of: r.by.policies, Force: r.by.force, Warn: r.by.warn,
 	}
 	for _, name := range fields {
