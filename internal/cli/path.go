@@ -38,7 +38,7 @@ func (t target) child(name string) (target, error) {
 // sentTo returns the target of a request that the API library is about to send.
 func sentTo(path string) target { return target(path) }
 
-// below joins t and rest, of which either may be empty.
+// below joins t and rest. Either may be empty.
 func (t target) below(rest target) target {
 	if t == "" || rest == "" {
 		return t + rest

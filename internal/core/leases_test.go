@@ -81,9 +81,9 @@ func TestLeaseBounds(t *testing.T) {
 		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "will end with its token") {
 			t.Errorf("warnings %q", a.Warnings)
 		}
-		s.Must(route.Write, "sys/policies/acl/lend", `{"policy":"path \"m/*\" { capabilities = [\"read\"] }"}`)
+		s.Must(route.Write, "sys/policies/acl/issue", `{"policy":"path \"m/*\" { capabilities = [\"read\"] }"}`)
 		batch := s.Must(route.Write, "auth/token/create",
-			`{"ttl":"30m","type":"batch","policies":["lend"]}`).Auth["client_token"].(string)
+			`{"ttl":"30m","type":"batch","policies":["issue"]}`).Auth["client_token"].(string)
 		if a := s.MustDo(coretest.Request{Op: route.Read, Path: "m/creds/r", Token: batch}); a.TTL != 1800 {
 			t.Errorf("a batch token's lease lives for %d s, and the token for 1800", a.TTL)
 		}

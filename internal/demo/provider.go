@@ -25,7 +25,7 @@ type provider struct {
 	http  *http.Server
 
 	mu      sync.Mutex
-	waiting chan struct{} // closed by the delayed call; nil if none is to be delayed
+	waiting chan struct{} // closed by the delayed call; nil: no call is delayed
 }
 
 // openProvider starts the provider.

@@ -23,7 +23,7 @@ func TestAnotherAccount(t *testing.T) {
 		w.aws.AddUser(other, "svc")
 		theirs, _ := w.aws.AddKey(other, "svc")
 		w.Must(t, route.Write, "roles/r", with(deploy, fields{"propagation_checks": 0, "default_ttl": "1m"}))
-		a := w.lend("creds/r", nil)
+		a := w.issue("creds/r", nil)
 		w.Must(t, route.Write, "static-roles/svc", fields{"username": "svc", "rotation_period": "1h", "propagation_checks": 0})
 
 		w.Must(t, route.Write, "config/root", with(rootConfig, fields{"access_key": "AKIAOTHERACCOUNT0001", "secret_key": "their/secret"}))
@@ -87,7 +87,7 @@ func TestGroupsNarrowSessions(t *testing.T) {
 	w.aws.GiveGroup(awstest.Account, "devs", "own", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sqs:*","Resource":"*"}}`, policyARN)
 	role := fields{"credential_type": "assumed_role", "role_arns": "arn:aws:iam::123456789012:role/ci"}
 	w.Must(t, route.Write, "roles/r", with(role, fields{"iam_groups": "devs", "policy_document": document}))
-	id := w.lend("creds/r", nil).Data["access_key"].(string)
+	id := w.issue("creds/r", nil).Data["access_key"].(string)
 	policy, arns := w.aws.Narrowed(id)
 	if !strings.Contains(policy, "s3:*") || !strings.Contains(policy, "sqs:*") || len(arns) != 1 || arns[0] != policyARN {
 		t.Errorf("the session is narrowed to %s and %q", policy, arns)

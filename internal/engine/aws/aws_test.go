@@ -64,7 +64,7 @@ func (w *world) users() (names []string) {
 	return names
 }
 
-func (w *world) lend(path string, body any) *enginetest.Answer {
+func (w *world) issue(path string, body any) *enginetest.Answer {
 	w.t.Helper()
 	return w.Must(w.t, route.Write, path, body)
 }
@@ -118,17 +118,17 @@ func TestShortLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
 		w.Must(t, route.Write, "roles/short", with(deploy, fields{"default_ttl": "5s"}))
-		w.lend("creds/short", nil)
+		w.issue("creds/short", nil)
 		time.Sleep(6 * time.Second)
 		if len(w.users()) != 0 {
 			t.Errorf("users %q", w.users())
 		}
-		a := w.lend("creds/short", nil)
+		a := w.issue("creds/short", nil)
 		if err := w.Revoke(a.Lease.ID); err != nil || len(w.users()) != 0 {
 			t.Errorf("revoked: %v, users %q", err, w.users())
 		}
 		// Someone else has removed it.
-		w.lend("creds/short", nil)
+		w.issue("creds/short", nil)
 		w.aws.DropUser(awstest.Account, w.users()[0])
 		time.Sleep(6 * time.Second)
 		if len(w.IDs(t)) != 0 {
@@ -143,7 +143,7 @@ func TestTTLPrecedence(t *testing.T) {
 		role := fields{"credential_type": "iam_user", "policy_document": document, "propagation_checks": 0}
 		w.Must(t, route.Write, "roles/r", role)
 		ttl := func() [2]time.Duration {
-			l := w.lend("creds/r", nil).Lease
+			l := w.issue("creds/r", nil).Lease
 			return [2]time.Duration{l.Expires.Sub(l.Issued), l.Max.Sub(l.Issued)}
 		}
 		if got := ttl(); got != [2]time.Duration{768 * time.Hour, 768 * time.Hour} {
@@ -303,26 +303,26 @@ func TestSessions(t *testing.T) {
 		w.Refused(t, route.Write, "sts/ci", fields{"role_arn": arn + "x"}, fault.Invalid, `not one of`)
 		w.Refused(t, route.Write, "sts/ci", fields{"role_arn": arn + "ci", "ttl": "5m"}, fault.Invalid, "out of AWS's bounds")
 		w.Refused(t, route.Write, "sts/ci", fields{"role_arn": arn + "ci", "role_session_name": "a b"}, fault.Invalid, "role_session_name")
-		a := w.lend("sts/ci", fields{"role_arn": arn + "other", "ttl": "20m", "role_session_name": "me"})
+		a := w.issue("sts/ci", fields{"role_arn": arn + "other", "ttl": "20m", "role_session_name": "me"})
 		if a.Data["arn"] != "arn:aws:sts::123456789012:assumed-role/other/me" || a.Data["ttl"] != float64(1200) || a.Data["session_token"] == nil || a.Data["session_token"] != a.Data["security_token"] {
 			t.Errorf("answer %s", a.Text)
 		}
 		if a.Lease.Renewable || a.Lease.Expires.Sub(a.Lease.Issued) != 20*time.Minute || !w.aws.Works(a.Data["access_key"].(string), a.Data["secret_key"].(string)) {
 			t.Errorf("lease %+v", a.Lease)
 		}
-		if a := w.lend("creds/ci", fields{"role_arn": arn + "ci", "ttl": "3h"}); a.Lease.Expires.Sub(a.Lease.Issued) != time.Hour || len(a.Warnings) != 1 {
+		if a := w.issue("creds/ci", fields{"role_arn": arn + "ci", "ttl": "3h"}); a.Lease.Expires.Sub(a.Lease.Issued) != time.Hour || len(a.Warnings) != 1 {
 			t.Errorf("above max_sts_ttl: %+v, %q", a.Lease, a.Warnings)
 		}
 		w.Must(t, route.Write, "roles/fed", fields{"credential_type": "federation_token", "policy_document": document})
-		if a := w.lend("creds/fed", nil); a.Lease.Expires.Sub(a.Lease.Issued) != time.Hour || !strings.Contains(a.Data["arn"].(string), "federated-user/vault-") {
+		if a := w.issue("creds/fed", nil); a.Lease.Expires.Sub(a.Lease.Issued) != time.Hour || !strings.Contains(a.Data["arn"].(string), "federated-user/vault-") {
 			t.Errorf("federation token: %s", a.Text)
 		}
 		w.Must(t, route.Write, "roles/sess", fields{"credential_type": "session_token"})
-		w.lend("creds/sess", nil)
+		w.issue("creds/sess", nil)
 		w.aws.Attach(awstest.Account, awstest.Admin)
 		w.Must(t, route.Write, "roles/mfa", fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::123456789012:mfa/keyturn"})
 		w.Refused(t, route.Write, "creds/mfa", nil, fault.Invalid, `field "mfa_code" is required`)
-		w.lend("creds/mfa", fields{"mfa_code": "123456"})
+		w.issue("creds/mfa", fields{"mfa_code": "123456"})
 		w.Refused(t, route.Write, "creds/mfa", fields{"mfa_code": "1"}, fault.Upstream, "mfa_code that was sent: AWS answers AccessDenied")
 		time.Sleep(2 * time.Hour)
 		if ids := w.IDs(t); len(ids) != 0 {
@@ -343,7 +343,7 @@ func TestRotateRoot(t *testing.T) {
 		if first == awstest.ID || w.aws.Works(awstest.ID, awstest.Secret) || len(a.Warnings) != 0 {
 			t.Errorf("answer %s, %q; the old key works: %v", a.Text, a.Warnings, w.aws.Works(awstest.ID, awstest.Secret))
 		}
-		w.lend("creds/r", nil)
+		w.issue("creds/r", nil)
 		w.Refused(t, route.Write, "config/root", rootConfig, fault.Invalid, "rotate-root has replaced")
 		w.Must(t, route.Write, "config/root", rootWithoutPair)
 
@@ -363,7 +363,7 @@ func TestRotateRoot(t *testing.T) {
 		if keys := w.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 1 {
 			t.Errorf("keys %+v", keys)
 		}
-		w.lend("creds/r", nil)
+		w.issue("creds/r", nil)
 		time.Sleep(time.Minute) // until lists do not show the deleted key any more
 		if n := w.Work(t); n != 0 {
 			t.Errorf("%d due items are left", n)

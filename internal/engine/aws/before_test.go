@@ -153,7 +153,7 @@ func TestRootFlightsOfBefore(t *testing.T) {
 					t.Errorf("it reads %s", before.Text)
 				}
 				for range 20 {
-					w.lend("creds/r", nil)
+					w.issue("creds/r", nil)
 					time.Sleep(time.Hour)
 				}
 				w.Must(t, route.Write, "config/root", fields{"disable_automated_rotation": true})

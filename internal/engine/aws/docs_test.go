@@ -38,7 +38,7 @@ func TestByTheDocumentedPolicy(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.Must(t, route.Write, "roles/r", with(deploy, fields{"iam_groups": "devs", "policy_document": document, "iam_tags": "team=payments"}))
-		a := w.lend("creds/r", nil)
+		a := w.issue("creds/r", nil)
 		w.aws.Attach(awstest.Account, w.users()[0])
 		if err := w.Revoke(a.Lease.ID); err != nil || len(w.users()) != 0 {
 			t.Errorf("revoking: %v, users %q", err, w.users())
@@ -65,10 +65,10 @@ func TestByThePublishedPolicy(t *testing.T) {
 		}
 		permit(published)
 		w.Must(t, route.Write, "roles/r", with(deploy, fields{"policy_document": document}))
-		if err := w.Revoke(w.lend("creds/r", nil).Lease.ID); err != nil || len(w.users()) != 0 {
+		if err := w.Revoke(w.issue("creds/r", nil).Lease.ID); err != nil || len(w.users()) != 0 {
 			t.Errorf("revoking: %v, users %q", err, w.users())
 		}
-		a := w.lend("creds/r", nil)
+		a := w.issue("creds/r", nil)
 		w.aws.Attach(awstest.Account, w.users()[0])
 		if err := w.Revoke(a.Lease.ID); err == nil || !strings.Contains(fault.Message(err), "MFA devices") {
 			t.Errorf("revoking a user with what others added: %v", err)

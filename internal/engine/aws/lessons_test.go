@@ -69,7 +69,7 @@ func rootThing(t *testing.T, store storage.Store) *rotatetest.Thing {
 	s.Made = func() int { return w.aws.Calls("CreateAccessKey") - lent }
 	s.Given = func() string {
 		lent++
-		w.lend("creds/r", nil)
+		w.issue("creds/r", nil)
 		return w.root("access_key").(string)
 	}
 	return s

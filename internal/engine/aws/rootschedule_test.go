@@ -39,7 +39,7 @@ func TestRootPeriod(t *testing.T) {
 		if a.Data["rotation_period"] != float64(6*3600) || a.Data["next_root_rotation"] != "2000-01-01T06:00:00Z" || a.Data["last_root_rotation"] != nil {
 			t.Errorf("it reads %s", a.Text)
 		}
-		held := w.lend("creds/r", nil)
+		held := w.issue("creds/r", nil)
 		seen := map[any]bool{awstest.ID: true}
 		for turn := 1; turn <= 3; turn++ {
 			time.Sleep(6*time.Hour + time.Minute)
@@ -48,7 +48,7 @@ func TestRootPeriod(t *testing.T) {
 				t.Errorf("after turn %d the key is %v", turn, id)
 			}
 			seen[id] = true
-			w.lend("creds/r", nil)
+			w.issue("creds/r", nil)
 			if turn == 1 {
 				w.Reopen(t) // which rotates nothing
 			}
@@ -130,7 +130,7 @@ func TestRootScheduleSparesKeys(t *testing.T) {
 		if n := strings.Count(w.log.String(), "a step of a rotation failed"); n < 10 || n > 40 {
 			t.Errorf("%d failures in 20 hours", n)
 		}
-		w.lend("creds/r", nil)
+		w.issue("creds/r", nil)
 		w.aws.DropKey(awstest.Account, awstest.Admin, theirs)
 		time.Sleep(2 * time.Hour)
 		a = w.Must(t, route.Read, "config/root", nil)

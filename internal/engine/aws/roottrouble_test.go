@@ -38,7 +38,7 @@ func TestStaleSecretStaysRefused(t *testing.T) {
 			t.Fatalf("%d keys were made", n)
 		}
 		w.Refused(t, route.Write, "config/root", rootConfig, fault.Invalid, "rotate-root has replaced")
-		w.lend("creds/r", nil)
+		w.issue("creds/r", nil)
 	})
 }
 
@@ -114,7 +114,7 @@ func TestRootTroubleIsTold(t *testing.T) {
 				if why := w.trouble(); why != "" || w.root("access_key") == id {
 					t.Errorf("hours after its cause was removed config/root says %q, and the key is %v", why, w.root("access_key"))
 				}
-				w.lend("creds/r", nil)
+				w.issue("creds/r", nil)
 			})
 		})
 	}

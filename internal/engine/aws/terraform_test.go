@@ -79,7 +79,7 @@ func TestDefaultTemplate(t *testing.T) {
 		w.Must(t, route.Write, "roles/a-role-whose-name-is-longer-than-what-is-left-of-64", with(deploy, fields{"propagation_checks": 0}))
 		for _, template := range []any{nil, defaultTemplate} {
 			w.Must(t, route.Write, "config/root", with(rootConfig, fields{"username_template": template}))
-			w.lend("creds/a-role-whose-name-is-longer-than-what-is-left-of-64", nil)
+			w.issue("creds/a-role-whose-name-is-longer-than-what-is-left-of-64", nil)
 		}
 		for _, name := range w.users() {
 			if !strings.HasPrefix(name, "vault-a-role-whose-name-is-longer") || len(name) > 64 || len(name[strings.LastIndex(name, "-")+1:]) != 20 {
@@ -99,7 +99,7 @@ func TestTemplateWithoutRandom(t *testing.T) {
 			t.Errorf("warnings %q", a.Warnings)
 		}
 		w.Must(t, route.Write, "roles/r", with(deploy, fields{"propagation_checks": 0}))
-		first := w.lend("creds/r", nil).Lease.ID
+		first := w.issue("creds/r", nil).Lease.ID
 		if _, err := w.Do(route.Write, "creds/r", nil); err == nil {
 			t.Error("two users have one name")
 		}
@@ -110,6 +110,6 @@ func TestTemplateWithoutRandom(t *testing.T) {
 		if err := w.Revoke(first); err != nil {
 			t.Fatal(err)
 		}
-		w.lend("creds/r", nil)
+		w.issue("creds/r", nil)
 	})
 }

@@ -114,7 +114,7 @@ func TestRecordsOfBefore(t *testing.T) {
 				t.Errorf("%s gives out %s", role, a.Text)
 			}
 		}
-		w.lend("creds/r", nil)
+		w.issue("creds/r", nil)
 		made := w.aws.Calls("CreateAccessKey")
 		time.Sleep(23 * time.Hour)
 		if n := w.aws.Calls("CreateAccessKey"); n != made {
@@ -154,13 +154,13 @@ func TestUserThatIsGoneIsRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
 		w.Must(t, route.Write, "roles/r", with(deploy, fields{"propagation_checks": 0}))
-		a := w.lend("creds/r", nil)
+		a := w.issue("creds/r", nil)
 		w.aws.DropUser(awstest.Account, w.users()[0])
 		began := time.Now()
 		if err := w.Revoke(a.Lease.ID); err != nil || time.Since(began) > 5*time.Second {
 			t.Errorf("revoking took %s, %v", time.Since(began), err)
 		}
-		w.lend("creds/r", nil)
+		w.issue("creds/r", nil)
 		w.aws.DropUser(awstest.Account, w.users()[0])
 		time.Sleep(time.Hour + 2*time.Second)
 		if len(w.IDs(t)) != 0 {

@@ -146,15 +146,15 @@ func TestRootOfBefore(t *testing.T) {
 				t.Error("the status shows a connection whose password does not rotate")
 			}
 			w.Must(t, route.Write, "roles/ro", with(ro, fields{"db_name": "sent"}))
-			w.lend("ro") // finds out first
+			w.issue("ro") // finds out first
 			time.Sleep(10 * time.Minute)
 			a := w.Must(t, route.Read, "config/sent", nil)
 			if a.Data["last_root_error"] != nil || a.Data["last_root_rotation"] == nil || w.fake.Login("admin", string(row.PW)) == nil {
 				t.Errorf("took %v: it has not gone on: %s", took, a.Text)
 			}
-			w.lend("ro")
+			w.issue("ro")
 			w.Must(t, route.Write, "rotate-root/sent", nil)
-			w.lend("ro")
+			w.issue("ro")
 			if a := w.Must(t, route.Read, "config/failing", nil); a.Data["last_root_error"] == nil || a.Data["next_root_rotation"] != "2000-01-02T00:00:00Z" {
 				t.Errorf("the failed one: %s", a.Text)
 			}

@@ -154,7 +154,7 @@ func TestConfigMovesNoSecret(t *testing.T) {
 func TestConfigWarnsOfMovingLeases(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	moved := fields{"connection_url": "fake://{{username}}:{{password}}@db2", "password": databasetest.FakePassword}
-	w.lend("ro")
+	w.issue("ro")
 	if a := w.Must(t, route.Write, "config/prod", moved); !strings.Contains(strings.Join(a.Warnings, ""), "issued before will be revoked at the new connection_url") {
 		t.Errorf("warnings = %q", a.Warnings)
 	}
@@ -189,7 +189,7 @@ func TestErrorsAreRedacted(t *testing.T) {
 			Err: errors.New("dial admin:" + databasetest.FakePassword + " for " + made.Load().(string) + " failed"),
 		}
 	}
-	_, _, id := w.lend("ro")
+	_, _, id := w.issue("ro")
 	w.setHook(leak)
 	check := func(what string, err error, k fault.Kind) {
 		t.Helper()
@@ -244,9 +244,9 @@ func TestKindsOfErrors(t *testing.T) {
 func TestResetAndReload(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.Must(t, route.Write, "config/second", prod)
-	w.lend("ro")
+	w.issue("ro")
 	opens := w.opens.Load()
-	w.lend("ro")
+	w.issue("ro")
 	if w.opens.Load() != opens {
 		t.Error("a pool is opened for each use")
 	}
@@ -254,7 +254,7 @@ func TestResetAndReload(t *testing.T) {
 	if got, want := w.shuts.Load(), opens; got != want {
 		t.Errorf("%d pools closed after a reset, want all %d that were opened", got, want)
 	}
-	w.lend("ro")
+	w.issue("ro")
 	if w.opens.Load() != opens+1 {
 		t.Errorf("%d pools opened after a reset, want one more than %d", w.opens.Load(), opens)
 	}
@@ -276,15 +276,15 @@ func TestResetAndReload(t *testing.T) {
 // A change gives the connection another pool; one that does not concern the pool leaves it.
 func TestChangesAndPools(t *testing.T) {
 	w := ready(t, enginetest.Config{})
-	w.lend("ro")
+	w.issue("ro")
 	opens := w.opens.Load() // those of verifying, too
 	w.Must(t, route.Write, "config/prod", fields{"allowed_roles": "*", "verify_connection": false})
-	w.lend("ro")
+	w.issue("ro")
 	if w.opens.Load() != opens {
 		t.Error("a change of allowed_roles opened another pool")
 	}
 	w.Must(t, route.Write, "config/prod", fields{"max_open_connections": 2, "verify_connection": false})
-	w.lend("ro")
+	w.issue("ro")
 	if w.opens.Load() != opens+1 || w.shuts.Load() != opens {
 		t.Errorf("after a change of the pool: %d opened, %d closed, want %d and %d", w.opens.Load(), w.shuts.Load(), opens+1, opens)
 	}
@@ -501,14 +501,14 @@ func TestResetReachesOtherServers(t *testing.T) {
 	st := enginetest.Memory()
 	w := ready(t, enginetest.Config{Store: st})
 	other := (&world{t: t, fake: w.fake, log: new(enginetest.Log)}).open(enginetest.Config{Store: st})
-	other.lend("ro")
+	other.issue("ro")
 	before := other.opens.Load()
-	other.lend("ro")
+	other.issue("ro")
 	if n := other.opens.Load() - before; n != 0 {
 		t.Fatalf("%d pools were opened for a second use", n)
 	}
 	w.Must(t, route.Write, "reset/prod", nil)
-	other.lend("ro")
+	other.issue("ro")
 	if n := other.opens.Load() - before; n != 1 {
 		t.Errorf("after the reset on another server, %d pools were opened", n)
 	}
@@ -535,7 +535,7 @@ func TestNothingIsLeftOfADeletedConfig(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := ready(t, enginetest.Config{})
 			before(w)
-			_, _, lease := w.lend("ro")
+			_, _, lease := w.issue("ro")
 			w.Must(t, route.Delete, "config/prod", nil)
 			if name == "as it was written" && w.keys("root/") != 0 {
 				t.Error("a connection that never rotates got a record")

@@ -85,7 +85,7 @@ func bodyOf(t *testing.T, key crypto.PublicKey) string {
 	return base64.StdEncoding.EncodeToString(der)
 }
 
-// A lent certificate is its user's alone, ends when the lease has ended at the latest, and what
+// An issued certificate is its user's alone, ends when the lease has ended at the latest, and what
 // signed it is never shown.
 func TestClientCertificate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestClientCertificate(t *testing.T) {
 		if a := w.Must(t, route.Read, "roles/ro", nil); !cmp.Equal(a.Data["credential_config"], any(fields{})) {
 			t.Errorf("after a change of the type: %v", a.Data)
 		}
-		w.lend("ro")
+		w.issue("ro")
 		w.Refused(t, route.Write, "roles/ro", fields{"credential_type": "client_certificate", "credential_config": fields{"ca_cert": ca, "key_type": "ec"}}, fault.Invalid, "ca_private_key is required")
 	})
 }

@@ -262,9 +262,9 @@ func TestStaleRootPassword(t *testing.T) {
 				}
 				w.fake.SetDown(false)
 				time.Sleep(10 * time.Minute)
-				w.lend("ro")
+				w.issue("ro")
 				w.Must(t, route.Write, "rotate-root/prod", nil)
-				w.lend("ro")
+				w.issue("ro")
 			})
 		}
 	}
@@ -275,7 +275,7 @@ func TestStaleRootPassword(t *testing.T) {
 		w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "lost")
 		w.fake.SetRoot("by hand")
 		w.Must(t, route.Write, "config/prod", with(prod, fields{"password": "by hand", "verify_connection": false}))
-		w.lend("ro")
+		w.issue("ro")
 		if n := w.Work(t); n != 0 {
 			t.Errorf("%d due items are left", n)
 		}
@@ -288,23 +288,23 @@ func TestReuseFollowsTheRole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
 		w.Must(t, route.Write, "roles/ro", fields{"reuse": "token"})
-		first, _, _ := w.lend("ro")
+		first, _, _ := w.issue("ro")
 		w.Must(t, route.Write, "roles/ro", fields{"creation_statements": []string{"CREATE", "LESS"}})
-		second, _, _ := w.lend("ro")
+		second, _, _ := w.issue("ro")
 		if second == first {
 			t.Error("a user of what the role said before was given out again")
 		}
-		if n, _, _ := w.lend("ro"); n != second {
+		if n, _, _ := w.issue("ro"); n != second {
 			t.Error("it is not given out again any more")
 		}
 		w.Must(t, route.Delete, "config/prod", nil)
 		w.Must(t, route.Write, "config/prod", prod)
-		third, _, _ := w.lend("ro")
+		third, _, _ := w.issue("ro")
 		if third == second {
 			t.Error("a user of a deleted connection was given out again")
 		}
 		w.Must(t, route.Write, "config/prod", with(prod, fields{"connection_url": elsewhere}))
-		if n, _, _ := w.lend("ro"); n == third {
+		if n, _, _ := w.issue("ro"); n == third {
 			t.Error("a user of where the connection led before was given out again")
 		}
 		w.Must(t, route.Write, "config/prod", fields{"allowed_roles": "app-*"})
@@ -317,7 +317,7 @@ func TestReuseFollowsTheRole(t *testing.T) {
 func TestRenewOfAnotherConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
-		_, _, lease := w.lend("ro")
+		_, _, lease := w.issue("ro")
 		w.Must(t, route.Write, "config/other", prod)
 		w.Must(t, route.Write, "roles/ro", fields{"db_name": "other"})
 		if _, err := w.Renew(lease, time.Hour); !fault.Is(err, fault.Invalid) {
@@ -425,18 +425,18 @@ func TestOneDatabaseTwoConnections(t *testing.T) {
 func TestRotateRootWithoutEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
-		_, _, lease := w.lend("ro")
+		_, _, lease := w.issue("ro")
 		w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": "NOTHING"})
 		w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "check root_rotation_statements")
-		w.lend("ro")
+		w.issue("ro")
 		if err := w.Revoke(lease); err != nil {
 			t.Errorf("revoking: %v", err)
 		}
 		time.Sleep(3 * time.Hour)
 		w.want(0, 0)
-		w.lend("ro")
+		w.issue("ro")
 		w.Reopen(t)
-		w.lend("ro")
+		w.issue("ro")
 		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err != nil {
 			t.Error("the old password is not in force any more")
 		}
@@ -445,7 +445,7 @@ func TestRotateRootWithoutEffect(t *testing.T) {
 		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
 			t.Error("it does not change once the statements are right")
 		}
-		w.lend("ro")
+		w.issue("ro")
 	})
 }
 
@@ -473,14 +473,14 @@ func TestRotationsLeaveNoConnectionOpen(t *testing.T) {
 		"on request": func(w *world) { w.Must(w.t, route.Write, "rotate-root/prod", nil) },
 		"by itself": func(w *world) {
 			w.Must(w.t, route.Write, "config/prod", fields{"rotation_period": "1h"})
-			w.lend("ro")
+			w.issue("ro")
 			time.Sleep(61 * time.Minute)
 		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := ready(t, enginetest.Config{})
 			w.Must(t, route.Write, "roles/ro", fields{"default_ttl": "2h"})
-			w.lend("ro")
+			w.issue("ro")
 			if rotate(w); open(w) != 0 {
 				t.Errorf("%s: %d connections are open after it", name, open(w))
 			}
@@ -507,7 +507,7 @@ func TestPoolAfterALostReply(t *testing.T) {
 		w.fake.LoseReplies(1)
 		w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "lost")
 		before := w.opens.Load()
-		w.lend("ro")
+		w.issue("ro")
 		if n := w.opens.Load() - before; n != 2 {
 			t.Errorf("%d connections were made, want one that tries the new password, and a pool", n)
 		}
@@ -592,9 +592,9 @@ func TestRotationReachesOtherServers(t *testing.T) {
 	st := enginetest.Memory()
 	w := ready(t, enginetest.Config{Store: st})
 	other := (&world{t: t, fake: w.fake, log: new(enginetest.Log)}).open(enginetest.Config{Store: st})
-	other.lend("ro")
+	other.issue("ro")
 	w.Must(t, route.Write, "rotate-root/prod", nil)
-	other.lend("ro")
+	other.issue("ro")
 }
 
 // The record names the administrator of now.
@@ -654,7 +654,7 @@ func TestLeasesThatCannotBeCounted(t *testing.T) {
 			return count(ctx, target, limit)
 		}
 	}})
-	_, _, lease := w.lend("ro")
+	_, _, lease := w.issue("ro")
 	fails.Store(true)
 	w.Refused(t, route.Write, "config/prod", with(prod, fields{"connection_url": elsewhere}), fault.Unavailable, "cannot be counted")
 	w.Must(t, route.Delete, "config/prod", nil)

@@ -73,11 +73,11 @@ func TestCredsRefused(t *testing.T) {
 func TestPasswordPolicies(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.Must(t, route.Write, "config/prod", fields{"password_policy": "of-conn-"})
-	if _, pw, _ := w.lend("ro"); !strings.HasPrefix(pw, "Pw-of-conn-") {
+	if _, pw, _ := w.issue("ro"); !strings.HasPrefix(pw, "Pw-of-conn-") {
 		t.Errorf("password %q, want one by the connection's policy", pw)
 	}
 	w.Must(t, route.Write, "roles/ro", fields{"credential_config": fields{"password_policy": "of-role-"}})
-	if _, pw, _ := w.lend("ro"); !strings.HasPrefix(pw, "Pw-of-role-") {
+	if _, pw, _ := w.issue("ro"); !strings.HasPrefix(pw, "Pw-of-role-") {
 		t.Errorf("password %q, want one by the role's policy", pw)
 	}
 }
@@ -85,7 +85,7 @@ func TestPasswordPolicies(t *testing.T) {
 func TestUsernameTemplate(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.Must(t, route.Write, "config/prod", fields{"username_template": `{{ printf "app_%s_%s" (.RoleName | uppercase) (random 12) | truncate 20 }}`})
-	if name, _, _ := w.lend("ro"); !regexp.MustCompile(`^app_RO_[a-z2-7]{12}$`).MatchString(name) {
+	if name, _, _ := w.issue("ro"); !regexp.MustCompile(`^app_RO_[a-z2-7]{12}$`).MatchString(name) {
 		t.Errorf("name %q", name)
 	}
 }
@@ -167,7 +167,7 @@ func TestDatabaseAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
 		for range 20 {
-			w.lend("ro")
+			w.issue("ro")
 		}
 		w.fake.SetDown(true)
 		time.Sleep(time.Hour)
@@ -192,23 +192,23 @@ func TestWhichStatementsRevoke(t *testing.T) {
 			t.Errorf("revoked by %q, terminating %v; want %q, %v", got.Statements, got.TerminateSessions, want, terminate)
 		}
 	}
-	_, _, changed := w.lend("ro")
+	_, _, changed := w.issue("ro")
 	w.Must(t, route.Write, "roles/ro", fields{"revocation_statements": []string{"NEW", "DROP"}, "terminate_sessions": true})
 	revoke(changed, []string{"NEW", "DROP"}, true)
 
-	_, _, deleted := w.lend("ro")
-	_, _, replaced := w.lend("ro")
+	_, _, deleted := w.issue("ro")
+	_, _, replaced := w.issue("ro")
 	w.Must(t, route.Delete, "roles/ro", nil)
 	revoke(deleted, []string{"NEW", "DROP"}, true)
 	w.Must(t, route.Write, "roles/ro", with(ro, fields{"revocation_statements": []string{"OF ANOTHER ROLE", "DROP"}}))
 	revoke(replaced, []string{"NEW", "DROP"}, true)
 
-	_, _, id := w.lend("ro")
+	_, _, id := w.issue("ro")
 	w.Must(t, route.Delete, "roles/ro", nil)
 	revoke(id, []string{"OF ANOTHER ROLE", "DROP"}, false)
 	w.Must(t, route.Write, "roles/ro", with(ro, fields{"revocation_statements": []string{"OF ANOTHER ROLE", "DROP"}}))
 	w.Must(t, route.Write, "config/prod", fields{"terminate_sessions": true})
-	_, _, id = w.lend("ro")
+	_, _, id = w.issue("ro")
 	revoke(id, []string{"OF ANOTHER ROLE", "DROP"}, true)
 	w.want(0, 0)
 }
@@ -218,7 +218,7 @@ func TestUserRemains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
 		w.Must(t, route.Write, "roles/ro", fields{"revocation_statements": "SELECT 1"})
-		_, _, id := w.lend("ro")
+		_, _, id := w.issue("ro")
 		if err := w.Revoke(id); !fault.Is(err, fault.Upstream) || !strings.Contains(fault.Message(err), "still in the database") {
 			t.Errorf("revoking: %v", err)
 		}
@@ -234,7 +234,7 @@ func TestUserRemains(t *testing.T) {
 
 func TestRenewRefused(t *testing.T) {
 	w := ready(t, enginetest.Config{})
-	name, _, id := w.lend("ro")
+	name, _, id := w.issue("ro")
 	renew := func(kind fault.Kind, want string) {
 		t.Helper()
 		if _, err := w.Renew(id, time.Minute); !fault.Is(err, kind) || !strings.Contains(fault.Message(err), want) {
@@ -263,7 +263,7 @@ func TestRenewRefused(t *testing.T) {
 func TestTombstone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
-		w.lend("ro")
+		w.issue("ro")
 		w.Must(t, route.Delete, "config/prod", nil)
 		w.Must(t, route.Delete, "config/prod", nil)
 		if _, err := w.Do(route.Read, "config/prod", nil); !fault.Is(err, fault.NotFound) {
@@ -291,7 +291,7 @@ func TestTombstone(t *testing.T) {
 func TestReusedName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
-		_, _, old := w.lend("ro")
+		_, _, old := w.issue("ro")
 		w.Must(t, route.Delete, "config/prod", nil)
 		w.Must(t, route.Write, "config/prod", with(prod, fields{"password": "not this one", "verify_connection": false}))
 		if w.keys("conn/") != 2 {
@@ -351,7 +351,7 @@ func TestChangeWhileCreating(t *testing.T) {
 		result := w.creating()
 		w.Must(t, route.Write, "config/prod", fields{"max_open_connections": 9})
 		w.Must(t, route.Write, "reset/prod", nil)
-		w.lend("ro")
+		w.issue("ro")
 		shut := w.shuts.Load()
 		if err := <-result; err != nil {
 			t.Errorf("the create that ran: %v", err)
@@ -424,7 +424,7 @@ func TestStoreFails(t *testing.T) {
 // The lease keeps no password, and stays small.
 func TestWhatALeaseKeeps(t *testing.T) {
 	w := ready(t, enginetest.Config{})
-	_, password, id := w.lend("ro")
+	_, password, id := w.issue("ro")
 	e, err := w.View.Get(context.Background(), "lease/"+id)
 	if err != nil {
 		t.Fatal(err)
@@ -442,7 +442,7 @@ func TestWhatALeaseKeeps(t *testing.T) {
 // A lease whose connection is not in the store names what to do.
 func TestConnectionLost(t *testing.T) {
 	w := ready(t, enginetest.Config{})
-	name, _, id := w.lend("ro")
+	name, _, id := w.issue("ro")
 	for e, err := range w.View.Scan(context.Background(), "mount/m/conn/", storage.PrefixEnd("mount/m/conn/")) {
 		if err != nil {
 			t.Fatal(err)
@@ -486,7 +486,7 @@ func TestBadRoleDelaysNoOther(t *testing.T) {
 				}
 				var stuck string
 				for range bad {
-					_, _, stuck = w.lend("app-bad")
+					_, _, stuck = w.issue("app-bad")
 				}
 				var ends []time.Time
 				for range 100 {
@@ -540,11 +540,11 @@ func TestHangingRoleDelaysNoOther(t *testing.T) {
 		}
 		const bad, good = 300, 60
 		for range bad {
-			w.lend("app-bad")
+			w.issue("app-bad")
 		}
 		time.Sleep(5 * time.Minute)
 		for range good {
-			w.lend("ro")
+			w.issue("ro")
 			time.Sleep(30 * time.Second)
 		}
 		// The bad ones fell due five minutes ago, and hung at first; now the good ones come.
@@ -578,7 +578,7 @@ func TestRevocationEndsAccessFirst(t *testing.T) {
 			}
 			var names, passwords, leases []string
 			for range 20 {
-				name, password, lease := w.lend("app-bad")
+				name, password, lease := w.issue("app-bad")
 				names, passwords, leases = append(names, name), append(passwords, password), append(leases, lease)
 			}
 			for _, id := range leases {
@@ -659,13 +659,13 @@ func TestNotDisabled(t *testing.T) {
 			}
 			return nil
 		})
-		_, _, lease := w.lend("ro")
+		_, _, lease := w.issue("ro")
 		if err := w.Revoke(lease); err != nil {
 			t.Error(err)
 		}
 		w.want(0, 0)
 		w.Must(t, route.Write, "roles/ro", with(ro, fields{"revocation_statements": "FAIL"}))
-		_, _, lease = w.lend("ro")
+		_, _, lease = w.issue("ro")
 		if err := w.Revoke(lease); err == nil || !strings.Contains(fault.Message(err), "can log in: the administrator may not do that") {
 			t.Errorf("got %v", err)
 		}
@@ -720,7 +720,7 @@ func TestRenewFollowsTheRole(t *testing.T) {
 func TestRevocationFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
-		_, _, lease := w.lend("ro")
+		_, _, lease := w.issue("ro")
 		for kind, alone := range map[fault.Kind]bool{fault.Invalid: true, fault.Upstream: false} {
 			w.setHook(func(call string) error {
 				if call == "drop" {

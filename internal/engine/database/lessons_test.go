@@ -95,6 +95,6 @@ func rootThing(t *testing.T, store storage.Store) *rotatetest.Thing {
 	s.Configure = func() error { return w.Write("config/prod", fields{"rotation_period": "24h"}) }
 	s.Change = func(when fields) { w.Must(t, route.Write, "config/prod", when) }
 	s.Rotate = func() error { return w.Write("rotate-root/prod", nil) }
-	s.Given = func() string { w.lend("ro"); return w.fake.Root() }
+	s.Given = func() string { w.issue("ro"); return w.fake.Root() }
 	return s
 }

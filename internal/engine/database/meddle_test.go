@@ -106,7 +106,7 @@ func TestRootIsWrittenAsItsRotationEnds(t *testing.T) {
 		w.rewrite(func(row map[string]any) { row["pw"], row["revision"] = []byte("by-hand"), 100 })
 	})
 	w.Must(t, route.Write, "rotate-root/prod", nil)
-	w.lend("ro")
+	w.issue("ro")
 	if w.fake.Login(databasetest.FakeAdmin, "by-hand") == nil {
 		t.Error("the rotation is over, and has rotated nothing")
 	}
@@ -134,9 +134,9 @@ func TestWrittenAsAnotherServerRotates(t *testing.T) {
 	}
 	m.mu.Unlock()
 	w.Must(t, route.Write, "config/prod", fields{"username": "other", "password": oldPassword})
-	w.lend("ro")
+	w.issue("ro")
 	w.Must(t, route.Write, "rotate-root/prod", nil)
-	w.lend("ro")
+	w.issue("ro")
 }
 
 // A connection that an earlier version has deleted keeps the time of its next rotation: it is not
@@ -145,7 +145,7 @@ func TestDeletedRootOfBefore(t *testing.T) {
 	for _, under := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			w := ready(t, enginetest.Config{})
-			_, _, lease := w.lend("ro")
+			_, _, lease := w.issue("ro")
 			w.Must(t, route.Delete, "config/prod", nil)
 			id := w.rewrite(func(row map[string]any) {
 				at := time.Now().Add(-time.Second).UTC().Truncate(time.Second)

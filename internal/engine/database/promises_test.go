@@ -206,7 +206,7 @@ func TestAdministratorIsReplaced(t *testing.T) {
 	if w.fake.Has("second", "second-password") || w.fake.Root() != rotated {
 		t.Errorf("the second administrator's password is as before: %v; the first one's was changed: %v", w.fake.Has("second", "second-password"), w.fake.Root() != rotated)
 	}
-	w.lend("ro")
+	w.issue("ro")
 }
 
 // TestPasswordEndsAnUnknownRotation: nobody knows whether a rotation has changed the
@@ -257,7 +257,7 @@ func TestReplacedPasswordThatWorksAgain(t *testing.T) {
 	w.Refused(t, route.Write, "config/prod", fields{"password": databasetest.FakePassword}, fault.Invalid, "rotate-root has replaced")
 	w.fake.SetRoot(databasetest.FakePassword)
 	w.Must(t, route.Write, "config/prod", fields{"password": databasetest.FakePassword})
-	w.lend("ro")
+	w.issue("ro")
 }
 
 // TestWhoKnowsThePassword: a write that would send it elsewhere is told whether anybody can give

@@ -23,7 +23,7 @@ func TestNamesMadeAgain(t *testing.T) {
 		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], `username_template makes the same name again, such as "v-role"`) {
 			t.Errorf("warnings %q", a.Warnings)
 		}
-		name, password, lease := w.lend("ro")
+		name, password, lease := w.issue("ro")
 		w.Refused(t, route.Read, "creds/ro", nil, fault.Invalid, "there is a user v-ro already")
 		time.Sleep(5 * time.Minute)
 		if err := w.fake.Login(name, password); err != nil {
@@ -32,12 +32,12 @@ func TestNamesMadeAgain(t *testing.T) {
 		if err := w.Revoke(lease); err != nil {
 			t.Fatal(err)
 		}
-		_, _, lease = w.lend("ro")
+		_, _, lease = w.issue("ro")
 
 		// An operator forgets the lease and removes the user: the name is free.
 		w.fake.RemoveUser("v-ro")
 		time.Sleep(5 * time.Minute)
-		_, _, second := w.lend("ro")
+		_, _, second := w.issue("ro")
 		if err := w.Revoke(lease); err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +76,7 @@ func TestNameTakenAtDeath(t *testing.T) {
 					w.Must(t, route.Write, "config/prod", fields{"username_template": "v-{{.RoleName}}"})
 					var first string
 					if taken {
-						_, _, first = w.lend("ro")
+						_, _, first = w.issue("ro")
 					}
 					dies = true
 					if _, err := w.Do(route.Read, "creds/ro", nil); err == nil {
@@ -96,7 +96,7 @@ func TestNameTakenAtDeath(t *testing.T) {
 							t.Fatal(err)
 						}
 					}
-					w.lend("ro")
+					w.issue("ro")
 				})
 			})
 		}
@@ -133,13 +133,13 @@ func TestNameTakenAtOnce(t *testing.T) {
 func TestNameIsFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
-		w.lend("ro")
+		w.issue("ro")
 		if n := w.keys("taken/"); n != 0 {
 			t.Errorf("%d random names are kept", n)
 		}
 		w.Must(t, route.Write, "config/prod", fields{"username_template": "v-{{.RoleName}}"})
 		for range 3 {
-			_, _, lease := w.lend("ro")
+			_, _, lease := w.issue("ro")
 			if err := w.Revoke(lease); err != nil {
 				t.Fatal(err)
 			}

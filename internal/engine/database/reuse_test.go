@@ -18,26 +18,26 @@ func TestReuse(t *testing.T) {
 		w := ready(t, enginetest.Config{})
 		w.Refused(t, route.Write, "roles/ro", fields{"reuse": "always"}, fault.Invalid, `field "reuse"`)
 		w.Must(t, route.Write, "roles/ro", fields{"reuse": "token"})
-		name, password, lease := w.lend("ro")
+		name, password, lease := w.issue("ro")
 		for range 3 {
 			time.Sleep(time.Minute)
-			if n, p, l := w.lend("ro"); n != name || p != password || l != lease {
+			if n, p, l := w.issue("ro"); n != name || p != password || l != lease {
 				t.Errorf("the same token was given %s of %s, after %s of %s", n, l, name, lease)
 			}
 		}
 		w.want(1, 1)
 		w.Reopen(t) // it is kept on disk
-		if n, _, _ := w.lend("ro"); n != name {
+		if n, _, _ := w.issue("ro"); n != name {
 			t.Error("a restart forgot it")
 		}
 		time.Sleep(25 * time.Minute) // into the last tenth
-		second, _, other := w.lend("ro")
+		second, _, other := w.issue("ro")
 		if second == name {
 			t.Error("it was given out though it ends soon")
 		}
 		time.Sleep(3 * time.Minute)
 		w.want(1, 1)
-		if n, _, _ := w.lend("ro"); n != second {
+		if n, _, _ := w.issue("ro"); n != second {
 			t.Error("the end of the first lease took the second")
 		}
 		if err := w.Revoke(other); err != nil {
@@ -46,18 +46,18 @@ func TestReuse(t *testing.T) {
 		if n := w.keys("again/"); n != 0 {
 			t.Errorf("%d are kept after the last lease", n)
 		}
-		third, _, _ := w.lend("ro")
+		third, _, _ := w.issue("ro")
 		if third == second {
 			t.Error("a revoked user was given out")
 		}
 		// Another life of the role's name is another role.
 		w.Must(t, route.Delete, "roles/ro", nil)
 		w.Must(t, route.Write, "roles/ro", with(ro, fields{"reuse": "token"}))
-		if n, _, _ := w.lend("ro"); n == third {
+		if n, _, _ := w.issue("ro"); n == third {
 			t.Error("the user of a deleted role was given out")
 		}
 		w.Must(t, route.Write, "roles/ro", fields{"reuse": ""})
-		if n, _, _ := w.lend("ro"); n == third {
+		if n, _, _ := w.issue("ro"); n == third {
 			t.Error("it is given out though the role does not say so")
 		}
 		time.Sleep(3 * time.Hour)

@@ -128,7 +128,7 @@ func TestNotesOnRoles(t *testing.T) {
 	w.setNote(func(database.DropOptions) database.Report {
 		return database.Report{Insufficient: true, Notes: []string{"revoked the user's privileges on 2 objects", "the role's statements failed (SQLSTATE 2BP01) and were run again"}}
 	})
-	_, _, id := w.lend("ro")
+	_, _, id := w.issue("ro")
 	if err := w.Revoke(id); err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestNotesOnRoles(t *testing.T) {
 	w.setNote(func(database.DropOptions) database.Report {
 		return database.Report{Notes: []string{"ended 1 of the user's sessions, among them one by revocation_statements"}}
 	})
-	_, _, id = w.lend("ro")
+	_, _, id = w.issue("ro")
 	if err := w.Revoke(id); err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestNotesOnRoles(t *testing.T) {
 	w.setNote(func(database.DropOptions) database.Report {
 		return database.Report{Insufficient: true, Notes: []string{"they did nothing"}}
 	})
-	_, _, id = w.lend("ro")
+	_, _, id = w.issue("ro")
 	w.Must(t, route.Delete, "roles/ro", nil)
 	w.Must(t, route.Write, "roles/ro", ro)
 	if err := w.Revoke(id); err != nil {
@@ -268,7 +268,7 @@ func TestNoteIsReplaced(t *testing.T) {
 		w.setNote(func(database.DropOptions) database.Report {
 			return database.Report{Insufficient: true, Notes: []string{note}}
 		})
-		_, _, id := w.lend("ro")
+		_, _, id := w.issue("ro")
 		if err := w.Revoke(id); err != nil {
 			t.Fatal(err)
 		}

@@ -45,7 +45,7 @@ func TestFailingRootWaitsThroughWrites(t *testing.T) {
 		}
 		w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": ""})
 		time.Sleep(time.Hour + time.Minute)
-		w.lend("ro")
+		w.issue("ro")
 		if a := w.Must(t, route.Read, "config/prod", nil); a.Data["last_root_error"] != nil {
 			t.Errorf("it is not tried again: %s", a.Text)
 		}
@@ -79,7 +79,7 @@ func TestRootUnknownGoesOn(t *testing.T) {
 		hangs.Store(false)
 		before := len(w.sentAll())
 		for range 10 {
-			w.lend("ro")
+			w.issue("ro")
 		}
 		if n := len(w.sentAll()) - before; n > 8 {
 			t.Errorf("%d passwords were sent for ten uses", n)
@@ -88,7 +88,7 @@ func TestRootUnknownGoesOn(t *testing.T) {
 			t.Error("using it has changed the password")
 		}
 		time.Sleep(10 * time.Minute)
-		w.lend("ro")
+		w.issue("ro")
 		if a := w.Must(t, route.Read, "config/prod", nil); a.Data["last_root_error"] != nil || w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword) == nil {
 			t.Errorf("it has not gone on: %s", a.Text)
 		}
@@ -118,7 +118,7 @@ func TestRootUnknownLooksEverMoreRarely(t *testing.T) {
 		}
 		hangs.Store(false)
 		time.Sleep(2 * time.Hour)
-		w.lend("ro")
+		w.issue("ro")
 	})
 }
 
@@ -143,7 +143,7 @@ func TestDeletedWhileRootTurns(t *testing.T) {
 					w.Must(t, route.Write, "config/prod", fields{"rotation_period": "24h"})
 				}
 				w.Must(t, route.Write, "rotate-root/prod", nil)
-				w.lend("ro")
+				w.issue("ro")
 				if unknown {
 					w.fake.LoseReplies(1)
 					_, _ = w.Do(route.Write, "rotate-root/prod", nil)
@@ -254,7 +254,7 @@ func TestNewRootPasswordThatCannotBeTried(t *testing.T) {
 			if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
 				t.Errorf("the database answers: %v; the old password works", answers)
 			}
-			w.lend("ro")
+			w.issue("ro")
 		})
 	}
 }
@@ -276,7 +276,7 @@ func TestWriteEndsRotation(t *testing.T) {
 		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
 			t.Error("the password of before the rotation works")
 		}
-		w.lend("ro")
+		w.issue("ro")
 	})
 }
 
@@ -295,5 +295,5 @@ func TestWriteWhileAnotherServerRotates(t *testing.T) {
 	})
 	w.Must(t, route.Write, "rotate-root/prod", nil)
 	other.Must(t, route.Write, "config/prod", fields{"max_open_connections": 3})
-	other.lend("ro")
+	other.issue("ro")
 }

@@ -286,12 +286,12 @@ func TestStaticRoleFailures(t *testing.T) {
 func TestRotateRoot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
-		name, password, _ := w.lend("ro")
+		name, password, _ := w.issue("ro")
 		w.Must(t, route.Write, "rotate-root/prod", nil)
 		if err := w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword); err == nil {
 			t.Error("the old password works")
 		}
-		w.lend("ro")
+		w.issue("ro")
 		if err := w.fake.Login(name, password); err != nil {
 			t.Error("a user that was lent before was cut off")
 		}
@@ -302,16 +302,16 @@ func TestRotateRoot(t *testing.T) {
 		w.Refused(t, route.Write, "config/prod", prod, fault.Invalid, "one that rotate-root has replaced")
 		w.Refused(t, route.Write, "config/prod", with(prod, fields{"verify_connection": false}), fault.Invalid, "one that rotate-root has replaced")
 		w.Must(t, route.Write, "config/prod", with(prod, fields{"password": nil, "allowed_roles": "*"}))
-		w.lend("ro")
+		w.issue("ro")
 
 		// The pair of failures.
 		w.fake.SetDown(true)
 		w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "down")
 		w.fake.SetDown(false)
-		w.lend("ro")
+		w.issue("ro")
 		w.fake.LoseReplies(1)
 		w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "lost")
-		w.lend("ro") // finds out first
+		w.issue("ro") // finds out first
 		w.Must(t, route.Write, "rotate-root/prod", nil)
 
 		// By itself.
@@ -321,7 +321,7 @@ func TestRotateRoot(t *testing.T) {
 		if n := len(w.Events()) - len(before); n < 1 {
 			t.Error("it was not rotated at its time")
 		}
-		w.lend("ro")
+		w.issue("ro")
 		time.Sleep(3 * time.Hour)
 		w.want(0, 0) // all that was lent is revoked by whatever password
 		w.Must(t, route.Write, "config/hidden", with(prod, fields{"connection_url": "fake://admin:" + inURL + "@db", "verify_connection": false}))

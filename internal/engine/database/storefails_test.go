@@ -111,19 +111,19 @@ var storeCases = map[string]struct {
 		spared: "commit mount/m/again/", // the next read makes another user
 	},
 	"read creds again": {
-		before: func(w *world) { w.Must(w.t, route.Write, "roles/ro", fields{"reuse": "token"}); w.lend("ro") },
+		before: func(w *world) { w.Must(w.t, route.Write, "roles/ro", fields{"reuse": "token"}); w.issue("ro") },
 		do:     does(route.Read, "creds/ro", nil),
 	},
 	"renew": {
-		before: func(w *world) { w.lend("ro") },
+		before: func(w *world) { w.issue("ro") },
 		do:     func(w *world) error { _, err := w.Renew(w.IDs(w.t)[0], 0); return err },
 	},
 	"revoke": {
-		before: func(w *world) { w.lend("ro") },
+		before: func(w *world) { w.issue("ro") },
 		do:     revokeFirst,
 	},
 	"revoke what is kept": {
-		before: func(w *world) { w.Must(w.t, route.Write, "roles/ro", fields{"reuse": "token"}); w.lend("ro") },
+		before: func(w *world) { w.Must(w.t, route.Write, "roles/ro", fields{"reuse": "token"}); w.issue("ro") },
 		do:     revokeFirst,
 		spared: "mount/m/again/", // what is kept is given out for an unexpired lease alone
 	},
@@ -132,7 +132,7 @@ var storeCases = map[string]struct {
 			w.setNote(func(database.DropOptions) database.Report {
 				return database.Report{Insufficient: true, Notes: []string{"they did nothing"}}
 			})
-			w.lend("ro")
+			w.issue("ro")
 		},
 		do:     revokeFirst,
 		spared: "mount/m/note/", // the user is gone, and the next one brings the note again
@@ -140,7 +140,7 @@ var storeCases = map[string]struct {
 	"revoke a name that is made again": {
 		before: func(w *world) {
 			w.Must(w.t, route.Write, "config/prod", fields{"username_template": "{{.RoleName}}"})
-			w.lend("ro")
+			w.issue("ro")
 		},
 		do: revokeFirst,
 	},
@@ -201,7 +201,7 @@ var storeCases = map[string]struct {
 		do: func(w *world) error { return w.work("bury", "conn/") },
 	},
 	"bury a config with leases": {
-		before: func(w *world) { w.lend("ro"); w.Must(w.t, route.Delete, "config/prod", nil) },
+		before: func(w *world) { w.issue("ro"); w.Must(w.t, route.Delete, "config/prod", nil) },
 		do:     func(w *world) error { return w.work("bury", "conn/") },
 	},
 	"go on with a rotation of root":      {before: rootUnknown, do: func(w *world) error { return w.work("root", "root/") }},

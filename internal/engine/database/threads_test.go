@@ -134,7 +134,7 @@ func TestRecordsOfBefore(t *testing.T) {
 		for _, role := range []string{"svc", "known"} {
 			w.given(role)
 		}
-		w.lend("ro")
+		w.issue("ro")
 		time.Sleep(59 * time.Minute)
 		if n() != 0 {
 			t.Errorf("%d turns came early", n())
@@ -211,13 +211,13 @@ func TestUserThatIsGoneIsRevoked(t *testing.T) {
 		w := ready(t, enginetest.Config{})
 		w.Must(t, route.Write, "roles/app-fails", with(ro, fields{"revocation_statements": []string{"FAIL", "DROP"}}))
 		for _, role := range []string{"ro", "app-fails"} {
-			name, _, id := w.lend(role)
+			name, _, id := w.issue(role)
 			w.fake.RemoveUser(name)
 			began := time.Now()
 			if err := w.Revoke(id); err != nil || time.Since(began) > time.Second {
 				t.Errorf("%s: revoking took %s, %v", role, time.Since(began), err)
 			}
-			name, _, _ = w.lend(role)
+			name, _, _ = w.issue(role)
 			w.fake.RemoveUser(name)
 		}
 		time.Sleep(30*time.Minute + time.Second)
@@ -232,7 +232,7 @@ func TestRoleThatHangsNoMore(t *testing.T) {
 		w := ready(t, enginetest.Config{})
 		var leases []string
 		for range 4 {
-			_, _, lease := w.lend("ro")
+			_, _, lease := w.issue("ro")
 			leases = append(leases, lease)
 		}
 		w.slow = func(database.DropOptions) error { return fault.New("fake", fault.Timeout, "revoking took too long") }

@@ -277,8 +277,8 @@ func ready(t *testing.T, c enginetest.Config) *world {
 	return w
 }
 
-// lend reads credentials that must work.
-func (w *world) lend(role string) (name, password, lease string) {
+// issue reads credentials that must work.
+func (w *world) issue(role string) (name, password, lease string) {
 	w.t.Helper()
 	a := w.Must(w.t, route.Read, "creds/"+role, nil)
 	name, _ = a.Data["username"].(string)

@@ -57,8 +57,8 @@ func (c *chaos) Open(server int, store storage.Store) {
 		}}, err
 	}
 	var w *enginetest.World
-	lend := func(h *engine.Host) {
-		c.kv.lend(h, func() *enginetest.World { return w })
+	attach := func(h *engine.Host) {
+		c.kv.attach(h, func() *enginetest.World { return w })
 		h.Publish = func(_ context.Context, p engine.Publication) (n int, err error) {
 			if err := c.Refuse(server, "publishing"); err != nil {
 				return 0, err
@@ -75,7 +75,7 @@ func (c *chaos) Open(server int, store storage.Store) {
 			return act(ctx)
 		}
 	}
-	w = enginetest.Open(c.T, rotation.New(fake), enginetest.Config{Store: store, Host: lend})
+	w = enginetest.Open(c.T, rotation.New(fake), enginetest.Config{Store: store, Host: attach})
 	c.worlds[server] = w
 }
 

@@ -84,7 +84,7 @@ func (w *world) open(c enginetest.Config, network rotation.Network) (opened *eng
 	c.Store = &hookedStore{w.store, w}
 	more := c.Host
 	c.Host = func(h *engine.Host) {
-		w.kv.lend(h, func() *enginetest.World { return opened })
+		w.kv.attach(h, func() *enginetest.World { return opened })
 		h.ClockHeld = func() bool { return w.held }
 		reserve, publish := h.Reserve, h.Publish
 		h.Reserve = func(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) {
@@ -270,8 +270,8 @@ func (p *kvPath) keep() {
 	p.history = append(p.history, v)
 }
 
-// lend is what a host with such mounts lends the engine of a server.
-func (k *fakeKV) lend(h *engine.Host, server func() *enginetest.World) {
+// attach gives an engine's host the functions of a server with such mounts.
+func (k *fakeKV) attach(h *engine.Host, server func() *enginetest.World) {
 	h.MayPublish = func(_ context.Context, policies []string, path string) error {
 		if slices.Contains(policies, "outsiders") {
 			return fault.New("world", fault.Denied, "your policies must allow writing %q", path)
