@@ -109,16 +109,19 @@ func hurry(e *Edit, ask Ask, why Start, out *Answer) error {
 		return nil
 	}
 	out.Retires = true
-	for _, id := range []string{victim, t.Live().Key()} {
-		if ask.KeyID == "" || ask.KeyID == id {
-			e.Rec.markLeaked(id)
-		}
+	kept := t.Live().Key()
+	read := t.Back != nil || t.offered() // readers may have the one that is kept
+	if ask.KeyID == "" || ask.KeyID == victim {
+		e.Rec.markLeaked(victim)
+	}
+	if ask.KeyID == "" && read || ask.KeyID == kept {
+		e.Rec.markLeaked(kept)
 	}
 	if t.Back != nil {
 		t.Back.Leaked = true
 	} else {
 		t.Start.Leaked = true
-		if t.Put.At.IsZero() {
+		if !read {
 			return nil // the rotation replaces the leaked credential
 		}
 	}

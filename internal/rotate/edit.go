@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -40,7 +39,6 @@ type Edit struct {
 	trouble *Error     // of the call outside, for the log, once it is committed
 	made    []Exchange // requests that no commit holds yet
 	counted int        // of them in Kept of the rotation in flight
-	trimmed bool       // the next commit does that
 	quiet   bool       // the commit that is made holds none
 	missed  time.Time  // the rotation whose window is over, for the log, once it is committed
 }
@@ -155,12 +153,8 @@ func (e *Edit) Say(name, value string) {
 // Commit moves the due item to due; a zero due removes the item. what is a slug that names what
 // happened.
 func (e *Edit) Commit(ctx context.Context, what string, due time.Time) error {
-	if !e.trimmed && len(e.Ops)+len(e.Abs) == 0 && rand.N(trimEvery) == 0 { // the end of a rotation, which trims, may not come for years
-		oldest, err := trim(ctx, e)
-		if err != nil {
-			return err
-		}
-		e.Ops = append(e.Ops, oldest...)
+	if err := trim(ctx, e); err != nil {
+		return err
 	}
 	ops, abs, err := e.batch(what, due)
 	if err != nil {
@@ -215,29 +209,33 @@ func asserted(e *Edit) storage.Op {
 	return e.m.cfg.Store.Abs(present(e))
 }
 
-// trim removes the oldest rotations and journal rows.
-func trim(ctx context.Context, e *Edit) (ops []storage.Op, err error) {
-	e.trimmed = true
-	for prefix, keep := range map[string]int{e.kind.History: MaxHistory, e.kind.Journal: maxJournal} {
-		prefix += e.Rec.Name + "/"
-		var keys []string
-		for row, err := range e.m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
-			if row.Key == "" && err != nil {
-				return nil, err
-			}
-			keys = append(keys, row.Key)
-		}
-		keys = keys[:max(len(keys)-keep+1, 0)]
-		for len(keys) > trimmed {
-			n := min(len(keys)-trimmed, storage.MaxOps)
-			if _, err := e.m.cfg.Store.Commit(ctx, removals(keys[:n])...); err != nil {
-				return nil, err
-			}
-			keys = keys[n:]
-		}
-		ops = append(ops, removals(keys)...)
+// trim makes the next commit remove the oldest rows of a journal that has become too long.
+//
+// The record counts the rows, so that trim seldom reads them. A row that was written without the
+// record (see unjudged) is not counted until trim has read the journal.
+func trim(ctx context.Context, e *Edit) error {
+	if e.Rec.Journaled < maxJournal+trimmed || len(e.Ops)+len(e.Abs) > storage.MaxOps/2 {
+		return nil
 	}
-	return ops, nil
+	prefix := e.kind.Journal + e.Rec.Name + "/"
+	var keys []string
+	for row, err := range e.m.cfg.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
+		if row.Key == "" && err != nil {
+			return err
+		}
+		keys = append(keys, row.Key)
+	}
+	e.Rec.Journaled = min(len(keys), maxJournal)
+	keys = keys[:len(keys)-e.Rec.Journaled]
+	for len(keys) > trimmed {
+		n := min(len(keys)-trimmed, storage.MaxOps)
+		if _, err := e.m.cfg.Store.Commit(ctx, removals(keys[:n])...); err != nil {
+			return err
+		}
+		keys = keys[n:]
+	}
+	e.Ops = append(e.Ops, removals(keys)...)
+	return nil
 }
 
 func removals(keys []string) (ops []storage.Op) {
@@ -247,14 +245,9 @@ func removals(keys []string) (ops []storage.Op) {
 	return ops
 }
 
-const (
-	// trimmed is how many rows of a prefix the trimming commit itself removes. Commits of their
-	// own remove any rows above that.
-	trimmed = 40
-	// trimEvery is after how many commits, on average, the journal is trimmed. trimEvery is
-	// smaller than trimmed, so that trims keep up.
-	trimEvery = 20
-)
+// trimmed is by how many rows a journal exceeds its limit when it is trimmed, and how many rows
+// the trimming commit itself removes. Commits of their own remove any rows above that.
+const trimmed = 20
 
 // These commits have no journal row and no event. braked happens to each record every other
 // minute while the brake is on, perhaps for weeks. tries counts a call before it is made. refusal
@@ -266,7 +259,7 @@ const (
 )
 
 func (e *Edit) committed(v storage.Version) {
-	e.version, e.Ops, e.Abs, e.said, e.trimmed = v, nil, nil, nil, false
+	e.version, e.Ops, e.Abs, e.said = v, nil, nil, nil
 	if !e.quiet {
 		e.made, e.counted = nil, 0
 	}
@@ -303,6 +296,7 @@ func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err err
 	var made []Exchange
 	if !e.quiet {
 		made = exchanged(e)
+		rec.Journaled++
 	}
 	b, err := encode(rec)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -40,6 +39,9 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 	case e.creating() || e.Rec.Calling.After(e.Now):
 		return m.unjudged(ctx, k, name, o, commit)
 	}
+	if err := trim(ctx, e); err != nil {
+		return err
+	}
 	defer remember(e)()
 	j := judging(e, o, func(along []storage.Op) error {
 		err := commit(along)
@@ -47,16 +49,9 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 			return err
 		}
 		e.made = nil // the commit holds them
-		// The write is done, so errors are ignored here. The next walk of the census finds what
-		// this visit misses. A trim reads the whole journal, so only some writes trim. A client
-		// that writes again and again may exceed the limit by some rows.
+		// The write is done, so an error is ignored here. The next walk of the census finds what
+		// this visit misses.
 		_ = m.visit(ctx, k, name)
-		if rand.N(trimEvery) != 0 {
-			return nil
-		}
-		if oldest, err := trim(ctx, e); err == nil && len(oldest) > 0 {
-			_, _ = m.cfg.Store.Commit(ctx, oldest...)
-		}
 		return nil
 	})
 	err = j.run(ctx, short)

@@ -35,6 +35,7 @@ type Record struct {
 	Created time.Time `json:"created"`
 
 	Turns       uint32    `json:"turns"`        // the last rotation's number
+	Journaled   int       `json:"journaled"`    // rows of the journal, counted by commits
 	Current     *Ref      `json:"current"`      // nil: none that is recorded as ours
 	LastRotated time.Time `json:"last_rotated"` // when a rotation last published
 	Next        time.Time `json:"next"`         // the next rotation by schedule; absolute

@@ -232,11 +232,20 @@ func undo(ctx context.Context, e *Edit, intent string, do func(context.Context, 
 // a minute.
 const undeadTries = 3
 
+// young is how long a provider that is eventually consistent may refuse a new credential and not
+// list it. In that time neither proves that the credential is gone, unless it has worked before.
+const young = time.Minute
+
 // bury verifies that the provider refuses the retired key. If done is false, bury has committed
 // what went wrong or returns an error.
 func bury(ctx context.Context, e *Edit) (done bool, err error) {
 	t := e.turn()
 	end := &t.End
+	if t.Back != nil && t.Proof == "" {
+		if tells := earlier(t.Until, t.New.At.Add(young)); e.Now.Before(tells) {
+			return false, e.Commit(ctx, "young", tells)
+		}
+	}
 	cred, known := e.Sec.Keys[t.Victim().ID]
 	if known && len(cred.Secret) > 0 && e.can.Proof != ProofNone {
 		err := call(ctx, func(ctx context.Context) error { return e.target.VerifyDead(ctx, cred) })
@@ -414,11 +423,10 @@ func finish(ctx context.Context, e *Edit) error {
 	if err != nil {
 		return err
 	}
-	oldest, err := trim(ctx, e)
-	if err != nil {
-		return err
+	e.Ops = append(append(e.Ops, unlooked...), storage.Set(e.kind.past(rec.Name, t.N), row))
+	if t.N > MaxHistory {
+		e.Ops = append(e.Ops, storage.Remove(e.kind.past(rec.Name, t.N-MaxHistory)))
 	}
-	e.Ops = append(slices.Concat(e.Ops, unlooked, oldest), storage.Set(e.kind.past(rec.Name, t.N), row))
 	return e.Commit(ctx, string(result), e.Planned())
 }
 

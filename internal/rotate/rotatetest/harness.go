@@ -20,6 +20,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 	"github.com/keyturn/keyturn/internal/storage/memory"
@@ -162,6 +163,7 @@ type Harness struct {
 	rest    chan struct{} // closed when readers end
 
 	mu            sync.Mutex // guards the rest
+	barrier       *barrier.Barrier
 	story         []string
 	uses, refused int
 }
@@ -179,7 +181,7 @@ func newHarness(t *testing.T, seed uint64, p Plan) *Harness {
 func (h *Harness) Tell(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.story = append(h.story, time.Now().Format("02 15:04:05.000 ")+fmt.Sprintf(format, args...))
+	h.story = append(h.story, time.Now().Format(clock)+" "+fmt.Sprintf(format, args...))
 }
 
 // Complain is Errorf, and adds the error to the story.
@@ -189,10 +191,14 @@ func (h *Harness) Complain(format string, args ...any) {
 }
 
 func (h *Harness) print() {
+	const most = 200
+	journals := h.journals()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	const most = 200
 	for _, line := range h.story[max(0, len(h.story)-most):] {
+		h.Log(line)
+	}
+	for _, line := range journals[max(0, len(journals)-2*most):] {
 		h.Log(line)
 	}
 	h.Logf("again: go test -run 'TestCrashes/^%d$' -first %d -crashes 1", h.seed, h.seed)

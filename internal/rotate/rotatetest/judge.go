@@ -24,14 +24,22 @@ type record struct {
 
 // Barrier returns the decrypted store, without the failures that servers see.
 func (h *Harness) Barrier() *barrier.Barrier {
-	b, err := barrier.Open(context.Background(), h.store, secret.New(make([]byte, barrier.RootKeySize)))
-	if err != nil {
-		h.Fatal(err)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.barrier == nil {
+		b, err := barrier.Open(context.Background(), h.store, secret.New(make([]byte, barrier.RootKeySize)))
+		if err != nil {
+			h.Fatal(err)
+		}
+		h.barrier = b
 	}
-	return b
+	return h.barrier
 }
 
 func (h *Harness) view() *barrier.View { return h.Barrier().View("") }
+
+// clock is the form of times in a story, which begins on the first of January 2000.
+const clock = "02 15:04:05.000"
 
 // records returns all records of the mount.
 func (h *Harness) records() (out []*record) {
@@ -265,6 +273,25 @@ func (h *Harness) journaled(r *record) {
 	if turn != r.Turns {
 		h.Errorf("the journal of %s%s ends with rotation %d, and there were %d", r.rows.Records, r.Name, turn, r.Turns)
 	}
+}
+
+// journals returns what the journals say, as lines to print.
+func (h *Harness) journals() (lines []string) {
+	v := h.view()
+	for _, rows := range h.plan.Rows {
+		for e, err := range v.Scan(context.Background(), rows.Journal, storage.PrefixEnd(rows.Journal)) {
+			var row rotate.JournalRow
+			if err == nil {
+				err = json.Unmarshal(e.Value, &row)
+			}
+			if err != nil {
+				h.Error(err)
+				return lines
+			}
+			lines = append(lines, fmt.Sprintf("%s journal of %s: rotation %d, %s, %s %v", row.At.Format(clock), e.Key[len(rows.Journal):], row.Turn, row.State, row.What, row.More))
+		}
+	}
+	return lines
 }
 
 // silent checks that nothing that anybody sees contains a secret.
