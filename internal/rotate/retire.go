@@ -233,7 +233,7 @@ func undo(ctx context.Context, e *Edit, intent string, do func(context.Context, 
 const undeadTries = 3
 
 // young is how long a provider that is eventually consistent may refuse a new credential and not
-// list it. In that time neither proves that the credential is gone, unless it has worked before.
+// list it. In that time neither proves that a credential is gone which was never published.
 const young = time.Minute
 
 // bury verifies that the provider refuses the retired key. If done is false, bury has committed
@@ -241,7 +241,7 @@ const young = time.Minute
 func bury(ctx context.Context, e *Edit) (done bool, err error) {
 	t := e.turn()
 	end := &t.End
-	if t.Back != nil && t.Proof == "" {
+	if t.Back != nil && !t.offered() {
 		if tells := earlier(t.Until, t.New.At.Add(young)); e.Now.Before(tells) {
 			return false, e.Commit(ctx, "young", tells)
 		}

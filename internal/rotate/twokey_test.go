@@ -536,6 +536,38 @@ func TestLeakBeforeNewKeyIsRead(t *testing.T) {
 	})
 }
 
+// TestDeathOfYoungKeyIsProvenLater: the provider refuses a new key, and it is deleted at once. That
+// it is refused and not listed proves nothing until the provider would know it.
+func TestDeathOfYoungKeyIsProvenLater(t *testing.T) {
+	issued(t, 1, func(i *issuer) {
+		i.settle = rotate.Settle{Timeout: 5 * time.Minute}
+		i.verify = func() error {
+			if len(i.keys) < 2 {
+				return nil
+			}
+			return &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("fake", fault.Upstream, "denied")}
+		}
+		i.change(func(e *rotate.Edit) error {
+			_, err := e.Control().RotateNow(i.Context(), rotate.Ask{By: "tester"})
+			return err
+		})
+		i.stays = true // the provider says that it is deleted, and keeps it
+		hidden := i.keys[:1]
+		for i.gone == 0 {
+			i.step()
+		}
+		all := i.keys
+		i.keys, i.stays = hidden, false // and does not list it yet
+		i.pass(50 * time.Second)
+		if i.record().Turn == nil {
+			i.Fatal("the rotation has ended, and the key lives")
+		}
+		i.keys = all
+		i.pass(10 * time.Minute)
+		i.want("in the end", "A")
+	})
+}
+
 // TestTakingAwayWaitsForNoDevice: the steps that only take a leaked key away are marked as such
 // for the audit, so that they go on while no device writes. No other step is.
 func TestTakingAwayWaitsForNoDevice(t *testing.T) {
