@@ -22,6 +22,9 @@ type Kind struct {
 	// Unjudged is the prefix of rows that exist while a write of a place awaits its judgement; ""
 	// if the kind has no places.
 	Unjudged string
+	// Claims is the row that each adoption of a credential and each retirement of an orphan writes;
+	// "" if the kind has neither.
+	Claims string
 
 	// Called returns the name of a record in requests; nil means that it is the record's name.
 	Called func(r *Record) string

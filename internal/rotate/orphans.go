@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // An Orphan is a credential that the provider shows with a marker of this installation and that
@@ -70,13 +71,44 @@ func mayUse(e *Edit, a *Attempt) bool {
 	return e.turn().State == Creating && (a.Outcome == "" && e.Now.Before(a.Deadline.Add(clockMargin)) || e.can.Retry == RetrySafe)
 }
 
+// Adopt records a credential that somebody else created as the current one of a record that was
+// never rotated. The caller commits.
+func (c Control) Adopt(ctx context.Context, given Credential) error {
+	e := c.e
+	if err := claim(ctx, e); err != nil {
+		return err
+	}
+	e.Rec.Current = &Ref{ID: given.ID, At: e.Now, Adopted: true}
+	e.Sec.Keys = map[string]Credential{}
+	if len(given.Secret) > 0 {
+		e.Sec.Keys[given.ID] = given
+	}
+	return nil
+}
+
+// claim makes the next commit write the row that each adoption and each retirement of an orphan in
+// the mount writes. If another one has written the row since claim was called, that commit fails.
+// So no orphan is retired that another record adopts at the same moment.
+func claim(ctx context.Context, e *Edit) error {
+	row, err := e.m.cfg.Store.Get(ctx, e.kind.Claims)
+	if err != nil {
+		return err
+	}
+	e.Ops = append(e.Ops, storage.Set(e.kind.Claims, []byte(e.Rec.Name)).If(row.Version))
+	return nil
+}
+
 // RetireOrphan retires a credential that Orphans lists, and commits that. The credential is
-// judged again, and the commit before the call asserts the record, so that a credential that has
-// become current or previous meanwhile is not retired.
+// judged again, and the commit before the call asserts the record and that no other record of the
+// mount has adopted the credential, so that a credential that has become current or previous
+// meanwhile is not retired.
 func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 	const op = "rotate.RetireOrphan"
 	e := c.e
 	if err := e.busy(op); err != nil {
+		return err
+	}
+	if err := claim(ctx, e); err != nil { // before the records are read
 		return err
 	}
 	all, err := c.Orphans(ctx)

@@ -511,7 +511,7 @@ func (c *change) timing(ctx context.Context) error {
 
 // adopt records a key that Keyturn did not create as the current one, so that a rotation may
 // retire it.
-func (c *change) adopt(context.Context) error {
+func (c *change) adopt(ctx context.Context) error {
 	rec := c.k.Rec
 	if c.in.CurrentID == nil || *c.in.CurrentID == "" {
 		if len(c.in.CurrentSecret) > 0 {
@@ -532,12 +532,7 @@ func (c *change) adopt(context.Context) error {
 		}
 	}
 	c.lands = c.lands || !c.fresh
-	rec.Current = &rotate.Ref{ID: id, At: c.k.Now, Adopted: true}
-	c.k.Sec.Keys = map[string]rotate.Credential{}
-	if len(c.in.CurrentSecret) > 0 {
-		c.k.Sec.Keys[id] = rotate.Credential{ID: id, Secret: c.in.CurrentSecret}
-	}
-	return nil
+	return c.k.Control().Adopt(ctx, rotate.Credential{ID: id, Secret: c.in.CurrentSecret})
 }
 
 // probe opens the provider, because opening validates the parameters and the credentials without a

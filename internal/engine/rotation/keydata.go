@@ -26,6 +26,7 @@ const keyKind = "key"
 //	h/<name>/<number>       a rotation that has ended
 //	j/<name>/<commit>       its journal: one row for each commit
 //	u/<name>                there while its path was written unjudged and is to be looked at
+//	claims                  the key that last adopted a credential or retired an orphan
 const (
 	configKey      = "config"
 	recipePrefix   = "recipe/"
@@ -35,6 +36,7 @@ const (
 	historyPrefix  = "h/"
 	journalPrefix  = "j/"
 	unjudgedPrefix = "u/"
+	claimsRow      = "claims"
 )
 
 // keyData is the part of a key's record that belongs to this engine: the configuration, and the

@@ -1,10 +1,12 @@
 package rotation_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
+	"github.com/keyturn/keyturn/internal/demo/keyserver"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
@@ -126,6 +128,34 @@ func TestOrphanThatConsumersRead(t *testing.T) {
 		w.until(rotate.Scheduled)
 		w.must(route.Write, "keys/demo/orphans", map[string]any{"confirm": was})
 		w.live(w.idOf(w.value()))
+	})
+}
+
+// TestOrphanIsAdoptedMeanwhile: another key of the mount adopts an orphan, on another server,
+// between the look at the records and the call that would retire the orphan.
+func TestOrphanIsAdoptedMeanwhile(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.turned()
+		all, err := w.vendor.List(w.Context(), adminToken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		label := all[slices.IndexFunc(all, func(k keyserver.Key) bool { return k.ID == w.idOf(w.value()) })].Label
+		orphan, err := w.vendor.Create(w.Context(), adminToken, label)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nap(10 * time.Second)
+		other := w.another()
+		adopt := func(id string) {
+			other.Must(t, route.Write, "keys/"+id, basic(map[string]any{"path": "secret/" + id, "current_key_id": orphan.ID, "skip_import": true}))
+		}
+		w.kv.asked = func() { adopt("second") }
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": orphan.ID}, fault.Conflict, "")
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": orphan.ID}, fault.Invalid, "is no orphan")
+		if _, err := w.vendor.Use(w.Context(), orphan.Secret); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

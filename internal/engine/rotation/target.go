@@ -113,7 +113,7 @@ func (b *backend) kind() rotate.Kind {
 	}
 	return rotate.Kind{
 		Name: keyKind, Noun: "key", Style: rotate.TwoKey, Resumable: true,
-		Records: recordPrefix, Secrets: secretPrefix, History: historyPrefix, Journal: journalPrefix, Unjudged: unjudgedPrefix,
+		Records: recordPrefix, Secrets: secretPrefix, History: historyPrefix, Journal: journalPrefix, Unjudged: unjudgedPrefix, Claims: claimsRow,
 		Path: func(name string) string { return "keys/" + name },
 		Details: func(r *rotate.Record) map[string]string {
 			return map[string]string{"key": r.Name, "path": data(r).Config.Path}

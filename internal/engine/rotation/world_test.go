@@ -245,6 +245,7 @@ type fakeKV struct {
 	mu     sync.Mutex
 	paths  map[string]*kvPath
 	denied bool
+	asked  func() // called once, before the place is next read
 }
 
 type kvPath struct {
@@ -338,6 +339,10 @@ func (k *fakeKV) publish(ctx context.Context, p engine.Publication, store *barri
 }
 
 func (k *fakeKV) published(path string) (*engine.Published, error) {
+	if asked := k.asked; asked != nil {
+		k.asked = nil
+		asked()
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(path) < 8 || path[:7] != "secret/" {
