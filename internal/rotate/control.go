@@ -233,8 +233,12 @@ func oldWorks(ctx context.Context, e *Edit, force bool) error {
 // rotation. A rollback is possible if there is an old credential that can be published again, or
 // if consumers surely have not yet read anything that this rotation published.
 func wayBack(ctx context.Context, e *Edit) bool {
-	if e.open(ctx) != nil || e.target.Place() == nil {
+	if e.open(ctx) != nil {
 		return false
+	}
+	if e.target.Place() == nil { // readers get the old one from the record
+		_, known := e.Sec.Keys[e.turn().Old.Key()]
+		return known
 	}
 	if len(prior(e)) > 0 {
 		return true

@@ -47,9 +47,9 @@ func throttled(j *judgement, wait time.Duration) error {
 		j.refused = true
 		return fault.New("rotate.Overwrite", fault.Unavailable, "nothing was written: %s; try again in %s, or write it untested with -force (options.force in the API)", why, Rough(wait))
 	}
-	j.Rec.Wrote = j.o.by()
+	j.Rec.Look.By = j.o.by()
 	j.Rec.planLook(j.Now)
-	j.Rec.Look = later(j.Rec.Look, j.Now.Add(wait))
+	j.Rec.Look.At = later(j.Rec.Look.At, j.Now.Add(wait))
 	j.astray(aboutWrite(j), "its place holds a value, written by %s, that was not tried at the provider: %s; find who writes it; write the right one, or %s", j.o.by(), why, instead(j.Edit))
 	j.o.Warn("it was written, but whether that key works was not checked: %s", why)
 	return j.store("unchecked", j.unmoved())

@@ -161,9 +161,9 @@ func (j *judgement) mention() {
 func (j *judgement) unknown(err error) error {
 	j.o.Warn("it was written, but whether that key works could not be checked (%s); %s checks it again, and raises an alert if it does not work", j.words(err), j.name())
 	j.Say("error", j.words(err))
-	j.Rec.Wrote = j.o.by()
+	j.Rec.Look.By = j.o.by()
 	j.Rec.planLook(j.Now) // while a rotation is in flight, the look comes at its end
-	if j.Rec.Looks > quietLooks {
+	if j.Rec.Look.Failed > quietLooks {
 		j.astray(aboutWrite(j), "its place holds a value that could not be tried again and again: %s; see whether it is a key as the provider makes them, or %s", j.words(err), instead(j.Edit))
 	}
 	return j.store("unchecked", j.unmoved())

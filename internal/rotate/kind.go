@@ -16,6 +16,9 @@ type Kind struct {
 	// Resumable means that requests can pause, resume and roll back records. A record of such a
 	// kind is paused when it needs a person. Other kinds retry later.
 	Resumable bool
+	// RollBack says in alerts how a request rolls back a rotation of a record; nil means by "roll
+	// back".
+	RollBack func(name string) string
 
 	// Prefixes of the rows, each ending in a slash. Kinds of one mount share none.
 	Records, Secrets, History, Journal string

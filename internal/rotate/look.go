@@ -35,9 +35,9 @@ func tryCurrent(ctx context.Context, j *judgement) error {
 	}
 	rec.planLook(e.Now)
 	e.Say("error", e.words(err))
-	if rec.Looks >= sureLooks {
+	if rec.Look.Failed >= sureLooks {
 		e.astray(aboutWrite(j), "the provider refuses the key %s, which its consumers read: somebody has deleted or disabled it there (%s); %s", rec.Current.Key(), e.words(err), instead(e))
-		e.m.cfg.Log.Warn("the provider refuses what consumers of a rotated key read", "path", e.m.cfg.Mount()+e.kind.Path(called(e.kind, rec)), "key_id", rec.Current.Key(), "next_look", rec.Look)
+		e.m.cfg.Log.Warn("the provider refuses what consumers of a rotated key read", "path", e.m.cfg.Mount()+e.kind.Path(called(e.kind, rec)), "key_id", rec.Current.Key(), "next_look", rec.Look.At)
 	}
 	return e.Commit(ctx, "refused", e.Planned())
 }
@@ -51,7 +51,7 @@ func look(ctx context.Context, e *Edit) error {
 	if err != nil {
 		return e.lookAgain(ctx, err)
 	}
-	o := Overwrite{By: cmp.Or(e.Rec.Wrote, "somebody"), Force: true, Shown: true, Warn: func(string, ...any) {}}
+	o := Overwrite{By: cmp.Or(e.Rec.Look.By, "somebody"), Force: true, Shown: true, Warn: func(string, ...any) {}}
 	if there != nil {
 		o.Version = there.Version
 		if len(there.Fields) > 0 {

@@ -23,8 +23,8 @@ const (
 
 // planLook plans the next look, with back-off.
 func (r *Record) planLook(now time.Time) {
-	r.Looks++
-	r.Look = now.Add(cron.Backoff(r.Looks, firstLook, longestLook))
+	r.Look.Failed++
+	r.Look.At = now.Add(cron.Backoff(r.Look.Failed, firstLook, longestLook))
 }
 
 // endLooks ends the extra looks, because it is known what consumers read. The next look comes a
@@ -32,22 +32,22 @@ func (r *Record) planLook(now time.Time) {
 // time, so that looks do not all come at once.
 func endLooks(e *Edit) {
 	r := e.Rec
-	r.Look, r.Looks, r.Wrote = time.Time{}, 0, ""
+	r.Look = Look{}
 	if e.kind.Place != nil && r.Current != nil && (e.target == nil || e.can.Proof != ProofNone) {
-		r.Look = e.Now.Add(dailyLook + rand.N(dailyLook/4))
+		r.Look.At = e.Now.Add(dailyLook + rand.N(dailyLook/4))
 	}
 }
 
 // doubted reports whether it is unknown what consumers read, or whether that credential works.
 func (r *Record) doubted() bool {
-	return r.Turn == nil && !r.Look.IsZero() && (r.Looks > 0 || r.Wrote != "")
+	return r.Turn == nil && !r.Look.At.IsZero() && (r.Look.Failed > 0 || r.Look.By != "")
 }
 
 // onlyLooks reports whether nothing is due except the daily look.
 func onlyLooks(e *Edit) bool {
 	r := e.Rec
 	at := later(r.Next, r.Retry)
-	return r.Turn == nil && r.Queued == nil && !r.Look.IsZero() && r.Looks == 0 && r.Wrote == "" && (at.IsZero() || at.After(e.Now))
+	return r.Turn == nil && r.Queued == nil && !r.Look.At.IsZero() && r.Look.Failed == 0 && r.Look.By == "" && (at.IsZero() || at.After(e.Now))
 }
 
 // unlooked plans a look at the end of a rotation, if somebody wrote the place during the rotation
@@ -65,6 +65,6 @@ func unlooked(ctx context.Context, e *Edit) ([]storage.Op, error) {
 	case mark.Version == 0:
 		return []storage.Op{storage.Expect(key, 0)}, nil
 	}
-	e.Rec.Look, e.Rec.Wrote = e.Now, string(mark.Value)
+	e.Rec.Look.At, e.Rec.Look.By = e.Now, string(mark.Value)
 	return []storage.Op{storage.Remove(key).If(mark.Version)}, nil
 }

@@ -46,7 +46,7 @@ func (e *Edit) step(ctx context.Context) error {
 	if e.Rec.Gone && e.Rec.Turn == nil {
 		return e.Delete(ctx)
 	}
-	looks := e.Rec.doubted() && !e.Rec.Look.After(e.Now)
+	looks := e.Rec.doubted() && !e.Rec.Look.At.After(e.Now)
 	if e.Rec.Paused != nil && !looks {
 		return e.Commit(ctx, "paused", e.Planned())
 	}
@@ -112,7 +112,7 @@ func begin(ctx context.Context, e *Edit) error {
 	if at := e.Planned(); at.IsZero() || at.After(e.Now) {
 		return e.Commit(ctx, "waiting", at) // it was due earlier before a change
 	}
-	if at := e.Rec.Look; e.Rec.Queued == nil && !at.IsZero() && !at.After(e.Now) {
+	if at := e.Rec.Look.At; e.Rec.Queued == nil && !at.IsZero() && !at.After(e.Now) {
 		return look(ctx, e)
 	}
 	if e.kind.Ready != nil {

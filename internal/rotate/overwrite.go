@@ -94,7 +94,7 @@ func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrit
 	}
 	o.Warn("%s is at work, and a call to its provider takes long: whether the key that you wrote lives was not checked; see \"rotate status\"", j.name())
 	if e.turn() == nil {
-		e.Rec.Look, e.Rec.Wrote = e.Now.Add(firstLook), o.by()
+		e.Rec.Look.At, e.Rec.Look.By = e.Now.Add(firstLook), o.by()
 		return j.store("unchecked", j.unmoved())
 	}
 	j.mention()
@@ -135,7 +135,7 @@ func (j *judgement) run(ctx, short context.Context) error {
 // right stores a write of the value that consumers should read.
 func (j *judgement) right() error {
 	what := "restored"
-	if j.Rec.alerts().place == nil && j.Rec.Wrote == "" {
+	if j.Rec.alerts().place == nil && j.Rec.Look.By == "" {
 		if !j.looking { // nothing of the record changes, but what is right may: a rotation may publish before this is written
 			consumed(j, writtenID(j))
 			return j.commit([]storage.Op{asserted(j.Edit)})

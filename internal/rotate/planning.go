@@ -12,7 +12,7 @@ func (e *Edit) Planned() time.Time {
 	case rec.Paused != nil && !rec.doubted():
 		return time.Time{}
 	case rec.Paused != nil:
-		return later(rec.Look, e.Now) // looking changes nothing at the provider
+		return later(rec.Look.At, e.Now) // looking changes nothing at the provider
 	case rec.Turn != nil && !rec.Due.IsZero() && !e.soon:
 		return rec.Due
 	case rec.Turn != nil:
@@ -21,8 +21,8 @@ func (e *Edit) Planned() time.Time {
 		return later(rec.Queued.After, e.Now)
 	}
 	at := later(rec.Next, rec.Retry)
-	if !rec.Look.IsZero() && (at.IsZero() || rec.Look.Before(at)) {
-		at = rec.Look
+	if !rec.Look.At.IsZero() && (at.IsZero() || rec.Look.At.Before(at)) {
+		at = rec.Look.At
 	}
 	if at.IsZero() {
 		return at // by request alone

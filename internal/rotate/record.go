@@ -51,13 +51,8 @@ type Record struct {
 	// Calling is until when a call that takes something away at the provider may be under way;
 	// zero means none is. Due is not before Calling.
 	Calling time.Time `json:"calling,omitzero"`
-	// Look is when the server next reads what consumers read. The server does so once a day, and
-	// sooner if somebody has written a value that could not be tried, or if the provider has
-	// refused the current credential. Looks counts the reads that found no answer.
-	Look  time.Time `json:"look,omitzero"`
-	Looks int       `json:"looks,omitempty"`
-	// Wrote is who wrote the value that could not be tried.
-	Wrote string `json:"wrote,omitempty"`
+	// Look plans the next look at what consumers read.
+	Look Look `json:"next_look,omitzero"`
 	// Hand counts writes of the place by hand.
 	Hand *Hand `json:"hand,omitempty"`
 	// Gone means that the user has deleted the record. The server finishes the rotation in
@@ -72,6 +67,15 @@ type Record struct {
 
 	// Data is the engine's own configuration of the record.
 	Data json.RawMessage `json:"data"`
+}
+
+// A Look plans when the server next reads what consumers read.
+type Look struct {
+	// At is a day after the last look, and sooner if somebody has written a value that could not be
+	// tried, or if the provider has refused the current credential.
+	At     time.Time `json:"at"`
+	Failed int       `json:"failed,omitempty"` // looks that found no answer
+	By     string    `json:"by,omitempty"`     // who wrote the value that could not be tried
 }
 
 // A Ref refers to a credential at the provider that is recorded as ours.
@@ -445,7 +449,7 @@ func (r *Record) published() bool { return r.Turn != nil && !r.Turn.Published().
 
 // NextStep returns when the record is due for more than the daily look.
 func (r *Record) NextStep() time.Time {
-	if r.Turn == nil && r.Queued == nil && r.Looks == 0 && r.Wrote == "" && !r.Look.IsZero() && r.Due.Sub(r.Look).Abs() < time.Second {
+	if r.Turn == nil && r.Queued == nil && r.Look.Failed == 0 && r.Look.By == "" && !r.Look.At.IsZero() && r.Due.Sub(r.Look.At).Abs() < time.Second {
 		return later(r.Next, r.Retry)
 	}
 	return r.Due

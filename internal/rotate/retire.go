@@ -99,7 +99,10 @@ func keepsOld(ctx context.Context, e *Edit) (done bool, err error) {
 	}
 	e.note(err)
 	remedy := "enable the first key again"
-	if e.kind.Resumable {
+	switch by := e.kind.RollBack; {
+	case by != nil:
+		remedy += ", or go back to the second: " + by(e.Rec.Name)
+	case e.kind.Resumable:
 		remedy += ", or roll back to the second"
 	}
 	e.raise(t.State, fmt.Sprintf("%s: the provider refuses the key %s, which its consumers read: somebody has deleted or "+
@@ -404,7 +407,7 @@ func finish(ctx context.Context, e *Edit) error {
 			rec.Paused = &Pause{At: e.Now, Reason: t.Back.Reason, Auto: true}
 		}
 	}
-	if rec.Looks == 0 && rec.Wrote == "" {
+	if rec.Look.Failed == 0 && rec.Look.By == "" {
 		endLooks(e)
 	}
 	t.Ended = e.Now

@@ -56,6 +56,9 @@ func (c Control) ReturnTo(ctx context.Context, r Return) error {
 	case t == nil:
 		return j.putBack(ctx)
 	case t.Back == nil && j.secretOf(t.Old):
+		if err := mixed(j); err != nil {
+			return err
+		}
 		e.Sec.Previous = j.o.Fields // consumers may have read another value when the rotation published
 		return c.RollBack(ctx, reason, r.Force)
 	default:
@@ -150,7 +153,7 @@ func (j *judgement) putBack(ctx context.Context) error {
 		return err
 	}
 	// If the process dies after the publication, this look finds it.
-	j.Rec.Look, j.Rec.Wrote = j.Now.Add(firstLook), j.o.by()
+	j.Rec.Look.At, j.Rec.Look.By = j.Now.Add(firstLook), j.o.by()
 	if err := j.Commit(ctx, "returning", j.Planned()); err != nil {
 		return err
 	}
@@ -174,8 +177,8 @@ func (j *judgement) putBack(ctx context.Context) error {
 
 // lives asks the provider whether it accepts the credential that is about to be published.
 func (j *judgement) lives(ctx context.Context) error {
-	if why := mismatch(j); why != "" {
-		return fault.New("rotate.ReturnTo", fault.Invalid, "that version cannot come back: %s; rotate now instead", why)
+	if err := mixed(j); err != nil {
+		return err
 	}
 	c, triable := j.candidate()
 	if !triable {
@@ -191,4 +194,12 @@ func (j *judgement) lives(ctx context.Context) error {
 		return fault.New("rotate.ReturnTo", fault.Invalid, "the provider of %s refuses that key; it cannot come back; %s", j.name(), rotateAgain(j.Edit))
 	}
 	return fault.New("rotate.ReturnTo", fault.Unavailable, "whether that key still works could not be checked (%s), and nothing was published; try again", j.words(err))
+}
+
+// mixed returns an error if the version holds parts of two credentials.
+func mixed(j *judgement) error {
+	if why := mismatch(j); why != "" {
+		return fault.New("rotate.ReturnTo", fault.Invalid, "that version cannot come back: %s; roll back without a version, or rotate now", why)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package aws_test
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -186,6 +187,42 @@ func TestOtherAccount(t *testing.T) {
 
 // TestReplaceKeyThatIsGivenOut: a server that is suspended before it deletes a key to make room
 // deletes none that another server gives out by then.
+// TestNewKeyIsDeletedInAWS: somebody deletes the new key while the previous one is in its grace
+// period. The previous key is kept, the alert says how to go back to it, and that works.
+func TestNewKeyIsDeletedInAWS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, awstest.Options{}, enginetest.Config{})
+		w.aws.AddUser(awstest.Account, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		first, secret := w.given("svc")
+		w.Refused(t, route.Write, "rotate-role/svc", fields{"roll_back": true}, fault.Conflict, "no rotation")
+		w.Must(t, route.Write, "rotate-role/svc", nil)
+		second, _ := w.given("svc")
+		w.aws.DropKey(awstest.Account, "svc", second)
+		time.Sleep(36 * time.Hour)
+		if !w.aws.Works(first, secret) {
+			t.Fatal("the previous key was deleted, and the new one does not exist")
+		}
+		alerts := ""
+		for status, err := range w.Engine.(engine.Rotator).Rotations().Statuses(t.Context()) {
+			alerts += fmt.Sprint(status.Alert, err)
+		}
+		if !strings.Contains(alerts, "write rotate-role/svc with roll_back=true") {
+			t.Errorf("the alerts are %q", alerts)
+		}
+		w.Refused(t, route.Write, "rotate-role/svc", fields{"roll_back": true, "replace_key": first}, fault.Invalid, "give one of them")
+		w.Must(t, route.Write, "rotate-role/svc", fields{"roll_back": true})
+		if id, _ := w.given("svc"); id != first {
+			t.Errorf("%s is given out, want %s", id, first)
+		}
+		time.Sleep(24 * time.Hour)
+		if !w.aws.Works(first, secret) {
+			t.Error("the key that is given out does not work")
+		}
+		w.Must(t, route.Write, "rotate-role/svc", nil)
+	})
+}
+
 func TestReplaceKeyThatIsGivenOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := enginetest.Memory()

@@ -16,6 +16,7 @@ import (
 type rotateNowIn struct {
 	Name    string  `path:"name" doc:"The static role's name."`
 	Replace *string `json:"replace_key" default:"none" doc:"A key of the user that is deleted at once to make room for the new one: the previous key in its grace period, or a key that was not created by Keyturn."`
+	Back    *bool   `json:"roll_back" default:"false" doc:"Whether to roll back the rotation in flight instead: the previous key, which must still be in its grace period, is published again, and the new one is retired."`
 }
 
 func unknownStatic(name string) error {
@@ -35,6 +36,15 @@ func (s *staticRoutes) rotateNow(ctx context.Context, r *route.Request, in rotat
 		}
 		var replace string
 		set(&replace, in.Replace)
+		if in.Back != nil && *in.Back {
+			if replace != "" {
+				return invalid("fields \"replace_key\" and \"roll_back\": give one of them")
+			}
+			if err := e.Control().RollBack(ctx, "rolled back by "+r.Caller.DisplayName, false); err != nil {
+				return err
+			}
+			return e.Control().Drive(ctx, func(rec *rotate.Record) bool { return rec.State() != rotate.RollingBack })
+		}
 		if replace != "" && hasKey(e.Rec, e.Sec) && replace == e.Rec.Current.ID {
 			return invalid("field \"replace_key\": %s is the key that is published now; leave replace_key out, and it is retired after its grace period", replace)
 		}

@@ -27,9 +27,10 @@ func (s *staticUsers) kind() rotate.Kind {
 		Details: func(r *rotate.Record) map[string]string {
 			return map[string]string{"role": r.Name, "username": staticDataOf(r).User, "path": s.m.Settings().Path + "static-roles/" + r.Name}
 		},
-		Timing: staticTiming,
-		Open:   s.openTarget,
-		Adopt:  upgradeStatic,
+		RollBack: func(name string) string { return "write rotate-role/" + name + " with roll_back=true" },
+		Timing:   staticTiming,
+		Open:     s.openTarget,
+		Adopt:    upgradeStatic,
 		Forget: func(r *rotate.Record) []storage.Op {
 			d := staticDataOf(r)
 			return []storage.Op{storage.Remove(d.ownerKey())}

@@ -215,6 +215,11 @@ func TestHandWriteOfPartsOfKeys(t *testing.T) {
 		w.asks(rotate.ProofUse)
 		w.turned()
 		w.denied(handWrite{fields: map[string]string{"api_key": w.value(), "key_id": w.idOf(w.fresh())}}, `the field "key_id" is not the id of the key whose secret you wrote`)
+		w.kv.write("secret/demo", map[string]string{"api_key": w.value(), "key_id": w.idOf(w.fresh())})
+		mixed := w.kv.read("secret/demo", time.Now()).version
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": mixed}, fault.Invalid, "that version cannot come back: the field \"key_id\"")
 	})
 }
 

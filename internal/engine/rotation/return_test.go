@@ -1,12 +1,10 @@
 package rotation_test
 
 import (
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine/rotation/rotationtest"
-	"github.com/keyturn/keyturn/internal/demo/keyserver"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
@@ -140,8 +138,7 @@ func TestOrphanIsAdoptedMeanwhile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		label := all[slices.IndexFunc(all, func(k keyserver.Key) bool { return k.ID == w.idOf(w.value()) })].Label
-		orphan, err := w.vendor.Create(w.Context(), adminToken, label)
+		orphan, err := w.vendor.Create(w.Context(), adminToken, all[0].Label)
 		if err != nil {
 			t.Fatal(err)
 		}
