@@ -17,7 +17,6 @@ import (
 // The numbers only decrease.
 var inCycles = map[string]int{
 	"internal/audit":                  4,
-	"internal/core/sys":               2,
 	"internal/engine/kv":              12,
 	"internal/engine/rotation/recipe": 4,
 	"internal/rotate/rotatetest":      6,

@@ -9,7 +9,6 @@ import (
 	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/core/wrapping"
 	"github.com/keyturn/keyturn/internal/lease"
-	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/token"
 )
@@ -48,14 +47,6 @@ type Job struct {
 	Started time.Time `json:"started"`
 	Done    int       `json:"done"`
 	State   string    `json:"state"` // "in-progress", "success"
-}
-
-// classPath is the full path of a mount that a route below sys/mounts or sys/auth names.
-func classPath(class, path string) string {
-	if class == mount.ClassAuth {
-		return "auth/" + path + "/"
-	}
-	return path + "/"
 }
 
 // Jobs are the functions of the job manager that the routes need.

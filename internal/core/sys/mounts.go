@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/core/mounts"
-	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
@@ -32,17 +31,10 @@ func mountRoutes(cfg Config) []route.Route {
 			out = append(out, r)
 		}
 	}
-	a := &viewAPI{cfg}
+	a := &moveAPI{cfg}
 	return append(out,
 		route.On(route.Write, "remount", a.remount).WithSudo().WithHelp("Move a mount to another path."),
 		route.On(route.Read, "remount/status/{id}", a.remountStatus).WithHelp("The state of a move."),
-		route.On(route.Read, "internal/ui/mounts", a.uiMounts).WithOwn().
-			WithHelp("The mounts that the caller may see."),
-		route.On(route.Read, "internal/ui/mounts/{path...}", a.uiMount).WithOwn().WithRequestPath("path").
-			WithHelp("The mount that serves a path."),
-		route.On(route.Read, "internal/specs/openapi", a.openapi).WithOwn().
-			WithHelp("The routes that the caller may see, as an OpenAPI document."),
-		route.On(route.Read, "internal/ui/resultant-acl", a.resultantACL).WithHelp("What the caller may do."),
 	)
 }
 
@@ -115,6 +107,9 @@ func (c mountAPI) matching(keep func(*mount.Entry) bool) map[string]mountOut {
 	}
 	return out
 }
+
+// classPath is the full path of a mount that a route below sys/mounts or sys/auth names.
+func classPath(class, path string) string { return authPrefix(class) + path + "/" }
 
 func authPrefix(class string) string {
 	if class == mount.ClassAuth {
@@ -289,8 +284,8 @@ func (c mountAPI) disable(ctx context.Context, r *route.Request, in disableIn) (
 	return route.None{}, err
 }
 
-// viewAPI serves moving mounts, and what a user interface needs to know about mounts.
-type viewAPI struct{ Config }
+// moveAPI serves sys/remount.
+type moveAPI struct{ Config }
 
 type remountIn struct {
 	From string `json:"from" doc:"The mount to move."`
@@ -301,7 +296,7 @@ type remountOut struct {
 	ID string `json:"migration_id"`
 }
 
-func (a *viewAPI) remount(ctx context.Context, r *route.Request, in remountIn) (*remountOut, error) {
+func (a *moveAPI) remount(ctx context.Context, r *route.Request, in remountIn) (*remountOut, error) {
 	if in.From == "" || in.To == "" {
 		return nil, fault.New("sys.remount", fault.Invalid, "fields \"from\" and \"to\" are both needed")
 	}
@@ -328,54 +323,10 @@ type remountState struct {
 	Status string `json:"status"`
 }
 
-func (a *viewAPI) remountStatus(ctx context.Context, _ *route.Request, in idIn) (*statusOut, error) {
+func (a *moveAPI) remountStatus(ctx context.Context, _ *route.Request, in idIn) (*statusOut, error) {
 	j, err := a.Jobs.Status(ctx, in.ID)
 	if err != nil || j == nil {
 		return nil, err
 	}
 	return &statusOut{ID: j.ID, Info: remountState{Source: j.From, Target: j.To, Status: j.State}}, nil
-}
-
-type uiOut struct {
-	Auth   map[string]mountOut `json:"auth"`
-	Secret map[string]mountOut `json:"secret"`
-}
-
-func (a *viewAPI) uiMounts(ctx context.Context, r *route.Request, _ route.None) (*uiOut, error) {
-	set, err := a.Policies.Set(ctx, r.Caller.Policies)
-	if err != nil {
-		return nil, err
-	}
-	keep := func(e *mount.Entry) bool { return e.Tune.ListingVisibility == "unauth" || set.Touches(e.Path) }
-	return &uiOut{Auth: mountAPI{a.Config, mount.ClassAuth}.matching(keep), Secret: mountAPI{
-		a.Config, mount.ClassSecret,
-	}.matching(keep)}, nil
-}
-
-func (a *viewAPI) uiMount(ctx context.Context, r *route.Request, in mountPath) (*mountOut, error) {
-	set, err := a.Policies.Set(ctx, r.Caller.Policies)
-	if err != nil {
-		return nil, err
-	}
-	var o *mounts.Open
-	if o = a.Mounts.Snapshot().Route(in.Path); o == nil {
-		o = a.Mounts.Snapshot().Route(in.Path + "/")
-	}
-	if o == nil || !set.Touches(o.Entry().Path) {
-		return nil, fault.New("sys.uiMount", fault.Denied,
-			"permission denied: preflight capability check returned 403: the token may see nothing at %q",
-			route.Redact(in.Path))
-	}
-	out := outOf(o.Entry())
-	out.Path = o.Entry().Path
-	out.Config.DefaultTTL, out.Config.MaxTTL = o.DefaultTTL(), o.MaxTTL()
-	return &out, nil
-}
-
-func (a *viewAPI) resultantACL(ctx context.Context, r *route.Request, _ route.None) (policies.Resultant, error) {
-	set, err := a.Policies.Set(ctx, r.Caller.Policies)
-	if err != nil {
-		return policies.Resultant{}, err
-	}
-	return set.Resultant(), nil
 }

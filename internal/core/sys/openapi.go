@@ -1,15 +1,12 @@
 package sys
 
 import (
-	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 
-	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/wire"
 )
 
 // The document of sys/internal/specs/openapi, in the format of OpenAPI 3.0.2. Vault's client
@@ -78,35 +75,23 @@ type (
 	}
 )
 
-// openapi describes the routes of all mounts that the caller may see.
-func (a *viewAPI) openapi(ctx context.Context, r *route.Request, _ route.None) (*wire.Raw, error) {
-	set, err := a.Policies.Set(ctx, r.Caller.Policies)
-	if err != nil {
-		return nil, err
-	}
+// openAPIOf describes the routes of the mounts whose paths are visible.
+func openAPIOf(snapshot *mounts.Snapshot, visible func(path string) bool, version string) openAPI {
 	doc := openAPI{OpenAPI: "3.0.2", Paths: map[string]apiPath{}}
 	doc.Info = apiInfo{
-		Title: "Keyturn API", Version: a.Version,
+		Title: "Keyturn API", Version: version,
 		Description: "The HTTP API of Keyturn, compatible with HashiCorp Vault's. Paths are below /v1/.",
 		License:     apiLicense{Name: "Apache-2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"},
 	}
 	doc.Components.Schemas = map[string]apiSchema{}
-	snapshot := a.Mounts.Snapshot()
 	for _, class := range []string{mount.ClassSecret, mount.ClassAuth} {
 		for _, e := range snapshot.Table.Live(class) {
-			if o := snapshot.ByUUID(e.UUID); o != nil && set.Touches(e.Path) {
+			if o := snapshot.ByUUID(e.UUID); o != nil && visible(e.Path) {
 				doc.add(e, o.Table.Routes())
 			}
 		}
 	}
-	b, err := json.Marshal(doc)
-	if err != nil {
-		return nil, fault.Wrap("sys.openapi", fault.Internal, err)
-	}
-	r.SetShape(route.Bare)
-	r.Reply().NoAuditData = true
-	raw := wire.RawOf(b)
-	return &raw, nil
+	return doc
 }
 
 // add describes the routes of one mount.

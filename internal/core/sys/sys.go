@@ -15,8 +15,9 @@ import (
 func Routes(c Config) []route.Route {
 	var out []route.Route
 	for _, part := range [][]route.Route{
-		mountRoutes(c), (&policiesAPI{c}).routes(), (&leaseAPI{c}).routes(), (&wrappingAPI{c}).routes(), toolRoutes(),
-		(&auditAPI{c}).routes(), (&jobsAPI{c}).routes(), (&serverAPI{c}).routes(),
+		mountRoutes(c), (&viewAPI{c}).routes(), (&policiesAPI{c}).routes(), (&leaseAPI{c}).routes(),
+		(&wrappingAPI{c}).routes(), toolRoutes(), (&auditAPI{c}).routes(), (&jobsAPI{c}).routes(),
+		(&serverAPI{c}).routes(),
 	} {
 		out = append(out, part...)
 	}
