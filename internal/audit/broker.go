@@ -57,7 +57,7 @@ func (b *Broker) add(ctx context.Context, spec Spec, reason string, must bool) e
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := *b.sinks.Load()
-	if slices.ContainsFunc(old, func(s *sink) bool { return s.spec.Path == spec.Path }) {
+	if slices.ContainsFunc(old, func(s *sink) bool { return s.path == spec.Path }) {
 		return fault.New("audit.Enable", fault.Invalid,
 			"path: an audit device is already enabled at %q; disable it first or use another path", spec.Path)
 	}
@@ -77,7 +77,7 @@ func (b *Broker) Disable(path string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := *b.sinks.Load()
-	i := slices.IndexFunc(old, func(s *sink) bool { return s.spec.Path == path })
+	i := slices.IndexFunc(old, func(s *sink) bool { return s.path == path })
 	if i < 0 {
 		return fault.New("audit.Disable", fault.NotFound,
 			"path: no audit device is enabled at %q; list sys/audit for those that are", path)
@@ -119,7 +119,7 @@ func (b *Broker) Healthy() bool {
 // Hash returns a secret as the device at path shows it.
 func (b *Broker) Hash(path string, v secret.Value) (string, error) {
 	for _, s := range *b.sinks.Load() {
-		if s.spec.Path == path {
+		if s.path == path {
 			return s.plain.h.Hash(v), nil
 		}
 	}
@@ -152,7 +152,7 @@ func (b *Broker) write(ctx context.Context, fill func(s *sink, g *group)) error 
 			g := groups.Get().(*group)
 			fill(s, g)
 			g.hash()
-			s.enqueue(g, t)
+			s.queue.enqueue(g, t)
 			g.text, g.ends, g.sums = g.text[:0], g.ends[:0], g.sums[:0]
 			if cap(g.text) <= maxPooled {
 				groups.Put(g)
@@ -194,7 +194,7 @@ func (b *Broker) Devices() []Status {
 func (b *Broker) Positions() map[string]Position {
 	at := make(map[string]Position)
 	for _, s := range *b.sinks.Load() {
-		at[s.spec.Path] = s.status().Position
+		at[s.path] = s.status().Position
 	}
 	return at
 }

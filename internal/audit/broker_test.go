@@ -25,8 +25,8 @@ func TestNoDevice(t *testing.T) {
 	if !b.Healthy() || b.Enabled() {
 		t.Errorf("Healthy = %v, Enabled = %v; want true, false", b.Healthy(), b.Enabled())
 	}
-	if owed := b.Render(readOf("1")); owed != nil {
-		t.Errorf("Render = %s, want nothing owed", owed)
+	if stored := b.Render(readOf("1")); stored != nil {
+		t.Errorf("Render = %s, want nothing to store", stored)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestOneOfTwoFails(t *testing.T) {
 		}
 		msg := fault.Message(b.Write(t.Context(), readOf("none")))
 		if !strings.Contains(msg, "no audit device can write") {
-			t.Errorf("the client reads %q", msg)
+			t.Errorf("the client gets %q", msg)
 		}
 	})
 }
@@ -140,7 +140,7 @@ func TestBlockedDevice(t *testing.T) {
 		}
 		all.Wait()
 		if got := time.Since(start); got != DefaultTimeout {
-			t.Errorf("they waited %v, want %v", got, DefaultTimeout)
+			t.Errorf("the callers waited %v, want %v", got, DefaultTimeout)
 		}
 		start = time.Now()
 		if err := b.Write(t.Context(), readOf("later")); !fault.Is(err, fault.Unavailable) || time.Since(start) != 0 {
@@ -164,7 +164,8 @@ func TestBlockedDevice(t *testing.T) {
 	})
 }
 
-// TestBlockedReopen: neither does a file server that dies during a log rotation.
+// TestBlockedReopen: a device that hangs while it is reopened, such as a file server that fails
+// during a log rotation, delays requests no longer than its timeout.
 func TestBlockedReopen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := new(fakeDevice)
@@ -189,7 +190,7 @@ func TestBlockedReopen(t *testing.T) {
 	})
 }
 
-func TestBlockedDeviceBesideAnother(t *testing.T) {
+func TestBlockedDeviceAndWorkingOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow, good := new(fakeDevice), new(fakeDevice)
 		b := brokerOn(t, slow, good)
@@ -202,7 +203,7 @@ func TestBlockedDeviceBesideAnother(t *testing.T) {
 			}
 		}
 		if got := time.Since(start); got != 0 {
-			t.Errorf("a hanging device beside a good one cost %v", got)
+			t.Errorf("a write to a hanging and a working device took %v", got)
 		}
 		time.Sleep(DefaultTimeout)
 		start = time.Now()
@@ -283,9 +284,9 @@ func TestDisableUnderLoad(t *testing.T) {
 	verified(t, two)
 }
 
-// TestDisableBetween: if a device is disabled during a write, the write is repeated with the
+// TestDisableDuringWrite: if a device is disabled during a write, the write is repeated with the
 // devices that are enabled then.
-func TestDisableBetween(t *testing.T) {
+func TestDisableDuringWrite(t *testing.T) {
 	for _, other := range []bool{false, true} {
 		d, second := new(fakeDevice), new(fakeDevice)
 		b := brokerOn(t, d)
@@ -314,11 +315,11 @@ func TestDisableBetween(t *testing.T) {
 func TestLateAlarm(t *testing.T) {
 	b := brokerOn(t, new(fakeDevice))
 	s := (*b.sinks.Load())[0]
-	n := s.beginCall()
-	if s.endCall() {
+	n := s.queue.beginCall()
+	if s.queue.endCall() {
 		t.Error("a call that returned at once was given up")
 	}
-	s.giveUp(n)
+	s.queue.giveUp(n)
 	if !b.Healthy() {
 		t.Error("a late alarm took the device down")
 	}
@@ -334,7 +335,7 @@ func TestTooMuchWaits(t *testing.T) {
 		s := (*b.sinks.Load())[0]
 		line := readOfSize(s, maxWaiting/2+1)
 		for i, want := range []error{nil, nil, errFull} {
-			if err := s.join(line, newTally(1)); !errors.Is(err, want) {
+			if err := s.queue.join(line, newTally(1)); !errors.Is(err, want) {
 				t.Errorf("batch %d: %v, want %v", i, err, want)
 			}
 			synctest.Wait() // the first is being written, the second waits
@@ -362,7 +363,7 @@ func TestRestoreOfMissingDevice(t *testing.T) {
 			t.Errorf("Enable = %v, enabled %v; want an error and no device", err, b.Enabled())
 		}
 		if err := b.Restore(t.Context(), d.spec("0/")); err == nil {
-			t.Error("Restore said nothing of the device that cannot be opened")
+			t.Error("Restore of a device that cannot be opened returned no error")
 		}
 		if err := b.Write(t.Context(), readOf("1")); !fault.Is(err, fault.Unavailable) || b.Healthy() {
 			t.Errorf("Write = %v, Healthy = %v; a device that cannot be opened must fail closed", err, b.Healthy())
@@ -427,7 +428,7 @@ func TestRefusedOptions(t *testing.T) {
 		t.Errorf("enabling with a short salt = %v", err)
 	}
 	if err := b.Disable("1/"); !fault.Is(err, fault.NotFound) {
-		t.Errorf("disabling what is not there = %v", err)
+		t.Errorf("disabling an unknown device = %v", err)
 	}
 }
 
@@ -454,7 +455,7 @@ func TestPending(t *testing.T) {
 		stored = append(stored, b.Render(e,
 			e.Answered(time.Now(), &Response{Data: Data{V: map[string]secret.Value{"password": canaries[1]}}}, "")))
 		if bytes.Contains(stored[i], canaries[1].Reveal()) {
-			t.Fatalf("what is stored holds a secret: %s", stored[i])
+			t.Fatalf("the stored line contains a secret: %s", stored[i])
 		}
 	}
 	if err := b.Disable("other/"); err != nil {
@@ -477,7 +478,7 @@ func TestPending(t *testing.T) {
 			t.Errorf("the entries are not in their order:\n%s", text)
 		}
 		if strings.Contains(text, canaries[1].RevealString()) {
-			t.Errorf("an owed line holds a secret:\n%s", text)
+			t.Errorf("a stored line contains a secret:\n%s", text)
 		}
 	}
 	for _, damaged := range []string{

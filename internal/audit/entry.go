@@ -68,6 +68,15 @@ type Auth struct {
 	fragments atomic.Pointer[fragment]
 }
 
+// A fragment is a token that was rendered for one device. The fragments of a token are a list,
+// because servers have only one or two devices.
+type fragment struct {
+	by      *Hasher // of the device
+	auth    []byte  // members of "auth" that do not depend on the request
+	request []byte  // `,"client_token":…,"client_token_accessor":…`
+	next    *fragment
+}
+
 // A Decision is the result of evaluating the policies.
 type Decision struct {
 	Allowed  bool
@@ -92,7 +101,7 @@ type Request struct {
 	// The rendered request, which the first line caches for the second. Only one goroutine writes
 	// the entries of a request.
 	text   []byte
-	textBy *renderer
+	textBy *Hasher // of the device for which text was rendered
 }
 
 // A Mount is where a request was routed to. Its zero value is nowhere.

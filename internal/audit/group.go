@@ -2,21 +2,9 @@ package audit
 
 import (
 	"errors"
-	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"github.com/keyturn/keyturn/internal/hostfile"
 )
-
-// Options of a [Broker]. The zero value is usable.
-type Options struct {
-	StorageDir string           // where no device may write; may be empty
-	Folders    hostfile.Folders // where devices may write files; none: see [Config]
-	Timeout    time.Duration    // of one write; 0: [DefaultTimeout]
-	Log        *slog.Logger     // nil: no log
-}
 
 // A group is the lines of one call, rendered for one device.
 type group struct {
@@ -82,10 +70,6 @@ func (t *tally) err() error {
 	}
 	return errors.Join(t.causes...)
 }
-
-// DefaultTimeout is how long a device may take for a write. A local file takes
-// microseconds; a log shipper that takes seconds would take every request with it.
-const DefaultTimeout = 2 * time.Second
 
 var (
 	errStopped = errors.New("the device was disabled")

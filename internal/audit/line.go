@@ -12,18 +12,9 @@ import (
 
 // A renderer renders lines for one device.
 type renderer struct {
-	h             *Hasher
-	plainAccessor bool // hmac_accessor=false
+	h             *Hasher // no other renderer has it; entries cache what was rendered by it
+	plainAccessor bool    // hmac_accessor=false
 	elideLists    bool
-}
-
-// A fragment is a token that one renderer has rendered. The fragments of a token are a list,
-// because servers have only one or two devices.
-type fragment struct {
-	by      *renderer
-	auth    []byte // members of "auth" that do not depend on the request
-	request []byte // `,"client_token":…,"client_token_accessor":…`
-	next    *fragment
 }
 
 // entry appends an entry as a JSON object, without the trailer and the newline.
@@ -55,16 +46,16 @@ func (r *renderer) entry(dst []byte, e *Entry) []byte {
 }
 
 func (r *renderer) request(dst []byte, q *Request, frag *fragment) []byte {
-	if q.textBy == r {
+	if q.textBy == r.h {
 		return append(dst, q.text...)
 	}
 	from := len(dst)
-	dst = r.makeRequest(dst, q, frag)
-	q.text, q.textBy = append(q.text[:0], dst[from:]...), r
+	dst = r.appendRequest(dst, q, frag)
+	q.text, q.textBy = append(q.text[:0], dst[from:]...), r.h
 	return dst
 }
 
-func (r *renderer) makeRequest(dst []byte, q *Request, frag *fragment) []byte {
+func (r *renderer) appendRequest(dst []byte, q *Request, frag *fragment) []byte {
 	dst = append(dst, `{"id":`...)
 	dst = wire.AppendString(dst, q.ID)
 	dst = appendMember(dst, "client_id", q.ClientID)
@@ -191,11 +182,11 @@ func (r *renderer) headers(dst []byte, headers []Header) []byte {
 func (r *renderer) fragment(a *Auth) *fragment {
 	head := a.fragments.Load()
 	for f := head; f != nil; f = f.next {
-		if f.by == r {
+		if f.by == r.h {
 			return f
 		}
 	}
-	f := &fragment{by: r, auth: r.auth(nil, a), next: head}
+	f := &fragment{by: r.h, auth: r.auth(nil, a), next: head}
 	if !a.Token.Empty() {
 		f.request = append(f.request, `,"client_token":`...)
 		f.request = r.h.appendSecret(f.request, a.Token)

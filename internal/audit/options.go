@@ -2,12 +2,27 @@ package audit
 
 import (
 	"crypto/rand"
+	"log/slog"
 	"maps"
 	"strconv"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/hostfile"
 	"github.com/keyturn/keyturn/internal/secret"
 )
+
+// Options of a [Broker]. The zero value is usable.
+type Options struct {
+	StorageDir string           // where no device may write; may be empty
+	Folders    hostfile.Folders // where devices may write files; none: see [Config]
+	Timeout    time.Duration    // of one write; 0: [DefaultTimeout]
+	Log        *slog.Logger     // nil: no log
+}
+
+// DefaultTimeout is how long a device may take for a write. A local file takes microseconds; a log
+// shipper that takes seconds would delay every request by as much.
+const DefaultTimeout = 2 * time.Second
 
 // A Spec describes one enabled device.
 type Spec struct {
@@ -67,7 +82,7 @@ func (s Spec) parse() (options, error) {
 // invalid.
 func (s Spec) refused(why error) Spec {
 	salt := make([]byte, minSalt)
-	_, _ = rand.Read(salt) // it does not fail: it ends the process instead
+	_, _ = rand.Read(salt) // never fails
 	s.Salt = secret.New(salt)
 	s.Type.Open = func(Config) (Device, error) { return nil, why }
 	return s

@@ -27,7 +27,7 @@ func (b *Broker) Render(entries ...*Entry) []byte {
 	o := pending{Lines: make(map[string][]json.RawMessage, len(sinks))}
 	for _, s := range sinks {
 		for _, e := range entries {
-			o.Lines[s.spec.Path] = append(o.Lines[s.spec.Path], s.plain.entry(nil, e))
+			o.Lines[s.path] = append(o.Lines[s.path], s.plain.entry(nil, e))
 		}
 	}
 	var out bytes.Buffer
@@ -82,7 +82,7 @@ func (b *Broker) WriteRendered(ctx context.Context, stored ...[]byte) error {
 	}
 	return b.write(ctx, func(s *sink, g *group) {
 		for _, o := range all {
-			for _, l := range o.forDevice(s.spec.Path) {
+			for _, l := range o.forDevice(s.path) {
 				g.text = append(g.text, l...)
 				g.ends = append(g.ends, len(g.text))
 			}
