@@ -300,7 +300,7 @@ var ownTexts = map[string]string{
 	"internal/engine/database/reservedname.go":  "rows of our own store",
 	"internal/engine/kv/record.go":              "rows of our own store",
 	"internal/engine/kv/v1.go":                  "a document that wire.Check has accepted, once",
-	"internal/engine/kv/versioned.go":           "rows of our own store",
+	"internal/engine/kv/table.go":               "rows of our own store",
 	"internal/engine/rotation/keydata.go":       "rows of our own store",
 	"internal/engine/rotation/recipe/script.go": "a script of who develops a recipe",
 	"internal/rotate/credential.go":             "one word, compared with those of a table",

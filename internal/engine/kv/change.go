@@ -10,20 +10,26 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
+// secrets is the records of all paths. It migrates a secret of version 1 when it is first accessed.
+type secrets struct {
+	table   *table
+	upgrade *upgrade
+}
+
 // load reads the metadata of a path; nil: there is no secret.
-func (v *versioned) load(ctx context.Context, path string) (*record, storage.Version, error) {
-	m, ver, err := v.row(ctx, path)
+func (s *secrets) load(ctx context.Context, path string) (*record, storage.Version, error) {
+	m, ver, err := s.row(ctx, path)
 	return m.visible(), ver, err
 }
 
 // row reads the record of a path, which may be vacant.
-func (v *versioned) row(ctx context.Context, path string) (*record, storage.Version, error) {
-	if v.upgrade.running.Load() {
-		if err := v.upgrade.migrate(ctx, path); err != nil {
+func (s *secrets) row(ctx context.Context, path string) (*record, storage.Version, error) {
+	if s.upgrade.running.Load() {
+		if err := s.upgrade.migrate(ctx, path); err != nil {
 			return nil, 0, err
 		}
 	}
-	return v.stored(ctx, path)
+	return s.table.record(ctx, path)
 }
 
 // An edit returns the changed record of a path, and operations for the same commit. m is nil if
@@ -38,15 +44,15 @@ type writer struct {
 }
 
 // change commits an edit of a path's record.
-func (v *versioned) change(ctx context.Context, path string, by writer, f edit) error {
-	defer v.latch(path)()
+func (s *secrets) change(ctx context.Context, path string, by writer, f edit) error {
+	defer s.table.latches.lock(path)()
 	for range 16 {
-		row, ver, err := v.row(ctx, path)
+		row, ver, err := s.row(ctx, path)
 		if err != nil {
 			return err
 		}
 		old := row.visible()
-		c, err := v.settings(ctx)
+		c, err := s.table.settings(ctx)
 		if err != nil {
 			return err
 		}
@@ -57,7 +63,7 @@ func (v *versioned) change(ctx context.Context, path string, by writer, f edit) 
 		if old == nil && row != nil {
 			next.setPublished(row.Published, nil)
 		}
-		err = v.commit(ctx,
+		err = s.commit(ctx,
 			revision{path: path, by: by.client, extra: by.extra, old: old, next: next, version: ver, ops: ops})
 		if !errors.Is(err, storage.ErrConflict) {
 			return err
@@ -69,7 +75,7 @@ func (v *versioned) change(ctx context.Context, path string, by writer, f edit) 
 // commit stores a revision if the record has not changed since. Keys that publish a changed field
 // check the revision first, and can refuse it. The caller has locked the latch of the path; it is
 // unlocked while the keys call their providers.
-func (v *versioned) commit(ctx context.Context, r revision) error {
+func (s *secrets) commit(ctx context.Context, r revision) error {
 	write := func(extra []storage.Op) error {
 		row := storage.Remove(metaPrefix + r.path)
 		if !r.remove {
@@ -80,20 +86,21 @@ func (v *versioned) commit(ctx context.Context, r revision) error {
 			row = storage.Set(metaPrefix+r.path, b)
 		}
 		ops := slices.Concat(r.ops, []storage.Op{row.If(r.version)}, reindex(r.path, r.old, r.next))
-		ver, err := v.m.Store.CommitWith(ctx, ops, keepOneEvent(slices.Concat(extra, v.event(r.path, r.next))))
+		extra = keepOneEvent(slices.Concat(extra, s.event(r.path, r.next)))
+		ver, err := s.table.mount.Store.CommitWith(ctx, ops, extra)
 		if err == nil && !r.remove {
-			v.parsed.put(r.path, ver, r.next)
+			s.table.parsed.put(r.path, ver, r.next)
 		}
 		return err
 	}
-	o, err := r.overwrites(ctx, v.backend)
+	o, err := r.overwrites(ctx, s.table.mount)
 	if err != nil {
 		return err
 	}
 	if o == nil {
 		return write(r.extra)
 	}
-	l := v.latchOf(r.path)
+	l := s.table.latches.of(r.path)
 	l.Unlock()
 	defer l.Lock()
 	var warnings []func() // sent only after the commit, because a revision that conflicts is checked again
@@ -107,7 +114,7 @@ func (v *versioned) commit(ctx context.Context, r revision) error {
 	o.Warn = func(format string, args ...any) {
 		warnings = append(warnings, func() { r.by.warn(format, args...) })
 	}
-	if err := v.m.Host.Overwrite(ctx, *o, write); err != nil {
+	if err := s.table.mount.Host.Overwrite(ctx, *o, write); err != nil {
 		return err
 	}
 	for _, warn := range warnings {
@@ -116,9 +123,21 @@ func (v *versioned) commit(ctx context.Context, r revision) error {
 	return nil
 }
 
-func (b *backend) event(path string, m *record) []storage.Op {
-	return []storage.Op{b.m.Host.Event("kv/write",
-		engine.Detail{Name: "mount", Value: b.m.UUID}, engine.Detail{Name: "path", Value: path},
+func (s *secrets) event(path string, m *record) []storage.Op {
+	mount := s.table.mount
+	return []storage.Op{mount.Host.Event("kv/write",
+		engine.Detail{Name: "mount", Value: mount.UUID}, engine.Detail{Name: "path", Value: path},
 		engine.Detail{Name: "version", Value: itoa(m.Current)},
 	)}
+}
+
+// keepOneEvent removes all events except the first, because a commit can contain only one. The
+// event of a key comes first, because it says more than that of the write.
+func keepOneEvent(ops []storage.Op) []storage.Op {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(ops, func(o storage.Op) bool {
+		duplicate := o.Stamp && seen[o.Key]
+		seen[o.Key] = seen[o.Key] || o.Stamp
+		return duplicate
+	})
 }

@@ -20,7 +20,6 @@ package kv
 import (
 	"context"
 	"fmt"
-	"hash/maphash"
 	"maps"
 	"slices"
 
@@ -63,14 +62,8 @@ func options(was, want map[string]string) (engine.Options, error) {
 func isVersioned(options map[string]string) bool { return options[versionOption] == "2" }
 
 func open(ctx context.Context, m *engine.Mount) (engine.Engine, error) {
-	b := &backend{m: m, seed: maphash.MakeSeed()}
-	if !isVersioned(m.Settings().Options) {
-		return &unversioned{b}, nil
+	if isVersioned(m.Settings().Options) {
+		return openVersioned(ctx, m)
 	}
-	v := &versioned{backend: b}
-	v.upgrade.v = v
-	if _, err := v.settings(ctx); err != nil {
-		return nil, err
-	}
-	return v, v.upgrade.start(ctx)
+	return &unversioned{m}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -15,8 +16,13 @@ type listIn struct {
 	Limit int    `json:"limit" default:"all" doc:"How many names to return at most."`
 }
 
+// pathIn is the request for one secret.
+type pathIn struct {
+	Path string `path:"path" doc:"The secret's path."`
+}
+
 // list returns the names directly below a folder in any of the bases. It seeks past subfolders.
-func (b *backend) list(ctx context.Context, in listIn, bases ...string) (route.Keys, error) {
+func list(ctx context.Context, store *barrier.View, in listIn, bases ...string) (route.Keys, error) {
 	folder := ""
 	if in.Path != "" {
 		folder = in.Path + "/"
@@ -25,7 +31,7 @@ func (b *backend) list(ctx context.Context, in listIn, bases ...string) (route.K
 	for after := in.After; in.Limit <= 0 || len(names) < in.Limit; {
 		next := ""
 		for _, base := range bases {
-			name, err := b.nextName(ctx, base+folder, after)
+			name, err := nextName(ctx, store, base+folder, after)
 			if err != nil {
 				return route.Keys{}, err
 			}
@@ -43,14 +49,14 @@ func (b *backend) list(ctx context.Context, in listIn, bases ...string) (route.K
 
 // nextName returns the name after another, or "" if there is none, directly below a folder; after
 // "" comes the first. Each folder is returned once, because it seeks past the whole folder.
-func (b *backend) nextName(ctx context.Context, folder, after string) (string, error) {
+func nextName(ctx context.Context, store *barrier.View, folder, after string) (string, error) {
 	from := folder
 	if strings.HasSuffix(after, "/") {
 		from = storage.PrefixEnd(folder + after)
 	} else if after != "" {
 		from = folder + after + "\x00"
 	}
-	for e, err := range b.m.Store.Scan(ctx, from, storage.PrefixEnd(folder)) {
+	for e, err := range store.Scan(ctx, from, storage.PrefixEnd(folder)) {
 		if err != nil {
 			return "", err
 		}

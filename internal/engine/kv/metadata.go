@@ -2,7 +2,6 @@ package kv
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"maps"
 	"time"
@@ -13,22 +12,8 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// configOut is the settings of the mount in answers.
-type configOut struct {
-	CASRequired         bool   `json:"cas_required"`
-	DeleteVersionAfter  string `json:"delete_version_after"`
-	MaxVersions         int    `json:"max_versions"`
-	MetadataCASRequired bool   `json:"metadata_cas_required"`
-}
-
-func (v *versioned) readConfig(ctx context.Context, _ *route.Request, _ route.None) (configOut, error) {
-	c, err := v.settings(ctx)
-	if err != nil {
-		return configOut{}, err
-	}
-	return configOut{CASRequired: c.CASRequired, DeleteVersionAfter: max(c.DeleteVersionAfter, 0).
-		String(), MaxVersions: c.MaxVersions}, nil
-}
+// metadataAPI serves the metadata of secrets.
+type metadataAPI struct{ secrets *secrets }
 
 type settingsIn struct {
 	Path               string              `path:"path" doc:"The secret's path."`
@@ -36,58 +21,6 @@ type settingsIn struct {
 	CASRequired        *bool               `json:"cas_required" default:"false" doc:"Whether each write must say which version it replaces."`
 	DeleteVersionAfter *wire.Lifetime      `json:"delete_version_after" default:"0s" doc:"How long a version is kept before it is deleted; 0s: as the mount says, -1s: never."`
 	Custom             *map[string]*string `json:"custom_metadata" doc:"Notes on the secret, at most 64 keys; null removes one."`
-}
-
-// configIn is settingsIn without path and custom metadata.
-type configIn struct {
-	MaxVersions        *int           `json:"max_versions" default:"0" doc:"How many versions of a secret are kept; 0: ten, -1: all, of which some thousands fit."`
-	CASRequired        *bool          `json:"cas_required" default:"false" doc:"Whether each write must say which version it replaces."`
-	DeleteVersionAfter *wire.Lifetime `json:"delete_version_after" default:"0s" doc:"How long a version is kept before it is deleted; 0s: for ever."`
-}
-
-// checkMax refuses implausible numbers. A negative number keeps all versions, because some clients
-// send -1 for that.
-func checkMax(n *int) error {
-	if n == nil || *n <= 100_000 {
-		return nil
-	}
-	return fault.New("kv.checkMax", fault.Invalid,
-		"field \"max_versions\" must be at most 100000, or -1 for all, not %d", *n)
-}
-
-func (v *versioned) writeConfig(ctx context.Context, _ *route.Request, in configIn) (route.None, error) {
-	if err := checkMax(in.MaxVersions); err != nil {
-		return route.None{}, err
-	}
-	for range 16 {
-		old, err := v.settings(ctx)
-		if err != nil {
-			return route.None{}, err
-		}
-		c := *old
-		in.apply(&c)
-		b, err := json.Marshal(&c)
-		if err != nil {
-			return route.None{}, fault.Wrap("kv.writeConfig", fault.Internal, err)
-		}
-		_, err = v.m.Store.Commit(ctx, storage.Set(configKey, b).If(old.stored))
-		if !fault.Is(err, fault.Conflict) {
-			return route.None{}, err
-		}
-	}
-	return route.None{}, errBusy()
-}
-
-func (in *configIn) apply(c *config) {
-	if in.MaxVersions != nil {
-		c.MaxVersions = max(*in.MaxVersions, -1)
-	}
-	if in.CASRequired != nil {
-		c.CASRequired = *in.CASRequired
-	}
-	if in.DeleteVersionAfter != nil {
-		c.DeleteVersionAfter = time.Duration(*in.DeleteVersionAfter)
-	}
 }
 
 // metaOut is the metadata of a secret in answers.
@@ -111,8 +44,8 @@ type versionRow struct {
 	Destroyed    bool      `json:"destroyed"`
 }
 
-func (v *versioned) readMeta(ctx context.Context, _ *route.Request, in pathIn) (*metaOut, error) {
-	m, _, err := v.load(ctx, in.Path)
+func (a metadataAPI) read(ctx context.Context, _ *route.Request, in pathIn) (*metaOut, error) {
+	m, _, err := a.secrets.load(ctx, in.Path)
 	if err != nil || m == nil {
 		return nil, err
 	}
@@ -131,21 +64,21 @@ func (v *versioned) readMeta(ctx context.Context, _ *route.Request, in pathIn) (
 	return out, nil
 }
 
-func (v *versioned) writeMeta(ctx context.Context, _ *route.Request, in settingsIn) (route.None, error) {
-	return route.None{}, v.changeMeta(ctx, in, false)
+func (a metadataAPI) write(ctx context.Context, _ *route.Request, in settingsIn) (route.None, error) {
+	return route.None{}, a.change(ctx, in, false)
 }
 
-func (v *versioned) patchMeta(ctx context.Context, _ *route.Request, in settingsIn) (route.None, error) {
-	return route.None{}, v.changeMeta(ctx, in, true)
+func (a metadataAPI) patch(ctx context.Context, _ *route.Request, in settingsIn) (route.None, error) {
+	return route.None{}, a.change(ctx, in, true)
 }
 
-// changeMeta changes settings and custom metadata. A patch merges the custom
+// change changes settings and custom metadata. A patch merges the custom
 // metadata and needs the secret to exist; a write replaces it.
-func (v *versioned) changeMeta(ctx context.Context, in settingsIn, patch bool) error {
+func (a metadataAPI) change(ctx context.Context, in settingsIn, patch bool) error {
 	if err := checkMax(in.MaxVersions); err != nil {
 		return err
 	}
-	return v.change(ctx, in.Path, writer{}, func(_ *config, m *record) (*record, []storage.Op, error) {
+	return a.secrets.change(ctx, in.Path, writer{}, func(_ *config, m *record) (*record, []storage.Op, error) {
 		if m == nil && patch {
 			return nil, nil, fault.New("kv.patchMeta", fault.NotFound, "")
 		}
@@ -205,12 +138,12 @@ func mergeCustom(old map[string]string, in map[string]*string, patch bool) (map[
 	return out, nil
 }
 
-// deleteMeta removes a secret: first its versions, in batches, and with the last batch the record,
+// remove removes a secret: first its versions, in batches, and with the last batch the record,
 // unless a key publishes to the path. After a crash, the secret has fewer old versions.
-func (v *versioned) deleteMeta(ctx context.Context, r *route.Request, in pathIn) (route.None, error) {
-	defer v.latch(in.Path)()
+func (a metadataAPI) remove(ctx context.Context, r *route.Request, in pathIn) (route.None, error) {
+	defer a.secrets.table.latches.lock(in.Path)()
 	for {
-		m, ver, err := v.load(ctx, in.Path)
+		m, ver, err := a.secrets.load(ctx, in.Path)
 		if err != nil || m == nil {
 			return route.None{}, err
 		}
@@ -231,16 +164,16 @@ func (v *versioned) deleteMeta(ctx context.Context, r *route.Request, in pathIn)
 			next.Indexed, rev.remove = time.Time{}, true
 		}
 		rev.next = next
-		err = v.commit(ctx, rev)
+		err = a.secrets.commit(ctx, rev)
 		if err != nil && !errors.Is(err, storage.ErrConflict) || err == nil && last {
 			return route.None{}, err
 		}
 	}
 }
 
-func (v *versioned) listMeta(ctx context.Context, _ *route.Request, in listIn) (route.Keys, error) {
-	if v.upgrade.running.Load() { // read the source of the migration before its destination
-		return v.list(ctx, in, dataPrefix, metaPrefix)
+func (a metadataAPI) list(ctx context.Context, _ *route.Request, in listIn) (route.Keys, error) {
+	if a.secrets.upgrade.running.Load() { // read the source of the migration before its destination
+		return list(ctx, a.secrets.table.mount.Store, in, dataPrefix, metaPrefix)
 	}
-	return v.list(ctx, in, metaPrefix)
+	return list(ctx, a.secrets.table.mount.Store, in, metaPrefix)
 }

@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"time"
@@ -13,14 +12,14 @@ import (
 )
 
 // patch merges into the current version (RFC 7396), and stores the result as a new version.
-func (v *versioned) patch(ctx context.Context, r *route.Request, in putIn) (*versionOut, error) {
+func (a dataAPI) patch(ctx context.Context, r *route.Request, in putIn) (*versionOut, error) {
 	if in.Data.IsNull() || !in.Data.IsObject() {
 		return nil, fault.New("kv.patch", fault.Invalid,
 			"field \"data\": no data provided; the changes go into {\"data\": {…}}")
 	}
 	var out versionOut
 	var stored *record // as in write
-	err := v.change(ctx, in.Path,
+	err := a.secrets.change(ctx, in.Path,
 		writer{client: in.client(r)}, func(c *config, m *record) (*record, []storage.Op, error) {
 			var ver *version
 			if m != nil {
@@ -32,7 +31,7 @@ func (v *versioned) patch(ctx context.Context, r *route.Request, in putIn) (*ver
 			if err := c.checkCAS(m, in.cas()); err != nil {
 				return nil, nil, err
 			}
-			e, err := v.m.Store.Get(ctx, versionKey(in.Path, ver.N))
+			e, err := a.secrets.table.mount.Store.Get(ctx, versionKey(in.Path, ver.N))
 			if err != nil {
 				return nil, nil, err
 			}
@@ -64,13 +63,7 @@ func mergePatch(target, patch []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var buf bytes.Buffer
-	e := json.NewEncoder(&buf)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(merge(t, p)); err != nil {
-		return nil, fault.Wrap("kv.mergePatch", fault.Internal, err)
-	}
-	return bytes.TrimSpace(buf.Bytes()), nil
+	return encodeText("kv.mergePatch", merge(t, p))
 }
 
 func merge(target, patch any) any {
@@ -104,8 +97,8 @@ type subkeysOut struct {
 }
 
 // subkeys returns the structure of a version, with null instead of each value.
-func (v *versioned) subkeys(ctx context.Context, r *route.Request, in subkeysIn) (*subkeysOut, error) {
-	got, err := v.read(ctx, r, readIn{Path: in.Path, Version: in.Version})
+func (a dataAPI) subkeys(ctx context.Context, r *route.Request, in subkeysIn) (*subkeysOut, error) {
+	got, err := a.read(ctx, r, readIn{Path: in.Path, Version: in.Version})
 	if err != nil || got == nil {
 		return nil, err
 	}

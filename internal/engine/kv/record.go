@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -14,8 +13,9 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Keys of version 2.
+// Keys.
 const (
+	dataPrefix    = "d/" // version 1
 	metaPrefix    = "m/"
 	versionPrefix = "v/"
 	nextPrefix    = "next/"
@@ -47,9 +47,6 @@ type config struct {
 
 	stored storage.Version
 }
-
-// defaultMaxVersions is the number of versions to keep if neither the mount nor the path sets it.
-const defaultMaxVersions = 10
 
 // record is the metadata of one path.
 type record struct {
@@ -112,6 +109,41 @@ func (m *record) find(n int) *version {
 		return nil
 	}
 	return &m.Versions[i]
+}
+
+// visible is the record as readers see it; nil: there is no secret.
+func (m *record) visible() *record {
+	if m == nil || m.Vacant {
+		return nil
+	}
+	return m
+}
+
+// setPublished adds and removes published fields.
+func (m *record) setPublished(add, remove []string) {
+	published := slices.DeleteFunc(slices.Concat(m.Published, add),
+		func(f string) bool { return slices.Contains(remove, f) })
+	slices.Sort(published)
+	m.Published, m.PublishedKnown = slices.Compact(published), true
+}
+
+// mayBePublished reports whether a key publishes to the path, or once did. Records of earlier
+// versions of Keyturn do not list the fields until the next publication; until then, every field
+// that a write changes is looked up.
+func (m *record) mayBePublished() bool {
+	return len(m.Published) > 0 ||
+		!m.PublishedKnown && slices.ContainsFunc(m.Versions, func(v version) bool { return v.Turn != nil })
+}
+
+// readable is the version that readers get; nil: there is none.
+func (m *record) readable(now time.Time) *version {
+	if m == nil || m.Vacant {
+		return nil
+	}
+	if ver := m.find(0); ver != nil && !ver.unreadable(now) {
+		return ver
+	}
+	return nil
 }
 
 // clone returns a copy that may be changed.
@@ -222,62 +254,6 @@ func decodeRecord(b []byte) (*record, error) {
 	}
 	return m, nil
 }
-
-// maxHistoryBytes limits the size of a record's versions, because a record is read and written as
-// a whole, and must fit into one commit with the largest secret.
-const maxHistoryBytes = 512 << 10
-
-// versionsToKeep returns how many versions the settings keep.
-func (m *record) versionsToKeep(c *config) int {
-	limit := defaultMaxVersions
-	switch {
-	case m.Settings.MaxVersions != 0:
-		limit = m.Settings.MaxVersions
-	case c.MaxVersions != 0:
-		limit = c.MaxVersions
-	}
-	if limit < 0 {
-		limit = math.MaxInt
-	}
-	size := 0
-	for n := len(m.Versions) - 1; n >= 0 && len(m.Versions)-n <= limit; n-- { // the newest first
-		if size += m.Versions[n].size(); size > maxHistoryBytes {
-			return max(len(m.Versions)-1-n, 1)
-		}
-	}
-	return limit
-}
-
-// size is the approximate size of the version in the record, in bytes.
-func (v *version) size() int {
-	n := 100
-	if !v.Deleted.IsZero() {
-		n += 40
-	}
-	if !v.Rotated.IsZero() || !v.Next.IsZero() {
-		n += 80
-	}
-	if v.Turn != nil {
-		n += 80 + len(v.Turn.ID) + len(v.Turn.Key)
-	}
-	return n
-}
-
-// deletesAt is when a version written now deletes itself; zero: never.
-func (m *record) deletesAt(c *config, now time.Time) time.Time {
-	d := c.DeleteVersionAfter
-	if s := m.Settings.DeleteVersionAfter; s < 0 || d < 0 {
-		return time.Time{}
-	} else if s > 0 && (d == 0 || s < d) {
-		d = s
-	}
-	if d == 0 {
-		return time.Time{}
-	}
-	return now.Add(d)
-}
-
-const dataPrefix = "d/"
 
 // vacantPrefix is the beginning of a vacant record, so that a list need not decode it.
 const vacantPrefix = `{"vc":true`

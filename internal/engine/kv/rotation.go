@@ -1,28 +1,22 @@
 package kv
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Limits of the ttl in answers.
-const (
-	defaultReadTTL = time.Minute
-	maxReadTTL     = 300 * time.Second
-)
-
 // Publish writes a rotated credential as a new version, once for each rotation.
 func (v *versioned) Publish(ctx context.Context, path string, p engine.Publication) (int, error) {
 	n := 0
-	err := v.change(ctx, path, writer{extra: p.Along}, func(c *config, m *record) (*record, []storage.Op, error) {
+	by := writer{extra: p.Along}
+	err := v.secrets.change(ctx, path, by, func(c *config, m *record) (*record, []storage.Op, error) {
 		if m != nil {
 			for _, ver := range m.Versions {
 				if ver.Turn != nil && ver.Turn.ID == p.Turn {
@@ -40,7 +34,7 @@ func (v *versioned) Publish(ctx context.Context, path string, p engine.Publicati
 				"%q is at version %d and not at %d: somebody else wrote it; read it and decide whose value is right",
 				path, current, p.CAS)
 		}
-		data, err := v.fill(ctx, path, m, p)
+		data, err := fill(ctx, v.mount.Store, path, m, p)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -67,12 +61,37 @@ func (v *versioned) Publish(ctx context.Context, path string, p engine.Publicati
 	return n, err
 }
 
+// Mark implements [engine.Versioned]: it notes in a path's record which fields a key publishes.
+func (v *versioned) Mark(ctx context.Context, path string, published, released []string) ([]storage.Op, error) {
+	row, ver, err := v.secrets.row(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	next := &record{Vacant: true}
+	if row != nil {
+		next = row.clone()
+	}
+	before := slices.Clone(next.Published)
+	next.setPublished(published, released)
+	key := metaPrefix + path
+	switch {
+	case slices.Equal(before, next.Published):
+		return nil, nil
+	case next.Vacant && len(next.Published) == 0:
+		return []storage.Op{v.mount.Store.Abs(storage.Remove(key).If(ver))}, nil
+	}
+	b, err := next.encode()
+	return []storage.Op{v.mount.Store.Abs(storage.Set(key, b).If(ver))}, err
+}
+
 // fill replaces the published fields in the current data, and keeps the others.
-func (b *backend) fill(ctx context.Context, path string, m *record, p engine.Publication) ([]byte, error) {
+func fill(
+	ctx context.Context, store *barrier.View, path string, m *record, p engine.Publication,
+) ([]byte, error) {
 	doc := map[string]any{}
 	if m != nil {
 		if ver := m.find(0); ver != nil && !ver.unreadable(time.Now()) {
-			e, err := b.m.Store.Get(ctx, versionKey(path, ver.N))
+			e, err := store.Get(ctx, versionKey(path, ver.N))
 			if err != nil {
 				return nil, err
 			}
@@ -89,18 +108,12 @@ func (b *backend) fill(ctx context.Context, path string, m *record, p engine.Pub
 	for k, val := range p.Plain {
 		doc[k] = val
 	}
-	var buf bytes.Buffer
-	e := json.NewEncoder(&buf)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(doc); err != nil {
-		return nil, fault.Wrap("kv.fill", fault.Internal, err)
-	}
-	return bytes.TrimSpace(buf.Bytes()), nil
+	return encodeText("kv.fill", doc)
 }
 
 // Published implements [engine.Versioned].
 func (v *versioned) Published(ctx context.Context, path string) (*engine.Published, error) {
-	m, _, err := v.load(ctx, path)
+	m, _, err := v.secrets.load(ctx, path)
 	if err != nil || m == nil {
 		return nil, err
 	}
@@ -108,13 +121,13 @@ func (v *versioned) Published(ctx context.Context, path string) (*engine.Publish
 	if ver == nil || ver.unreadable(time.Now()) {
 		return &engine.Published{Version: m.Current}, nil
 	}
-	return v.publishedIn(ctx, path, ver)
+	return publishedIn(ctx, v.mount.Store, path, ver)
 }
 
 // Versions implements [engine.Versioned]. It includes versions that are deleted but can be
 // undeleted.
 func (v *versioned) Versions(ctx context.Context, path string) (all []engine.Published, err error) {
-	m, _, err := v.load(ctx, path)
+	m, _, err := v.secrets.load(ctx, path)
 	if err != nil || m == nil {
 		return nil, err
 	}
@@ -123,7 +136,7 @@ func (v *versioned) Versions(ctx context.Context, path string) (all []engine.Pub
 		if ver.Destroyed {
 			continue
 		}
-		p, err := v.publishedIn(ctx, path, &ver)
+		p, err := publishedIn(ctx, v.mount.Store, path, &ver)
 		if err != nil {
 			return nil, err
 		}
@@ -136,12 +149,14 @@ func (v *versioned) Versions(ctx context.Context, path string) (all []engine.Pub
 // maxVersionsRead limits how many versions are read.
 const maxVersionsRead = 100
 
-func (b *backend) publishedIn(ctx context.Context, path string, ver *version) (*engine.Published, error) {
+func publishedIn(
+	ctx context.Context, store *barrier.View, path string, ver *version,
+) (*engine.Published, error) {
 	out := &engine.Published{Version: ver.N, At: ver.Created}
 	if ver.Turn != nil {
 		out.Turn, out.Key = ver.Turn.ID, ver.Turn.Key
 	}
-	e, err := b.m.Store.Get(ctx, versionKey(path, ver.N))
+	e, err := store.Get(ctx, versionKey(path, ver.N))
 	if err != nil {
 		return out, err
 	}

@@ -39,6 +39,17 @@ func decodeNumbers(b []byte) (any, error) {
 	return x, nil
 }
 
+// encodeText encodes a value as json.Marshal does, but leaves <, > and & as they are.
+func encodeText(op string, v any) ([]byte, error) {
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, fault.Wrap(op, fault.Internal, err)
+	}
+	return bytes.TrimSpace(buf.Bytes()), nil
+}
+
 // fieldText is the text of a string or number member of a JSON object, or "".
 func fieldText(body []byte, name string) string {
 	var in struct {

@@ -8,6 +8,12 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
+// Limits of the ttl in answers.
+const (
+	defaultReadTTL = time.Minute
+	maxReadTTL     = 300 * time.Second
+)
+
 // rotationTimes reads rotated_at and next_rotation from the data or, if absent, from the custom
 // metadata. It ignores values that are not times.
 func rotationTimes(data []byte, custom map[string]string) (rotated, next time.Time) {

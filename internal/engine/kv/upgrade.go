@@ -3,6 +3,7 @@ package kv
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -19,11 +20,17 @@ func errUpgraded() error {
 		"the mount has just become versioned; send the request again, to data/ or metadata/ below the mount")
 }
 
+// upgrade is the migration of a mount from version 1.
+type upgrade struct {
+	table   *table
+	running atomic.Bool // data of version 1 may be left
+}
+
 // start migrates the secrets of version 1 in the background. A secret that is accessed earlier is
 // migrated then.
 func (u *upgrade) start(ctx context.Context) error {
 	anyLeft := false
-	for e, err := range u.v.m.Store.Scan(ctx, dataPrefix, storage.PrefixEnd(dataPrefix)) {
+	for e, err := range u.table.mount.Store.Scan(ctx, dataPrefix, storage.PrefixEnd(dataPrefix)) {
 		if err != nil && e.Key == "" {
 			return err
 		}
@@ -53,13 +60,13 @@ func (u *upgrade) start(ctx context.Context) error {
 // that cannot be migrated does not block others.
 func (u *upgrade) migrateAll(ctx context.Context) bool {
 	all := true
-	for e, err := range u.v.m.Store.Scan(ctx, dataPrefix, storage.PrefixEnd(dataPrefix)) {
+	for e, err := range u.table.mount.Store.Scan(ctx, dataPrefix, storage.PrefixEnd(dataPrefix)) {
 		path := strings.TrimPrefix(e.Key, dataPrefix)
 		if err == nil {
 			err = u.migrateLatched(ctx, path)
 		}
 		if err != nil && ctx.Err() == nil {
-			u.v.m.Log.Warn("upgrading an unversioned secret failed; it is retried", "path", path, "error", err)
+			u.table.mount.Log.Warn("upgrading an unversioned secret failed; it is retried", "path", path, "error", err)
 		}
 		all = all && err == nil
 	}
@@ -67,24 +74,24 @@ func (u *upgrade) migrateAll(ctx context.Context) bool {
 }
 
 func (u *upgrade) migrateLatched(ctx context.Context, path string) error {
-	defer u.v.latch(path)()
+	defer u.table.latches.lock(path)()
 	return u.migrate(ctx, path)
 }
 
 // migrate makes the data of version 1 at a path the newest version of the secret, unless that has
 // been done. If several servers do it at once, only one of the commits succeeds.
 func (u *upgrade) migrate(ctx context.Context, path string) error {
-	v := u.v
+	t := u.table
 	for range 16 {
-		left, err := v.m.Store.Get(ctx, dataPrefix+path)
+		left, err := t.mount.Store.Get(ctx, dataPrefix+path)
 		if err != nil || left.Version == 0 {
 			return err
 		}
-		m, ver, err := v.stored(ctx, path)
+		m, ver, err := t.record(ctx, path)
 		if err != nil {
 			return err
 		}
-		c, err := v.settings(ctx)
+		c, err := t.settings(ctx)
 		if err != nil {
 			return err
 		}
@@ -98,12 +105,12 @@ func (u *upgrade) migrate(ctx context.Context, path string) error {
 		}
 		move := append(reindex(path, m.visible(), next), storage.Set(metaPrefix+path, b).If(ver),
 			storage.Remove(left.Key).If(left.Version))
-		_, err = v.m.Store.Commit(ctx, append(move, ops...)...)
+		_, err = t.mount.Store.Commit(ctx, append(move, ops...)...)
 		if fault.Is(err, fault.TooLarge) {
 			// The secret and its record are too large for one commit. Store the data first,
 			// because nothing refers to it yet.
-			if _, err = v.m.Store.Commit(ctx, append(ops, storage.Expect(left.Key, left.Version))...); err == nil {
-				_, err = v.m.Store.Commit(ctx, move...)
+			if _, err = t.mount.Store.Commit(ctx, append(ops, storage.Expect(left.Key, left.Version))...); err == nil {
+				_, err = t.mount.Store.Commit(ctx, move...)
 			}
 		}
 		if !fault.Is(err, fault.Conflict) {

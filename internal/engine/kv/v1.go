@@ -3,6 +3,7 @@ package kv
 import (
 	"context"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -10,7 +11,10 @@ import (
 )
 
 // unversioned is KV version 1: a path holds one JSON object.
-type unversioned struct{ *backend }
+type unversioned struct{ mount *engine.Mount }
+
+// Close has nothing to close.
+func (u *unversioned) Close() error { return nil }
 
 // Routes of version 1. Reading, writing and deleting are one path each.
 func (u *unversioned) Routes() []route.Route {
@@ -24,14 +28,14 @@ func (u *unversioned) Routes() []route.Route {
 }
 
 func (u *unversioned) read(ctx context.Context, r *route.Request, in pathIn) (*wire.Raw, error) {
-	e, err := u.m.Store.Get(ctx, dataPrefix+in.Path)
+	e, err := u.mount.Store.Get(ctx, dataPrefix+in.Path)
 	if err != nil {
 		return nil, err
 	}
 	if e.Version == 0 {
 		return nil, u.checkNotUpgraded(ctx)
 	}
-	r.SetLeaseDuration(u.m.Settings().DefaultTTL)
+	r.SetLeaseDuration(u.mount.Settings().DefaultTTL)
 	if ttl := fieldText(e.Value, "ttl"); ttl != "" {
 		if d, err := wire.ParseDuration(ttl); err == nil && d > 0 {
 			r.SetLeaseDuration(d)
@@ -62,7 +66,7 @@ func (u *unversioned) remove(ctx context.Context, _ *route.Request, in pathIn) (
 }
 
 func (u *unversioned) exists(ctx context.Context, r *route.Request) (bool, error) {
-	e, err := u.m.Store.Get(ctx, dataPrefix+r.Param("path"))
+	e, err := u.mount.Store.Get(ctx, dataPrefix+r.Param("path"))
 	if err != nil || e.Version != 0 {
 		return e.Version != 0, err
 	}
@@ -70,7 +74,7 @@ func (u *unversioned) exists(ctx context.Context, r *route.Request) (bool, error
 }
 
 func (u *unversioned) listing(ctx context.Context, _ *route.Request, in listIn) (route.Keys, error) {
-	keys, err := u.list(ctx, in, dataPrefix)
+	keys, err := list(ctx, u.mount.Store, in, dataPrefix)
 	if err != nil {
 		return route.Keys{}, err
 	}
@@ -79,7 +83,7 @@ func (u *unversioned) listing(ctx context.Context, _ *route.Request, in listIn) 
 
 // commit stores op, unless the mount has become versioned.
 func (u *unversioned) commit(ctx context.Context, op storage.Op) error {
-	_, err := u.m.Store.Commit(ctx, op, storage.Expect(upgradedKey, 0))
+	_, err := u.mount.Store.Commit(ctx, op, storage.Expect(upgradedKey, 0))
 	if fault.Is(err, fault.Conflict) {
 		return errUpgraded()
 	}
@@ -89,7 +93,7 @@ func (u *unversioned) commit(ctx context.Context, op storage.Op) error {
 // checkNotUpgraded fails if the mount has become versioned, because a secret that is not at d/ may
 // have been migrated.
 func (u *unversioned) checkNotUpgraded(ctx context.Context) error {
-	e, err := u.m.Store.Get(ctx, upgradedKey)
+	e, err := u.mount.Store.Get(ctx, upgradedKey)
 	if err == nil && e.Version != 0 {
 		err = errUpgraded()
 	}

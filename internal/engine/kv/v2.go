@@ -10,31 +10,52 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
+// versioned is KV version 2.
+type versioned struct {
+	mount   *engine.Mount
+	secrets *secrets
+}
+
+var _ engine.Versioned = (*versioned)(nil)
+
+func openVersioned(ctx context.Context, m *engine.Mount) (engine.Engine, error) {
+	t := &table{mount: m, latches: newLatches()}
+	if _, err := t.settings(ctx); err != nil {
+		return nil, err
+	}
+	u := &upgrade{table: t}
+	return &versioned{mount: m, secrets: &secrets{table: t, upgrade: u}}, u.start(ctx)
+}
+
+// Close has nothing to close.
+func (v *versioned) Close() error { return nil }
+
 // Routes of version 2.
 func (v *versioned) Routes() []route.Route {
+	config, data, metadata := configAPI{v.secrets.table}, dataAPI{v.secrets}, metadataAPI{v.secrets}
 	all := []route.Route{
-		route.On(route.Read, "config", v.readConfig).WithHelp("Read the mount's settings."),
-		route.On(route.Write, "config", v.writeConfig).WithHelp("Change the mount's settings."),
-		route.On(route.Read, "data/{path...}", v.read).WithLeaf().WithHelp("Read a version of a secret."),
-		route.On(route.Write, "data/{path...}", v.write).WithExists(v.exists).WithLeaf().
+		route.On(route.Read, "config", config.read).WithHelp("Read the mount's settings."),
+		route.On(route.Write, "config", config.write).WithHelp("Change the mount's settings."),
+		route.On(route.Read, "data/{path...}", data.read).WithLeaf().WithHelp("Read a version of a secret."),
+		route.On(route.Write, "data/{path...}", data.write).WithExists(data.exists).WithLeaf().
 			WithHelp("Write a new version of a secret."),
-		route.On(route.Patch, "data/{path...}", v.patch).WithLeaf().
+		route.On(route.Patch, "data/{path...}", data.patch).WithLeaf().
 			WithHelp("Merge into the current version, as a new one."),
-		route.On(route.Delete, "data/{path...}", v.deleteLatest).WithLeaf().
+		route.On(route.Delete, "data/{path...}", data.deleteLatest).WithLeaf().
 			WithHelp("Soft-delete the newest version."),
-		route.On(route.Write, "delete/{path...}", v.deleteVersions).WithLeaf().WithHelp("Soft-delete versions."),
-		route.On(route.Write, "undelete/{path...}", v.undelete).WithLeaf().WithHelp("Undo a soft delete."),
-		route.On(route.Write, "destroy/{path...}", v.destroy).WithLeaf().WithHelp("Destroy versions for good."),
-		route.On(route.Read, "subkeys/{path...}", v.subkeys).WithLeaf().
+		route.On(route.Write, "delete/{path...}", data.deleteVersions).WithLeaf().WithHelp("Soft-delete versions."),
+		route.On(route.Write, "undelete/{path...}", data.undelete).WithLeaf().WithHelp("Undo a soft delete."),
+		route.On(route.Write, "destroy/{path...}", data.destroy).WithLeaf().WithHelp("Destroy versions for good."),
+		route.On(route.Read, "subkeys/{path...}", data.subkeys).WithLeaf().
 			WithHelp("Read the structure of a version, without values."),
-		route.On(route.Read, "metadata/{path...}", v.readMeta).WithLeaf().WithHelp("Read a secret's metadata."),
-		route.On(route.Write, "metadata/{path...}", v.writeMeta).WithExists(v.exists).WithLeaf().
+		route.On(route.Read, "metadata/{path...}", metadata.read).WithLeaf().WithHelp("Read a secret's metadata."),
+		route.On(route.Write, "metadata/{path...}", metadata.write).WithExists(data.exists).WithLeaf().
 			WithHelp("Change a secret's settings and custom metadata."),
-		route.On(route.Patch, "metadata/{path...}", v.patchMeta).WithLeaf().
+		route.On(route.Patch, "metadata/{path...}", metadata.patch).WithLeaf().
 			WithHelp("Merge into a secret's settings and custom metadata."),
-		route.On(route.Delete, "metadata/{path...}", v.deleteMeta).WithLeaf().
+		route.On(route.Delete, "metadata/{path...}", metadata.remove).WithLeaf().
 			WithHelp("Delete a secret with all its versions."),
-		route.On(route.List, "metadata/{path...}", v.listMeta).WithHelp("List the names below a folder."),
+		route.On(route.List, "metadata/{path...}", metadata.list).WithHelp("List the names below a folder."),
 	}
 	for _, verb := range []struct {
 		op      route.Op
@@ -66,5 +87,3 @@ func wrongVersion(op route.Op, command string) func(context.Context, *route.Requ
 		return route.None{}, nil
 	}
 }
-
-var _ engine.Versioned = (*versioned)(nil)

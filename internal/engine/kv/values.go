@@ -11,6 +11,9 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
+// dataAPI serves the versions of secrets.
+type dataAPI struct{ secrets *secrets }
+
 type readIn struct {
 	Path    string `path:"path" doc:"The secret's path."`
 	Version int    `json:"version" default:"0" doc:"Which version; 0: the current one."`
@@ -41,11 +44,11 @@ type readOut struct {
 	TTL            int64      `json:"ttl,omitempty" audit:"clear"`
 }
 
-func (v *versioned) read(ctx context.Context, r *route.Request, in readIn) (*readOut, error) {
+func (a dataAPI) read(ctx context.Context, r *route.Request, in readIn) (*readOut, error) {
 	if in.Version < 0 {
 		return nil, fault.New("kv.read", fault.Invalid, "parameter \"version\" must not be negative")
 	}
-	m, _, err := v.load(ctx, in.Path)
+	m, _, err := a.secrets.load(ctx, in.Path)
 	if err != nil || m == nil {
 		return nil, err
 	}
@@ -59,7 +62,7 @@ func (v *versioned) read(ctx context.Context, r *route.Request, in readIn) (*rea
 		r.SetStatus(404)
 		return out, nil
 	}
-	e, err := v.m.Store.Get(ctx, versionKey(in.Path, ver.N))
+	e, err := a.secrets.table.mount.Store.Get(ctx, versionKey(in.Path, ver.N))
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +83,6 @@ type putIn struct {
 		CAS   *int `json:"cas"`
 		Force bool `json:"force"`
 	} `json:"options" doc:"An object with cas: the version that this write replaces, 0 for a new secret; and force: write a dead key over a rotated one."`
-	// sent by old clients, without meaning
 	Version *int `json:"version" doc:"Accepted without effect: old clients send it."`
 }
 
@@ -92,19 +94,19 @@ func (in *putIn) cas() *int {
 }
 
 func (in *putIn) client(r *route.Request) *client {
-	h := clientOf(r)
-	h.force = in.Options != nil && in.Options.Force
-	return h
+	c := clientOf(r)
+	c.force = in.Options != nil && in.Options.Force
+	return c
 }
 
-func (v *versioned) write(ctx context.Context, r *route.Request, in putIn) (*versionOut, error) {
+func (a dataAPI) write(ctx context.Context, r *route.Request, in putIn) (*versionOut, error) {
 	if in.Data.IsNull() || !in.Data.IsObject() {
 		return nil, fault.New("kv.write", fault.Invalid,
 			"field \"data\": no data provided; the secret goes into {\"data\": {…}}")
 	}
 	var out versionOut
 	var stored *record // a key that checks the write may add custom metadata
-	err := v.change(ctx, in.Path,
+	err := a.secrets.change(ctx, in.Path,
 		writer{client: in.client(r)}, func(c *config, m *record) (*record, []storage.Op, error) {
 			if err := c.checkCAS(m, in.cas()); err != nil {
 				return nil, nil, err
@@ -142,19 +144,21 @@ func (c *config) checkCAS(m *record, cas *int) error {
 	return nil
 }
 
-func (v *versioned) exists(ctx context.Context, r *route.Request) (bool, error) {
-	m, _, err := v.load(ctx, r.Param("path"))
+func (a dataAPI) exists(ctx context.Context, r *route.Request) (bool, error) {
+	m, _, err := a.secrets.load(ctx, r.Param("path"))
 	return m != nil, err
 }
 
-func (v *versioned) deleteLatest(ctx context.Context, r *route.Request, in pathIn) (route.None, error) {
-	return route.None{}, v.editVersions(ctx, in.Path, nil, clientOf(r), func(ver *version, now time.Time) bool {
-		if ver.unreadable(now) {
-			return false
-		}
-		ver.Deleted = now
-		return true
-	})
+func (a dataAPI) deleteLatest(ctx context.Context, r *route.Request, in pathIn) (route.None, error) {
+	return route.None{}, a.editVersions(ctx, in.Path, nil, clientOf(r), softDelete)
+}
+
+func softDelete(_ *config, _ *record, ver *version, now time.Time) bool {
+	if ver.unreadable(now) {
+		return false
+	}
+	ver.Deleted = now
+	return true
 }
 
 type versionsIn struct {
@@ -174,27 +178,20 @@ func (in *versionsIn) check() error {
 	return nil
 }
 
-func (v *versioned) deleteVersions(ctx context.Context, r *route.Request, in versionsIn) (route.None, error) {
+func (a dataAPI) deleteVersions(ctx context.Context, r *route.Request, in versionsIn) (route.None, error) {
 	if err := in.check(); err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, v.editVersions(ctx, in.Path, in.Versions,
-		clientOf(r), func(ver *version, now time.Time) bool {
-			if ver.unreadable(now) {
-				return false
-			}
-			ver.Deleted = now
-			return true
-		})
+	return route.None{}, a.editVersions(ctx, in.Path, in.Versions, clientOf(r), softDelete)
 }
 
-func (v *versioned) undelete(ctx context.Context, r *route.Request, in versionsIn) (route.None, error) {
+func (a dataAPI) undelete(ctx context.Context, r *route.Request, in versionsIn) (route.None, error) {
 	if err := in.check(); err != nil {
 		return route.None{}, err
 	}
 	by := clientOf(r)
 	by.force = true // an earlier value is not refused
-	return route.None{}, v.editVersionsWith(ctx, in.Path, in.Versions,
+	return route.None{}, a.editVersions(ctx, in.Path, in.Versions,
 		by, func(c *config, m *record, ver *version, now time.Time) bool {
 			if ver.Destroyed || ver.Deleted.IsZero() {
 				return false
@@ -205,19 +202,12 @@ func (v *versioned) undelete(ctx context.Context, r *route.Request, in versionsI
 		})
 }
 
-func (v *versioned) editVersions(
-	ctx context.Context, path string, ns []int, by *client, f func(ver *version, now time.Time) bool,
-) error {
-	return v.editVersionsWith(ctx, path, ns, by,
-		func(_ *config, _ *record, ver *version, now time.Time) bool { return f(ver, now) })
-}
-
-// editVersionsWith applies f to the versions ns or, if there are none, to the newest.
-func (v *versioned) editVersionsWith(
+// editVersions applies f to the versions ns or, if there are none, to the newest.
+func (a dataAPI) editVersions(
 	ctx context.Context, path string, ns []int, by *client,
 	f func(c *config, m *record, ver *version, now time.Time) bool,
 ) error {
-	return v.change(ctx, path, writer{client: by}, func(c *config, m *record) (*record, []storage.Op, error) {
+	return a.secrets.change(ctx, path, writer{client: by}, func(c *config, m *record) (*record, []storage.Op, error) {
 		if m == nil {
 			return nil, nil, nil
 		}
@@ -238,12 +228,12 @@ func (v *versioned) editVersionsWith(
 	})
 }
 
-func (v *versioned) destroy(ctx context.Context, r *route.Request, in versionsIn) (route.None, error) {
+func (a dataAPI) destroy(ctx context.Context, r *route.Request, in versionsIn) (route.None, error) {
 	if err := in.check(); err != nil {
 		return route.None{}, err
 	}
 	by := writer{client: clientOf(r)}
-	return route.None{}, v.change(ctx, in.Path, by, func(_ *config, m *record) (*record, []storage.Op, error) {
+	return route.None{}, a.secrets.change(ctx, in.Path, by, func(_ *config, m *record) (*record, []storage.Op, error) {
 		if m == nil {
 			return nil, nil, nil
 		}
