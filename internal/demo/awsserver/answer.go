@@ -25,10 +25,10 @@ type caller struct {
 
 // A call is a request whose signature is valid.
 type call struct {
-	*Server
-	who  caller
-	form url.Values
-	now  time.Time
+	server *Server
+	who    caller
+	form   url.Values
+	now    time.Time
 }
 
 func (c *call) get(name string) string { return c.form.Get(name) }
@@ -112,7 +112,7 @@ func writeError(w http.ResponseWriter, f *apiError) {
 
 // page returns a page of a list, by MaxItems and Marker.
 func page[T any](c *call, all []T, render func(T) node) (kids []node, more []node) {
-	size := c.o.PageSize
+	size := c.server.o.PageSize
 	if n, err := strconv.Atoi(c.get("MaxItems")); err == nil && n > 0 {
 		size = min(n, size)
 	}

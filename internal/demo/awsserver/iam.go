@@ -86,7 +86,7 @@ func createUser(c *call) (node, *apiError) {
 	if len(keys) > 50 || len(keys) != len(values) {
 		return node{}, &apiError{400, "InvalidInput", "too many tags"}
 	}
-	u := c.addUser(c.who.account, name, path)
+	u := c.server.addUser(c.who.account, name, path)
 	u.made, u.boundary = c.now, c.get("PermissionsBoundary")
 	for i, k := range keys {
 		u.tags[k] = values[i]
@@ -95,7 +95,7 @@ func createUser(c *call) (node, *apiError) {
 }
 
 var getUser = forUser(func(c *call, u *user) (node, *apiError) {
-	if !c.shown(u.made, c.now) {
+	if !c.server.shown(u.made, c.now) {
 		return node{}, noSuch("user", u.name)
 	}
 	return el("", u.node()), nil
@@ -123,7 +123,7 @@ var deleteUser = forUser(func(c *call, u *user) (node, *apiError) {
 func listUsers(c *call) (node, *apiError) {
 	var all []*user
 	for _, u := range c.who.account.users {
-		if c.shown(u.made, c.now) && strings.HasPrefix(u.path, c.get("PathPrefix")) {
+		if c.server.shown(u.made, c.now) && strings.HasPrefix(u.path, c.get("PathPrefix")) {
 			all = append(all, u)
 		}
 	}
@@ -149,7 +149,7 @@ var createAccessKey = forUser(func(c *call, u *user) (node, *apiError) {
 		return node{}, &apiError{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: " + strconv.Itoa(MaxKeys)}
 	}
 	id, secret := newKey("AKIA")
-	k := c.addKey(u, id, secret)
+	k := c.server.addKey(u, id, secret)
 	k.made = c.now
 	return el("", el("AccessKey", leaf("UserName", u.name), leaf("AccessKeyId", id), leaf("Status", "Active"), leaf("SecretAccessKey", secret), when("CreateDate", k.made))), nil
 })
@@ -157,7 +157,7 @@ var createAccessKey = forUser(func(c *call, u *user) (node, *apiError) {
 var listAccessKeys = forUser(func(c *call, u *user) (node, *apiError) {
 	var all []*key
 	for _, k := range append(slices.Clone(u.ghosts), u.keys...) {
-		if k.deleted && c.shown(k.gone, c.now) || !k.deleted && !c.shown(k.made, c.now) {
+		if k.deleted && c.server.shown(k.gone, c.now) || !k.deleted && !c.server.shown(k.made, c.now) {
 			continue // both lists lag
 		}
 		all = append(all, k)
@@ -213,13 +213,13 @@ var updateAccessKey = forUser(func(c *call, u *user) (node, *apiError) {
 })
 
 func getAccessKeyLastUsed(c *call) (node, *apiError) {
-	k := c.keys[c.get("AccessKeyId")]
+	k := c.server.keys[c.get("AccessKeyId")]
 	if k == nil || k.user == nil || k.deleted {
 		return node{}, &apiError{403, "AccessDenied", "the key is not of this account"}
 	}
 	var last *use
 	for i := range k.used {
-		if c.now.Sub(k.used[i].at) >= c.o.UsedLag {
+		if c.now.Sub(k.used[i].at) >= c.server.o.UsedLag {
 			last = &k.used[i]
 		}
 	}
@@ -291,11 +291,15 @@ func takeOut(list *[]string, one, what string) (node, *apiError) {
 }
 
 var listAttachedUserPolicies = forUser(func(c *call, u *user) (node, *apiError) {
-	kids, more := page(c, u.attached, func(arn string) node {
+	return attachedPolicies(c, u.attached), nil
+})
+
+func attachedPolicies(c *call, arns []string) node {
+	kids, more := page(c, arns, func(arn string) node {
 		return el("", leaf("PolicyName", arn[strings.LastIndex(arn, "/")+1:]), leaf("PolicyArn", arn))
 	})
-	return el("", append([]node{el("AttachedPolicies", kids...)}, more...)...), nil
-})
+	return el("", append([]node{el("AttachedPolicies", kids...)}, more...)...)
+}
 
 var addUserToGroup = forUser(func(c *call, u *user) (node, *apiError) {
 	name := c.get("GroupName")
@@ -321,10 +325,7 @@ func listAttachedGroupPolicies(c *call) (node, *apiError) {
 	if fail != nil {
 		return node{}, fail
 	}
-	kids, more := page(c, g.attached, func(arn string) node {
-		return el("", leaf("PolicyName", arn[strings.LastIndex(arn, "/")+1:]), leaf("PolicyArn", arn))
-	})
-	return el("", append([]node{el("AttachedPolicies", kids...)}, more...)...), nil
+	return attachedPolicies(c, g.attached), nil
 }
 
 func listGroupPolicies(c *call) (node, *apiError) {

@@ -47,7 +47,7 @@ func (c *call) permitted(p policy) bool {
 	action, resource := "iam:"+c.get("Action"), c.resource()
 	if c.get("Action") == "GetAccessKeyLastUsed" {
 		resource = "*"
-		if k := c.keys[c.get("AccessKeyId")]; k != nil && k.user != nil {
+		if k := c.server.keys[c.get("AccessKeyId")]; k != nil && k.user != nil {
 			resource = k.user.arn()
 		}
 	}

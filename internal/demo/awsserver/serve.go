@@ -68,7 +68,7 @@ func (s *Server) do(r *http.Request, body []byte, form url.Values, name string) 
 		return node{}, &apiError{403, code, "The security token included in the request is invalid."}
 	}
 	k.used = append(k.used, use{now, sig.service})
-	c := &call{Server: s, who: callerOf(k), form: form, now: now}
+	c := &call{server: s, who: callerOf(k), form: form, now: now}
 	if run, ok := stsActions[name]; ok && sig.service == "sts" {
 		if u := c.who.user; u != nil && u.permits != nil && name != "GetCallerIdentity" && name != "GetSessionToken" && !u.permits.allows(c, "sts:"+name, c.resource()) {
 			return node{}, &apiError{403, "AccessDenied", "User: " + c.who.arn + " is not authorized to perform: sts:" + name}

@@ -36,7 +36,7 @@ func (c *call) issue(s session) node {
 	id, secret := newKey("ASIA")
 	_, tok := newKey("")
 	k := &key{id: id, secret: secret, token: "FwoGZX" + tok, session: &s}
-	c.keys[id] = k
+	c.server.keys[id] = k
 	return el("Credentials", leaf("AccessKeyId", id), leaf("SecretAccessKey", secret), leaf("SessionToken", k.token), when("Expiration", s.expires))
 }
 
@@ -50,7 +50,7 @@ func assumeRole(c *call) (node, *apiError) {
 		return node{}, &apiError{400, "ValidationError", "1 validation error detected: Value '" + name + "' at 'roleSessionName' failed to satisfy constraint"}
 	}
 	var r *Role
-	a := c.accounts[parts[4]]
+	a := c.server.accounts[parts[4]]
 	if a != nil {
 		r = a.roles[parts[5][strings.LastIndex(parts[5], "/")+1:]]
 	}
