@@ -47,27 +47,27 @@ func throttled(j *judgement, wait time.Duration) error {
 		j.refused = true
 		return fault.New("rotate.Overwrite", fault.Unavailable, "nothing was written: %s; try again in %s, or write it untested with -force (options.force in the API)", why, Rough(wait))
 	}
-	j.Rec.Look.By = j.o.by()
-	j.Rec.planLook(j.Now)
-	j.Rec.Look.At = later(j.Rec.Look.At, j.Now.Add(wait))
-	j.astray(aboutWrite(j), "its place holds a value, written by %s, that was not tried at the provider: %s; find who writes it; write the right one, or %s", j.o.by(), why, instead(j.Edit))
+	j.e.Rec.Look.By = j.o.by()
+	j.e.Rec.planLook(j.e.Now)
+	j.e.Rec.Look.At = later(j.e.Rec.Look.At, j.e.Now.Add(wait))
+	j.e.astray(aboutWrite(j), "its place holds a value, written by %s, that was not tried at the provider: %s; find who writes it; write the right one, or %s", j.o.by(), why, instead(j.e))
 	j.o.Warn("it was written, but whether that key works was not checked: %s", why)
-	return j.store("unchecked", j.unmoved())
+	return j.store("unchecked", j.e.unmoved())
 }
 
 // askFor asks the provider to verify a credential. The call is counted in the record before it is
 // made, so that the limit holds across servers. answer is the provider's answer; stop means that
 // no call was made.
 func askFor(ctx, short context.Context, j *judgement, c Credential) (answer error, stop bool, err error) {
-	if wait := j.Rec.spend(j.Now); wait > 0 {
+	if wait := j.e.Rec.spend(j.e.Now); wait > 0 {
 		return nil, true, throttled(j, wait)
 	}
-	if err := j.Commit(ctx, tries, j.unmoved()); err != nil {
+	if err := j.e.Commit(ctx, tries, j.e.unmoved()); err != nil {
 		return nil, true, err
 	}
 	j.asked = true
-	answer = j.target.Verify(short, c)
-	j.Now = time.Now().UTC()
+	answer = j.e.target.Verify(short, c)
+	j.e.Now = time.Now().UTC()
 	return answer, false, nil
 }
 

@@ -11,7 +11,7 @@ import (
 
 // A judgement is one overwrite together with the record that it concerns.
 type judgement struct {
-	*Edit
+	e      *Edit
 	o      Overwrite
 	commit func(along []storage.Op) error
 	past   lineage
@@ -23,7 +23,7 @@ type judgement struct {
 
 // judging returns the judgement of an overwrite. If commit is nil, store must not be called.
 func judging(e *Edit, o Overwrite, commit func(along []storage.Op) error) *judgement {
-	return &judgement{Edit: e, o: o, commit: commit, past: lineage{e: e}}
+	return &judgement{e: e, o: o, commit: commit, past: lineage{e: e}}
 }
 
 // name returns the record's name for messages to the client. The name is hidden unless the client
@@ -33,7 +33,7 @@ func (j *judgement) name() string {
 	if !j.o.Shown {
 		return "the rotated key"
 	}
-	return j.Edit.name()
+	return j.e.name()
 }
 
 // An Overwrite is a client's pending write to the place where consumers read a credential.
@@ -75,12 +75,12 @@ func (j *judgement) store(what string, due time.Time) error {
 	if j.o.Fields != nil {
 		consumed(j, writtenID(j))
 	}
-	ops, abs, err := j.batch(what, due)
+	ops, abs, err := j.e.batch(what, due)
 	if err != nil {
 		return err
 	}
 	for _, op := range ops {
-		abs = append(abs, j.m.cfg.Store.Abs(op))
+		abs = append(abs, j.e.m.cfg.Store.Abs(op))
 	}
 	if err := j.commit(abs); err != nil {
 		return err
@@ -88,12 +88,12 @@ func (j *judgement) store(what string, due time.Time) error {
 	if what == lives { // nothing was written
 		return nil
 	}
-	m, k := j.m, j.kind
+	m, k := j.e.m, j.e.kind
 	log := m.cfg.Log.Info
-	if j.Rec.Alert != nil && j.Rec.Alert.Place {
+	if j.e.Rec.Alert != nil && j.e.Rec.Alert.Place {
 		log = m.cfg.Log.Warn
 	}
-	log("what consumers of a rotated key read was changed by hand", "path", m.cfg.Mount()+k.Path(called(k, j.Rec)), "what", what, "by", j.o.By, "version", j.o.Version)
+	log("what consumers of a rotated key read was changed by hand", "path", m.cfg.Mount()+k.Path(called(k, j.e.Rec)), "what", what, "by", j.o.By, "version", j.o.Version)
 	return nil
 }
 
@@ -125,12 +125,12 @@ func aboutWrite(j *judgement) string {
 
 // writtenID returns the ID of the recorded credential that is written, or "" if none of them is.
 func writtenID(j *judgement) string {
-	refs := []*Ref{j.Rec.Current}
-	if t := j.turn(); t != nil {
+	refs := []*Ref{j.e.Rec.Current}
+	if t := j.e.turn(); t != nil {
 		refs = append(refs, t.New, t.Old)
 	}
 	for _, ref := range refs {
-		if j.target != nil && ref != nil && j.secretOf(ref) {
+		if j.e.target != nil && ref != nil && j.secretOf(ref) {
 			return ref.ID
 		}
 	}
@@ -140,7 +140,7 @@ func writtenID(j *judgement) string {
 // consumed reports to Reads what consumers read after the write.
 func consumed(j *judgement, id string) {
 	r := Reads{ID: id}
-	if t := j.turn(); t != nil && !t.Published().IsZero() && t.Victim() != nil {
+	if t := j.e.turn(); t != nil && !t.Published().IsZero() && t.Victim() != nil {
 		r.OldID, r.RetireAfter = t.Victim().ID, t.End.After
 	}
 	if j.o.Reads != nil {
@@ -151,22 +151,22 @@ func consumed(j *judgement, id string) {
 // mention adds the writer and the version to the event and the journal.
 func (j *judgement) mention() {
 	if j.o.By != "" {
-		j.Say("by", j.o.By)
+		j.e.Say("by", j.o.By)
 	}
-	j.Say("version", fmt.Sprint(j.o.Version))
+	j.e.Say("version", fmt.Sprint(j.o.Version))
 }
 
 // unknown stores a write whose credential could not be tried. The write is not refused, because
 // consumers' secrets must stay writable while a provider is down.
 func (j *judgement) unknown(err error) error {
-	j.o.Warn("it was written, but whether that key works could not be checked (%s); %s checks it again, and raises an alert if it does not work", j.words(err), j.name())
-	j.Say("error", j.words(err))
-	j.Rec.Look.By = j.o.by()
-	j.Rec.planLook(j.Now) // while a rotation is in flight, the look comes at its end
-	if j.Rec.Look.Failed > quietLooks {
-		j.astray(aboutWrite(j), "its place holds a value that could not be tried again and again: %s; see whether it is a key as the provider makes them, or %s", j.words(err), instead(j.Edit))
+	j.o.Warn("it was written, but whether that key works could not be checked (%s); %s checks it again, and raises an alert if it does not work", j.e.words(err), j.name())
+	j.e.Say("error", j.e.words(err))
+	j.e.Rec.Look.By = j.o.by()
+	j.e.Rec.planLook(j.e.Now) // while a rotation is in flight, the look comes at its end
+	if j.e.Rec.Look.Failed > quietLooks {
+		j.e.astray(aboutWrite(j), "its place holds a value that could not be tried again and again: %s; see whether it is a key as the provider makes them, or %s", j.e.words(err), instead(j.e))
 	}
-	return j.store("unchecked", j.unmoved())
+	return j.store("unchecked", j.e.unmoved())
 }
 
 // title returns the record's name as refusals begin with it.
@@ -174,7 +174,7 @@ func title(j *judgement) string {
 	if !j.o.Shown {
 		return "the rotation of this secret"
 	}
-	return j.m.cfg.Mount() + j.kind.Path(called(j.kind, j.Rec))
+	return j.e.m.cfg.Mount() + j.e.kind.Path(called(j.e.kind, j.e.Rec))
 }
 
 // never refuses the write even if it is forced. A client that may only write the place must not
@@ -194,35 +194,35 @@ func (j *judgement) refuse(format string, args ...any) error {
 		j.refused = true
 		return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write: %s, or write it nevertheless with -force (options.force in the API)", title(j), why)
 	}
-	j.astray(aboutWrite(j), "%s has made consumers read what is no key that works: %s", j.o.by(), why)
+	j.e.astray(aboutWrite(j), "%s has made consumers read what is no key that works: %s", j.o.by(), why)
 	j.o.Warn("it was written nevertheless: %s", why)
-	endLooks(j.Edit)
-	return j.store("forced", j.unmoved())
+	endLooks(j.e)
+	return j.store("forced", j.e.unmoved())
 }
 
 // way returns advice: what to do instead of a refused write, or after a forced one.
 func way(j *judgement) string {
 	if j.o.Force {
-		return instead(j.Edit)
+		return instead(j.e)
 	}
-	return rotateAgain(j.Edit)
+	return rotateAgain(j.e)
 }
 
 // secretOf reports whether the written value has the secret of a recorded credential.
 func (j *judgement) secretOf(c *Ref) bool { return j.sameSecret(j.reads(c), j.o.Fields) }
 
 func (j *judgement) sameSecret(a, b map[string]secret.Value) bool {
-	place := j.target.Place()
+	place := j.e.target.Place()
 	return agree(place.Credential(a).Secret, place.Credential(b).Secret)
 }
 
 // reads returns the fields of a recorded credential, as consumers read them.
 func (j *judgement) reads(c *Ref) map[string]secret.Value {
-	if made, known := j.Sec.Keys[c.Key()]; known {
-		return j.target.Place().Fields(made)
+	if made, known := j.e.Sec.Keys[c.Key()]; known {
+		return j.e.target.Place().Fields(made)
 	}
-	if t := j.turn(); c != nil && t != nil && c.Key() == t.Old.Key() {
-		return j.Sec.Previous
+	if t := j.e.turn(); c != nil && t != nil && c.Key() == t.Old.Key() {
+		return j.e.Sec.Previous
 	}
 	return nil
 }
@@ -247,5 +247,5 @@ func agree(a, b map[string]secret.Value) bool {
 // secret matches, not only the public fields.
 func (j *judgement) same(c *Ref) bool {
 	reads := j.reads(c)
-	return agree(reads, j.o.Fields) && (len(j.target.Place().Credential(reads).Secret) == 0 || j.secretOf(c))
+	return agree(reads, j.o.Fields) && (len(j.e.target.Place().Credential(reads).Secret) == 0 || j.secretOf(c))
 }

@@ -12,7 +12,7 @@ import (
 // is raised if the provider refuses the credential twice in a row. No rotation begins
 // automatically, because a provider that refuses one key for a while may refuse all keys.
 func tryCurrent(ctx context.Context, j *judgement) error {
-	e, rec := j.Edit, j.Rec
+	e, rec := j.e, j.e.Rec
 	made, known := e.Sec.Keys[rec.Current.Key()]
 	if !known || e.can.Proof == ProofNone {
 		j.calm()

@@ -84,7 +84,7 @@ func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrit
 	}
 	j := judging(e, o, commit)
 	switch t := e.turn(); {
-	case o.Fields != nil && o.Force && t != nil && t.leaked() && j.open(ctx) == nil && j.secretOf(t.Victim()):
+	case o.Fields != nil && o.Force && t != nil && t.leaked() && j.e.open(ctx) == nil && j.secretOf(t.Victim()):
 		return j.never("%s has leaked; %s", j.past.called(ctx, t.Victim()), rotateAgain(e))
 	case o.Fields == nil || o.Force:
 	case t == nil && e.Rec.Calling.After(e.Now):
@@ -95,7 +95,7 @@ func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrit
 	o.Warn("%s is at work, and a call to its provider takes long: whether the key that you wrote lives was not checked; see \"rotate status\"", j.name())
 	if e.turn() == nil {
 		e.Rec.Look.At, e.Rec.Look.By = e.Now.Add(firstLook), o.by()
-		return j.store("unchecked", j.unmoved())
+		return j.store("unchecked", j.e.unmoved())
 	}
 	j.mention()
 	consumed(j, "")
@@ -113,10 +113,10 @@ func (m *Manager) unjudged(ctx context.Context, k *Kind, name string, o Overwrit
 // run judges the write. Calls to the provider end with short.
 func (j *judgement) run(ctx, short context.Context) error {
 	for _, v := range j.o.Fields {
-		j.Redactor.Know(v)
+		j.e.Redactor.Know(v)
 	}
-	err := j.open(ctx)
-	t := j.turn()
+	err := j.e.open(ctx)
+	t := j.e.turn()
 	switch {
 	case j.o.Fields == nil:
 		return j.emptied()
@@ -124,7 +124,7 @@ func (j *judgement) run(ctx, short context.Context) error {
 		return j.refuse("it leaves out %q, which %s publishes there; send the whole secret, or change other fields with \"kv patch\"", j.o.Lacks, j.name())
 	case err != nil:
 		return j.unknown(err)
-	case j.same(j.Rec.Current), t != nil && t.offered() && t.Back == nil && j.same(t.New):
+	case j.same(j.e.Rec.Current), t != nil && t.offered() && t.Back == nil && j.same(t.New):
 		return j.right()
 	case t != nil && !t.Published().IsZero() && j.secretOf(t.Victim()):
 		return j.victim(ctx, short)
@@ -135,35 +135,35 @@ func (j *judgement) run(ctx, short context.Context) error {
 // right stores a write of the value that consumers should read.
 func (j *judgement) right() error {
 	what := "restored"
-	if j.Rec.alerts().place == nil && j.Rec.Look.By == "" {
+	if j.e.Rec.alerts().place == nil && j.e.Rec.Look.By == "" {
 		if !j.looking { // nothing of the record changes, but what is right may: a rotation may publish before this is written
 			consumed(j, writtenID(j))
-			return j.commit([]storage.Op{asserted(j.Edit)})
+			return j.commit([]storage.Op{asserted(j.e)})
 		}
 		what = lives
 	}
 	j.calm()
-	return j.store(what, j.unmoved())
+	return j.store(what, j.e.unmoved())
 }
 
 // calm ends the alert about what consumers read, and the extra looks.
 func (j *judgement) calm() {
-	j.found()
-	if t := j.turn(); t != nil {
+	j.e.found()
+	if t := j.e.turn(); t != nil {
 		t.Astray = ""
 	}
-	endLooks(j.Edit)
+	endLooks(j.e)
 }
 
 // victim judges a write of the credential that the rotation in flight retires.
 func (j *judgement) victim(ctx, short context.Context) error {
-	t, which := j.turn(), j.past.called(ctx, j.turn().Victim())
+	t, which := j.e.turn(), j.past.called(ctx, j.e.turn().Victim())
 	switch {
 	case t.leaked():
-		return j.never("%s has leaked; %s", which, rotateAgain(j.Edit))
+		return j.never("%s has leaked; %s", which, rotateAgain(j.e))
 	case !t.End.Disabled.IsZero():
 		return j.refuse("%s is disabled since %s; enable it at the provider and write it again, or %s", which, date(t.End.Disabled), way(j))
-	case t.Flips > 0 && !j.Now.Before(t.Hold):
+	case t.Flips > 0 && !j.e.Now.Before(t.Hold):
 		return j.refuse("two keys have replaced each other there %d times since %s, and none of them is retired meanwhile; wait for the end of rotation %d, or rotate with leaked=true", t.Flips, date(t.Put.Asked), t.N)
 	case t.State == Retiring:
 		return j.refuse("%s is being retired by rotation %d, and cannot come back for certain; %s", which, t.N, way(j))
@@ -171,17 +171,17 @@ func (j *judgement) victim(ctx, short context.Context) error {
 	if why := mismatch(j); why != "" {
 		return j.refuse("%s", why)
 	}
-	if _, known := j.Sec.Keys[t.Victim().Key()]; known && j.can.Proof != ProofNone {
+	if _, known := j.e.Sec.Keys[t.Victim().Key()]; known && j.e.can.Proof != ProofNone {
 		if done, err := j.try(ctx, short, j.written(t.Victim()), which); done {
 			return err
 		}
 	}
 	j.calm()
-	revert(j.Edit, j.o.Version, j.o.By+" has written "+which+" to its place")
-	if err := leave(ctx, j.Edit); err != nil {
+	revert(j.e, j.o.Version, j.o.By+" has written "+which+" to its place")
+	if err := leave(ctx, j.e); err != nil {
 		return err
 	}
-	flipped(j.Edit)
+	flipped(j.e)
 	next := j.past.called(ctx, t.Victim())
 	j.o.Warn("%s is current again; %s will be retired at %s", which, next, t.End.After.Format(time.RFC3339))
 	return j.store("written", t.End.After)
@@ -190,10 +190,10 @@ func (j *judgement) victim(ctx, short context.Context) error {
 // written returns a recorded credential with the public parts of the write, which may differ from
 // the recorded ones.
 func (j *judgement) written(ref *Ref) Credential {
-	c := j.Sec.Keys[ref.Key()]
+	c := j.e.Sec.Keys[ref.Key()]
 	public := map[string]string{}
 	maps.Copy(public, c.Public)
-	maps.Copy(public, j.target.Place().Credential(j.o.Fields).Public)
+	maps.Copy(public, j.e.target.Place().Credential(j.o.Fields).Public)
 	c.Public = public
 	return c
 }
@@ -236,8 +236,8 @@ func (j *judgement) other(ctx, short context.Context) error {
 		switch leaked, err := j.past.leaked(ctx, made.ref); {
 		case err != nil:
 			return j.unknown(err)
-		case leaked && !j.secretOf(j.Rec.Current):
-			return j.never("the key of rotation %d has leaked; %s", made.n, rotateAgain(j.Edit))
+		case leaked && !j.secretOf(j.e.Rec.Current):
+			return j.never("the key of rotation %d has leaked; %s", made.n, rotateAgain(j.e))
 		}
 	}
 	if why := mismatch(j); why != "" {
@@ -250,15 +250,15 @@ func (j *judgement) other(ctx, short context.Context) error {
 	}
 	switch done, untested, err := j.tryOther(ctx, short, c); {
 	case untested:
-		j.o.Warn("whether the key that you wrote lives cannot be checked: %s", j.words(err))
+		j.o.Warn("whether the key that you wrote lives cannot be checked: %s", j.e.words(err))
 		return j.strange("it cannot be tried")
 	case done:
 		return err
 	}
-	if j.secretOf(j.Rec.Current) {
+	if j.secretOf(j.e.Rec.Current) {
 		return j.right()
 	}
-	if j.can.Proof == ProofManagement {
+	if j.e.can.Proof == ProofManagement {
 		j.o.Warn("the provider knows the id that you wrote, and cannot be asked whether the secret is that of the same key; no rotation of %s has made it", j.name())
 		return j.strange("the provider knows its id, and cannot be asked whether the secret belongs to it")
 	}
@@ -285,10 +285,10 @@ func (j *judgement) tryOther(ctx, short context.Context, c Credential) (done, un
 // secret stands beside one of our IDs. The second case only matters where the provider can say no
 // more than whether the ID exists.
 func mismatch(j *judgement) string {
-	place, asked := j.target.Place(), j.can.Proof == ProofManagement
+	place, asked := j.e.target.Place(), j.e.can.Proof == ProofManagement
 	of := "" // the key whose ID is written with another secret
-	for _, id := range slices.Sorted(maps.Keys(j.Sec.Keys)) {
-		reads := place.Fields(j.Sec.Keys[id])
+	for _, id := range slices.Sorted(maps.Keys(j.e.Sec.Keys)) {
+		reads := place.Fields(j.e.Sec.Keys[id])
 		ours, field := j.sameSecret(reads, j.o.Fields), idField(reads, id)
 		switch got := j.o.Fields[field].RevealString(); {
 		case ours && asked && !agree(reads, j.o.Fields):
@@ -318,48 +318,48 @@ func idField(reads map[string]secret.Value, id string) string {
 // candidate returns the credential that consumers would read, and whether the provider can verify
 // it.
 func (j *judgement) candidate() (c Credential, triable bool) {
-	c = j.target.Place().Credential(j.o.Fields)
+	c = j.e.target.Place().Credential(j.o.Fields)
 	c.ID = j.inferID()
-	if j.secretOf(j.Rec.Current) {
-		c = j.written(j.Rec.Current)
+	if j.secretOf(j.e.Rec.Current) {
+		c = j.written(j.e.Rec.Current)
 	}
-	return c, j.can.Proof != ProofNone && (j.can.Proof != ProofManagement || c.ID != "")
+	return c, j.e.can.Proof != ProofNone && (j.e.can.Proof != ProofManagement || c.ID != "")
 }
 
 // strange stores a value that no rotation has published, with an alert.
 func (j *judgement) strange(what string) error {
-	j.astray(aboutWrite(j), "its place holds a value that no rotation has published, written by %s: %s; write the right one, or %s", j.o.by(), what, instead(j.Edit))
-	endLooks(j.Edit)
-	return j.store("written", j.unmoved())
+	j.e.astray(aboutWrite(j), "its place holds a value that no rotation has published, written by %s: %s; write the right one, or %s", j.o.by(), what, instead(j.e))
+	endLooks(j.e)
+	return j.store("written", j.e.unmoved())
 }
 
 // emptied stores a write that leaves consumers nothing to read, with an alert.
 func (j *judgement) emptied() error {
-	remedy := rotateAgain(j.Edit)
+	remedy := rotateAgain(j.e)
 	switch {
-	case j.o.Remedy != "" && j.turn() == nil:
+	case j.o.Remedy != "" && j.e.turn() == nil:
 		remedy = j.o.Remedy + "; or " + remedy
 	case j.o.Remedy != "":
 		remedy = j.o.Remedy
 	}
-	j.astray(aboutWrite(j), "its place holds nothing, because %s has deleted it: %s", j.o.by(), remedy)
+	j.e.astray(aboutWrite(j), "its place holds nothing, because %s has deleted it: %s", j.o.by(), remedy)
 	j.o.Warn("%s publishes what you deleted, and its consumers find nothing: %s", j.name(), remedy)
-	endLooks(j.Edit)
-	return j.store("emptied", j.unmoved())
+	endLooks(j.e)
+	return j.store("emptied", j.e.unmoved())
 }
 
 // inferID returns the ID in the written fields, if consumers read the ID too.
 func (j *judgement) inferID() string {
-	made, known := j.Sec.Keys[j.Rec.Current.Key()]
+	made, known := j.e.Sec.Keys[j.e.Rec.Current.Key()]
 	if !known {
 		return ""
 	}
-	return j.o.Fields[idField(j.target.Place().Fields(made), made.ID)].RevealString()
+	return j.o.Fields[idField(j.e.target.Place().Fields(made), made.ID)].RevealString()
 }
 
 // origin returns the rotation that published the written value, or nil.
 func (j *judgement) origin(ctx context.Context) (*making, error) {
-	place := j.target.Place()
+	place := j.e.target.Place()
 	if place.Versions == nil {
 		return nil, nil
 	}

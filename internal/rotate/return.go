@@ -68,17 +68,17 @@ func (c Control) ReturnTo(ctx context.Context, r Return) error {
 
 // read reports whether consumers read the version that find found, or whether that is unknown.
 func (j *judgement) read(ctx context.Context) bool {
-	there, err := j.target.Place().Read(ctx)
+	there, err := j.e.target.Place().Read(ctx)
 	return err != nil || there != nil && j.sameSecret(there.Fields, j.o.Fields)
 }
 
 // find searches the versions of the place for the requested credential.
 func (j *judgement) find(ctx context.Context, r Return) error {
-	all, err := j.target.Place().Versions(ctx)
+	all, err := j.e.target.Place().Versions(ctx)
 	if err != nil {
 		return err
 	}
-	is := func(p Published) bool { return j.sameSecret(p.Fields, j.reads(j.Rec.Current)) }
+	is := func(p Published) bool { return j.sameSecret(p.Fields, j.reads(j.e.Rec.Current)) }
 	what := "the current key"
 	switch {
 	case r.Version > 0:
@@ -86,7 +86,7 @@ func (j *judgement) find(ctx context.Context, r Return) error {
 		is = func(p Published) bool { return p.Version == r.Version }
 	case r.Rotation > 0:
 		what = fmt.Sprintf("the key of rotation %d", r.Rotation)
-		id := fmt.Sprintf("%s/%d", j.Rec.Tag, r.Rotation)
+		id := fmt.Sprintf("%s/%d", j.e.Rec.Tag, r.Rotation)
 		is = func(p Published) bool { return p.ID == id || strings.HasPrefix(p.ID, id+"/again-") }
 		if err := j.mayReturn(ctx, id); err != nil {
 			return err
@@ -98,7 +98,7 @@ func (j *judgement) find(ctx context.Context, r Return) error {
 			return nil
 		}
 	}
-	return fault.New("rotate.ReturnTo", fault.Invalid, "%s is not among the versions that the path of %s still has; to get another key, %s", what, j.name(), rotateAgain(j.Edit))
+	return fault.New("rotate.ReturnTo", fault.Invalid, "%s is not among the versions that the path of %s still has; to get another key, %s", what, j.name(), rotateAgain(j.e))
 }
 
 // mayReturn returns an error if the rotation's key is known to be retired.
@@ -118,10 +118,10 @@ func (j *judgement) notRetired(ctx context.Context, made *making) error {
 	switch leaked, lerr := j.past.leaked(ctx, made.ref); {
 	case err != nil || lerr != nil:
 		return errors.Join(err, lerr)
-	case at.IsZero() && leaked && !j.o.Force && made.ref.Key() != j.Rec.Current.Key():
+	case at.IsZero() && leaked && !j.o.Force && made.ref.Key() != j.e.Rec.Current.Key():
 		err = fault.New("rotate.ReturnTo", fault.Conflict, "the key of rotation %d is known to have leaked; give force=true to publish it nevertheless", made.n)
 	case !at.IsZero():
-		err = fault.New("rotate.ReturnTo", fault.Invalid, "the key of rotation %d was retired on %s; it cannot come back; %s", made.n, date(at), rotateAgain(j.Edit))
+		err = fault.New("rotate.ReturnTo", fault.Invalid, "the key of rotation %d was retired on %s; it cannot come back; %s", made.n, date(at), rotateAgain(j.e))
 	}
 	return err
 }
@@ -130,7 +130,7 @@ func (j *judgement) notRetired(ctx context.Context, made *making) error {
 // credential must still work.
 func (j *judgement) putBack(ctx context.Context) error {
 	const op = "rotate.ReturnTo"
-	place := j.target.Place()
+	place := j.e.target.Place()
 	there, err := place.Read(ctx)
 	if err != nil {
 		return err
@@ -153,26 +153,26 @@ func (j *judgement) putBack(ctx context.Context) error {
 		return err
 	}
 	// If the process dies after the publication, this look finds it.
-	j.Rec.Look.At, j.Rec.Look.By = j.Now.Add(firstLook), j.o.by()
-	if err := j.Commit(ctx, "returning", j.Planned()); err != nil {
+	j.e.Rec.Look.At, j.e.Rec.Look.By = j.e.Now.Add(firstLook), j.o.by()
+	if err := j.e.Commit(ctx, "returning", j.e.Planned()); err != nil {
 		return err
 	}
-	p := Publication{ID: fmt.Sprintf("%s/return-%d", j.Rec.Tag, cas), Asked: j.Now, Next: j.Rec.Next, CAS: cas, Fields: j.o.Fields, Along: []storage.Op{asserted(j.Edit)}}
-	current := j.secretOf(j.Rec.Current)
+	p := Publication{ID: fmt.Sprintf("%s/return-%d", j.e.Rec.Tag, cas), Asked: j.e.Now, Next: j.e.Rec.Next, CAS: cas, Fields: j.o.Fields, Along: []storage.Op{asserted(j.e)}}
+	current := j.secretOf(j.e.Rec.Current)
 	if current {
-		p.NewID = j.Rec.Current.Key()
+		p.NewID = j.e.Rec.Current.Key()
 	}
 	version, err := place.Publish(ctx, p)
 	if err != nil {
 		return err
 	}
-	j.Now, j.o.Version = time.Now().UTC(), version
+	j.e.Now, j.o.Version = time.Now().UTC(), version
 	if j.calm(); !current {
-		j.astray(aboutWrite(j), "its place holds a value that no rotation has published, put back by %s; the next rotation replaces it without retiring it", j.o.By)
+		j.e.astray(aboutWrite(j), "its place holds a value that no rotation has published, put back by %s; the next rotation replaces it without retiring it", j.o.By)
 		j.o.Warn("no rotation of %s has made that key: it is never retired on its own, and the next rotation replaces it", j.name())
 	}
 	j.mention()
-	return j.Commit(ctx, "returned", j.Planned())
+	return j.e.Commit(ctx, "returned", j.e.Planned())
 }
 
 // lives asks the provider whether it accepts the credential that is about to be published.
@@ -185,15 +185,15 @@ func (j *judgement) lives(ctx context.Context) error {
 		j.o.Warn("whether that key works cannot be checked, because %s has no way to try one", j.name())
 		return nil
 	}
-	err := call(ctx, func(ctx context.Context) error { return j.target.Verify(ctx, c) })
-	j.Now = time.Now().UTC()
+	err := call(ctx, func(ctx context.Context) error { return j.e.target.Verify(ctx, c) })
+	j.e.Now = time.Now().UTC()
 	switch {
 	case err == nil:
 		return nil
 	case OutcomeOf(err) == Rejected:
-		return fault.New("rotate.ReturnTo", fault.Invalid, "the provider of %s refuses that key; it cannot come back; %s", j.name(), rotateAgain(j.Edit))
+		return fault.New("rotate.ReturnTo", fault.Invalid, "the provider of %s refuses that key; it cannot come back; %s", j.name(), rotateAgain(j.e))
 	}
-	return fault.New("rotate.ReturnTo", fault.Unavailable, "whether that key still works could not be checked (%s), and nothing was published; try again", j.words(err))
+	return fault.New("rotate.ReturnTo", fault.Unavailable, "whether that key still works could not be checked (%s), and nothing was published; try again", j.e.words(err))
 }
 
 // mixed returns an error if the version holds parts of two credentials.

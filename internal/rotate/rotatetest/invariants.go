@@ -11,7 +11,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/rotate"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -21,25 +20,6 @@ type record struct {
 	rows    Rows
 	secrets map[string][]string // by the ID of the credential
 }
-
-// Barrier returns the decrypted store, without the failures that servers see.
-func (h *Harness) Barrier() *barrier.Barrier {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.barrier == nil {
-		b, err := barrier.Open(context.Background(), h.store, secret.New(make([]byte, barrier.RootKeySize)))
-		if err != nil {
-			h.Fatal(err)
-		}
-		h.barrier = b
-	}
-	return h.barrier
-}
-
-func (h *Harness) view() *barrier.View { return h.Barrier().View("") }
-
-// clock is the form of times in a story, which begins on the first of January 2000.
-const clock = "02 15:04:05.000"
 
 // records returns all records of the mount.
 func (h *Harness) records() (out []*record) {

@@ -2,38 +2,12 @@ package rotatetest
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
-	"sync"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 )
-
-// errDied is the error of a call during which the server died.
-var errDied = errors.New("rotatetest: the server has died")
-
-// A seat is one server: its view of the store, and when it dies or is suspended. Its store is
-// slightly slow, so that simultaneous actions of two servers have an order, which the seed
-// decides.
-type seat struct {
-	*faulty.Store
-	h    *Harness
-	n    int
-	died chan struct{} // told when it dies
-
-	users sync.WaitGroup // requests and readers in progress
-
-	mu     sync.Mutex // guards the rest
-	rng    *rand.Rand
-	opened bool
-	calls  int           // the call at which it dies, counted down; 0: at none
-	after  bool          // once the call was made
-	held   int           // the read or commit before which it is suspended, counted down; 0: none
-	hold   time.Duration // for so long
-}
 
 // shared is the store that all servers share. A server that stops does not close it.
 type shared struct{ storage.Store }
@@ -188,63 +162,10 @@ func (s *seat) Commit(ctx context.Context, b storage.Batch) (storage.Version, er
 	return v, err
 }
 
-// A Call is a call that a server makes to the outside.
-type Call struct {
-	What  string // "create", "retire", "disable", "set"; any other one changes no credential
-	ID    string // of the credential, or the marker of one that is created
-	Value string // that is set
-}
-
-// Call makes a server's call to the outside. The call is judged before it is made, and the server
-// may die before or after it.
-func (h *Harness) Call(server int, c Call, make func()) error {
-	s := h.seats[server]
-	dies := s.count()
-	if dies && !s.after {
-		s.kill("before " + c.What + " " + c.ID)
-	}
-	select {
-	case <-s.Crashed():
-		return errDied // the dead do nothing
-	default:
-	}
-	h.asserted(server, c)
-	life := s.Crashed()
-	make()
-	if !dies {
-		return nil
-	}
-	select {
-	case <-life: // the server was stopped during the call, and the one that was started since does not die of it
-	default:
-		s.kill("after " + c.What + " " + c.ID)
-	}
-	return errDied
-}
-
 // count counts a call, and reports whether the server dies at it.
 func (s *seat) count() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls--
 	return s.calls == 0 && s.h.Wild()
-}
-
-// Between returns a function to call between two steps of a request. The server may die there.
-func (h *Harness) Between(server int) func(step string) error {
-	return func(step string) error { return h.Call(server, Call{What: step}, func() {}) }
-}
-
-// Refuse returns nil, or sometimes the error of a dependency other than the provider, such as the
-// audit log.
-func (h *Harness) Refuse(server int, what string) error {
-	s := h.seats[server]
-	s.mu.Lock()
-	strikes := s.rng.IntN(50) == 0 && h.Wild()
-	s.mu.Unlock()
-	if !strikes {
-		return nil
-	}
-	h.Tell("server %d: %s is refused", server, what)
-	return fault.New("rotatetest", fault.Unavailable, "%s: asked for", what)
 }

@@ -1,0 +1,56 @@
+package rotatetest
+
+import (
+	"errors"
+
+	"github.com/keyturn/keyturn/internal/fault"
+)
+
+// errDied is the error of a call during which the server died.
+var errDied = errors.New("rotatetest: the server has died")
+
+// Call makes a server's call to the outside. The call is judged before it is made, and the server
+// may die before or after it.
+func (h *Harness) Call(server int, c Call, make func()) error {
+	s := h.seats[server]
+	dies := s.count()
+	if dies && !s.after {
+		s.kill("before " + c.What + " " + c.ID)
+	}
+	select {
+	case <-s.Crashed():
+		return errDied // the dead do nothing
+	default:
+	}
+	h.asserted(server, c)
+	life := s.Crashed()
+	make()
+	if !dies {
+		return nil
+	}
+	select {
+	case <-life: // the server was stopped during the call, and the one that was started since does not die of it
+	default:
+		s.kill("after " + c.What + " " + c.ID)
+	}
+	return errDied
+}
+
+// Between returns a function to call between two steps of a request. The server may die there.
+func (h *Harness) Between(server int) func(step string) error {
+	return func(step string) error { return h.Call(server, Call{What: step}, func() {}) }
+}
+
+// Refuse returns nil, or sometimes the error of a dependency other than the provider, such as the
+// audit log.
+func (h *Harness) Refuse(server int, what string) error {
+	s := h.seats[server]
+	s.mu.Lock()
+	strikes := s.rng.IntN(50) == 0 && h.Wild()
+	s.mu.Unlock()
+	if !strikes {
+		return nil
+	}
+	h.Tell("server %d: %s is refused", server, what)
+	return fault.New("rotatetest", fault.Unavailable, "%s: asked for", what)
+}
