@@ -20,50 +20,6 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-type configIn struct {
-	Brake   *bool          `json:"brake" default:"false" doc:"Whether all rotation of the mount is stopped. A rotation whose new key is already published waits in its grace period."`
-	Grace   *time.Duration `json:"default_grace_period" default:"48h" doc:"How long an old key stays valid, for keys whose configuration does not set it."`
-	ReadTTL *time.Duration `json:"default_read_ttl" default:"60s" doc:"After how long readers read the secret again, for keys whose configuration does not set it."`
-}
-
-func (b *backend) readConfig(ctx context.Context, _ *route.Request, _ route.None) (mountConfig, error) {
-	c, err := b.config(ctx)
-	d := schedule.Policy{}.Complete(schedule.Policy{Grace: c.Grace, ReadTTL: c.ReadTTL})
-	c.Grace, c.ReadTTL = d.Grace, d.ReadTTL
-	return c, err
-}
-
-func (b *backend) writeConfig(ctx context.Context, _ *route.Request, in configIn) (route.None, error) {
-	c, err := b.config(ctx)
-	if err != nil {
-		return route.None{}, err
-	}
-	braked := c.Brake
-	set(&c.Brake, in.Brake)
-	set(&c.Grace, in.Grace)
-	set(&c.ReadTTL, in.ReadTTL)
-	if wrong := (schedule.Policy{}).Complete(schedule.Policy{Grace: c.Grace, ReadTTL: c.ReadTTL}).Problems(); len(wrong) > 0 {
-		return route.None{}, fault.New("rotation.config", fault.Invalid, "the defaults do not fit a key of the standard class: %s", strings.Join(wrong, "; "))
-	}
-	row, err := encode(c)
-	if err != nil {
-		return route.None{}, err
-	}
-	var abs []storage.Op
-	if braked != c.Brake {
-		abs = append(abs, b.m.Host.Event("rotation/brake", engine.Details(map[string]string{"brake": map[bool]string{true: "on", false: "off"}[c.Brake]})...))
-	}
-	_, err = b.m.Store.CommitWith(ctx, []storage.Op{storage.Set(configKey, row)}, abs)
-	return route.None{}, err
-}
-
-// set copies given into to if given is not nil.
-func set[T any](to *T, given *T) {
-	if given != nil {
-		*to = *given
-	}
-}
-
 // keyIn is the request that configures a key. A nil field was not given.
 type keyIn struct {
 	Name     string                   `path:"name" doc:"The key's name."`
@@ -117,8 +73,9 @@ func (l *laterIn) refuse() error {
 
 // A change is one write to a key's configuration.
 type change struct {
-	in      *keyIn
+	keys    *keys
 	k       *key
+	in      *keyIn
 	req     *route.Request
 	replace bool // all that is not given has its default
 	fresh   bool // the key is new
@@ -176,12 +133,12 @@ func (c *change) definition(ctx context.Context) error {
 		return invalid(`field "recipe": binding anew keeps the recipe; write the key to give it another`)
 	}
 	if !c.fresh && !c.again && name == data.Bind.Name {
-		d, err := c.k.b.definition(ctx, rec.Name, data.Bind)
+		d, err := c.keys.catalog.definition(ctx, rec.Name, data.Bind)
 		if err != nil {
 			return err
 		}
 		c.def = d
-		if changed, err := c.k.b.changed(ctx, data.Bind); err != nil {
+		if changed, err := c.keys.catalog.changed(ctx, data.Bind); err != nil {
 			return err
 		} else if changed {
 			c.req.Warn("recipe %q has changed since the key was bound to it; the key keeps the text that it was bound to and does not begin a rotation until it is bound again at keys/%s/rebind, which needs sudo", name, rec.Name)
@@ -191,7 +148,7 @@ func (c *change) definition(ctx context.Context) error {
 	if rec.Turn != nil {
 		return fault.New("rotation.key", fault.Conflict, "field \"recipe\": rotation %d is in flight (%s); to go on, %s", rec.Turn.N, rec.Turn.State, rec.Turn.Unless())
 	}
-	d, err := c.k.b.find(ctx, name)
+	d, err := c.keys.catalog.find(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -356,14 +313,14 @@ func (c *change) path(ctx context.Context) error {
 		c.req.Warn("nothing is published at %q before the next rotation; rotate the key now, or copy the secret", path)
 	}
 	cfg.Path, c.rebind, c.lands = string(path), true, !c.fresh
-	_, err = c.k.b.m.Host.Published(ctx, engine.Publication{Path: cfg.Path})
+	_, err = c.keys.m.Host.Published(ctx, engine.Publication{Path: cfg.Path})
 	return err
 }
 
 // mayPublish refuses a caller who may not write the path, because the caller becomes the principal
 // under whose policies the key is published.
 func (c *change) mayPublish(ctx context.Context, path string) error {
-	return c.k.b.m.Host.MayPublish(ctx, c.req.Caller.Policies, path)
+	return c.keys.m.Host.MayPublish(ctx, c.req.Caller.Policies, path)
 }
 
 func (c *change) fields(context.Context) error {
@@ -420,7 +377,7 @@ func (c *change) places(ctx context.Context) error {
 			return err
 		}
 	}
-	ops, err := c.k.b.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + c.k.Rec.Name, Name: "keys/" + c.k.Rec.Name, Had: c.had, Want: want})
+	ops, err := c.keys.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + c.k.Rec.Name, Name: "keys/" + c.k.Rec.Name, Had: c.had, Want: want})
 	c.k.Abs = append(c.k.Abs, ops...)
 	return err
 }
@@ -429,29 +386,17 @@ func (c *change) places(ctx context.Context) error {
 // fields. unreserved finds keys without a reservation, which were configured before fields were
 // reserved.
 func (c *change) unreserved(ctx context.Context, want []engine.Place) error {
-	for other, err := range c.k.b.rotations.Records(ctx, keyKind) {
-		var data keyData
-		if other.Name == "" && err != nil {
+	for other, err := range c.keys.reserved(ctx) {
+		if err != nil {
 			return err
 		}
-		if err != nil || decodeData(other, &data) != nil {
-			continue // damaged: it publishes nothing either
-		}
-		for _, p := range data.places() {
-			if other.Name != c.k.Rec.Name && slices.Contains(want, p) {
-				return fault.New("rotation.key", fault.Conflict, "fields \"path\" and \"fields\": key %q already publishes to %q at %q; choose another path or field, or delete that key first", other.Name, p.Field, p.Path)
+		for _, p := range other.Had {
+			if name := strings.TrimPrefix(other.Record, recordPrefix); name != c.k.Rec.Name && slices.Contains(want, p) {
+				return fault.New("rotation.key", fault.Conflict, "fields \"path\" and \"fields\": key %q already publishes to %q at %q; choose another path or field, or delete that key first", name, p.Field, p.Path)
 			}
 		}
 	}
 	return nil
-}
-
-// places returns the fields that the key publishes to, each with its path.
-func (d *keyData) places() (all []engine.Place) {
-	for _, field := range d.Config.Fields {
-		all = append(all, engine.Place{Path: d.Config.Path, Field: field})
-	}
-	return all
 }
 
 func outputNames(d Definition) (names []string) {
@@ -482,7 +427,7 @@ func (c *change) timing(ctx context.Context) error {
 		set(to, given)
 	}
 	set(&s.Successes, c.in.Successes)
-	base, err := c.k.b.config(ctx)
+	base, err := c.keys.config.load(ctx)
 	if err != nil {
 		return err
 	}
@@ -539,6 +484,6 @@ func (c *change) adopt(ctx context.Context) error {
 // call.
 func (c *change) probe(context.Context) error {
 	c.k.Sec.Know(c.k.Redactor)
-	_, err := c.k.b.source(c.def, c.k.data.Config, c.k.Sec.Admin, c.k.Redactor, nil)
+	_, err := c.keys.catalog.source(c.def, c.k.data.Config, c.k.Sec.Admin, c.k.Redactor, nil)
 	return err
 }

@@ -5,20 +5,28 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
+// keys loads, changes and rotates the keys of a mount, and serves their routes.
+type keys struct {
+	m         *engine.Mount
+	catalog   *catalog
+	config    mountConfigs
+	rotations *rotate.Manager
+}
+
 // A key is the loaded record of one key, with its decoded data.
 type key struct {
 	*rotate.Edit
-	b    *backend
 	data keyData
 }
 
-// key decodes the data of a loaded record. A new record has no data yet.
-func (b *backend) key(e *rotate.Edit) (*key, error) {
-	k := &key{Edit: e, b: b}
+// loaded decodes the data of a loaded record. A new record has no data yet.
+func loaded(e *rotate.Edit) (*key, error) {
+	k := &key{Edit: e}
 	if len(e.Rec.Data) == 0 {
 		return k, nil
 	}
@@ -41,13 +49,13 @@ func noKey(name string) error {
 
 // change runs f on the key while holding the key's lock. change returns an error if there is no
 // such key.
-func (b *backend) change(ctx context.Context, name string, f func(k *key) error) error {
-	return b.changeOr(ctx, name, noKey(name), f)
+func (ks *keys) change(ctx context.Context, name string, f func(k *key) error) error {
+	return ks.changeOr(ctx, name, noKey(name), f)
 }
 
-func (b *backend) changeOr(ctx context.Context, name string, missing error, f func(k *key) error) error {
-	return b.rotations.Change(ctx, keyKind, name, missing, func(e *rotate.Edit) error {
-		k, err := b.key(e)
+func (ks *keys) changeOr(ctx context.Context, name string, missing error, f func(k *key) error) error {
+	return ks.rotations.Change(ctx, keyKind, name, missing, func(e *rotate.Edit) error {
+		k, err := loaded(e)
 		if err != nil {
 			return err
 		}
@@ -56,21 +64,38 @@ func (b *backend) changeOr(ctx context.Context, name string, missing error, f fu
 }
 
 // view reads a key without taking its lock. view returns nil if there is no such key.
-func (b *backend) view(ctx context.Context, name string) (*key, error) {
-	e, err := b.rotations.View(ctx, keyKind, name)
+func (ks *keys) view(ctx context.Context, name string) (*key, error) {
+	e, err := ks.rotations.View(ctx, keyKind, name)
 	if err != nil || e == nil {
 		return nil, err
 	}
-	return b.key(e)
+	return loaded(e)
 }
 
-// have is view, but returns an error if there is no such key.
-func (b *backend) have(ctx context.Context, name string) (*key, error) {
-	k, err := b.view(ctx, name)
+// mustView is view, but returns an error if there is no such key.
+func (ks *keys) mustView(ctx context.Context, name string) (*key, error) {
+	k, err := ks.view(ctx, name)
 	if err == nil && k == nil {
 		err = noKey(name)
 	}
 	return k, err
+}
+
+// boundTo lists the keys that are bound to a recipe.
+func (ks *keys) boundTo(ctx context.Context, recipe string) (names []string, err error) {
+	for r, err := range ks.rotations.Records(ctx, keyKind) {
+		if err != nil {
+			return nil, err
+		}
+		var data keyData
+		if err := decodeData(r, &data); err != nil {
+			return nil, err
+		}
+		if data.Bind.Name == recipe {
+			names = append(names, r.Name)
+		}
+	}
+	return names, nil
 }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

@@ -106,6 +106,14 @@ func (d *keyData) reading(p *engine.Published) *rotate.Published {
 	return out
 }
 
+// places returns the fields that the key publishes to, each with its path.
+func (d *keyData) places() (all []engine.Place) {
+	for _, field := range d.Config.Fields {
+		all = append(all, engine.Place{Path: d.Config.Path, Field: field})
+	}
+	return all
+}
+
 // customOf returns the custom metadata of a key's path: the IDs of the published and the previous
 // key, and when the previous key is retired.
 func customOf(r rotate.Reads) map[string]string {

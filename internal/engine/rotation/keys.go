@@ -20,23 +20,23 @@ type nameIn struct {
 	Name string `path:"name" doc:"The key's name."`
 }
 
-func (b *backend) keyExists(ctx context.Context, r *route.Request) (bool, error) {
-	e, err := b.m.Store.Get(ctx, recordPrefix+r.Param("name"))
+func (ks *keys) exists(ctx context.Context, r *route.Request) (bool, error) {
+	e, err := ks.m.Store.Get(ctx, recordPrefix+r.Param("name"))
 	return e.Version != 0, err
 }
 
-func (b *backend) writeKey(ctx context.Context, req *route.Request, in keyIn) (route.None, error) {
+func (ks *keys) write(ctx context.Context, req *route.Request, in keyIn) (route.None, error) {
 	if err := checkName(in.Name); err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, b.changeOr(ctx, in.Name, nil, func(k *key) error {
-		return (&change{in: &in, k: k, req: req, replace: true, fresh: k.New()}).run(ctx)
+	return route.None{}, ks.changeOr(ctx, in.Name, nil, func(k *key) error {
+		return (&change{keys: ks, k: k, in: &in, req: req, replace: true, fresh: k.New()}).run(ctx)
 	})
 }
 
-func (b *backend) patchKey(ctx context.Context, req *route.Request, in keyIn) (route.None, error) {
-	return route.None{}, b.change(ctx, in.Name, func(k *key) error {
-		return (&change{in: &in, k: k, req: req}).run(ctx)
+func (ks *keys) patch(ctx context.Context, req *route.Request, in keyIn) (route.None, error) {
+	return route.None{}, ks.change(ctx, in.Name, func(k *key) error {
+		return (&change{keys: ks, k: k, in: &in, req: req}).run(ctx)
 	})
 }
 
@@ -112,20 +112,20 @@ type keyStatus struct {
 	RefusedWriteAt time.Time `json:"refused_write_at,omitzero"`
 }
 
-func (b *backend) readKey(ctx context.Context, _ *route.Request, in nameIn) (*keyOut, error) {
-	k, err := b.view(ctx, in.Name)
+func (ks *keys) read(ctx context.Context, _ *route.Request, in nameIn) (*keyOut, error) {
+	k, err := ks.view(ctx, in.Name)
 	if err != nil || k == nil {
 		return nil, err
 	}
 	if err := k.Unlock(ctx); err != nil {
 		return nil, err
 	}
-	return &keyOut{k.showConfig(ctx), k.showStatus()}, nil
+	d, _ := ks.catalog.definition(ctx, in.Name, k.data.Bind) // of a damaged one, no param is shown
+	return &keyOut{k.showConfig(d), k.showStatus()}, nil
 }
 
-func (k *key) showConfig(ctx context.Context) keyConfig {
+func (k *key) showConfig(d Definition) keyConfig {
 	data := &k.data
-	d, _ := k.b.definition(ctx, k.Rec.Name, data.Bind) // of a damaged one, no param is shown
 	p := data.Config.Policy
 	out := keyConfig{
 		Provider: data.Bind.Provider, Recipe: data.Bind.Name, Hash: data.Bind.Hash, Params: map[string]wire.Raw{}, Admin: []string{}, CA: data.Config.CA,
@@ -197,13 +197,13 @@ type statusOut struct {
 const mostStatuses = 1000
 
 // overview serves the status of everything that rotates on the server, not only on this mount.
-type overview struct{ *backend }
+type overview struct{ m *engine.Mount }
 
 // status lists everything that rotates and that the caller may read. Credentials that need
 // attention come first.
-func (b overview) status(ctx context.Context, req *route.Request, in statusIn) (*statusOut, error) {
+func (o overview) status(ctx context.Context, req *route.Request, in statusIn) (*statusOut, error) {
 	out := &statusOut{Records: []rotate.Status{}}
-	for s, err := range b.m.Host.Rotating(ctx, req.Caller.Policies) {
+	for s, err := range o.m.Host.Rotating(ctx, req.Caller.Policies) {
 		switch {
 		case err != nil && s.Path == "":
 			return nil, err
@@ -231,12 +231,12 @@ type deleteIn struct {
 	Force bool   `json:"force" default:"false" doc:"Deletes the key even if a rotation is in flight."`
 }
 
-func (b *backend) deleteKey(ctx context.Context, req *route.Request, in deleteIn) (route.None, error) {
-	err := b.changeOr(ctx, in.Name, errGone, func(k *key) error {
+func (ks *keys) delete(ctx context.Context, req *route.Request, in deleteIn) (route.None, error) {
+	err := ks.changeOr(ctx, in.Name, errGone, func(k *key) error {
 		if t := k.Rec.Turn; t != nil && !in.Force {
 			return fault.New("rotation.delete", fault.Conflict, "rotation %d of key %q is in flight (%s); wait for its end, or give force=true and clear away %q at the provider yourself", t.N, in.Name, t.State, t.IDs())
 		}
-		abs, err := b.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + in.Name, Had: k.data.places()})
+		abs, err := ks.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + in.Name, Had: k.data.places()})
 		if err != nil {
 			return err
 		}
@@ -264,27 +264,16 @@ func (k *key) livingIDs() (ids []string) {
 	return ids
 }
 
-// errGone reports that the key to delete does not exist. deleteKey treats it as success.
+// errGone reports that the key to delete does not exist. delete treats it as success.
 var errGone = errors.New("there is no such key")
-
-// Unfinished implements [engine.Keeper]. A rotation in flight may hold keys that only its record
-// knows, so Unfinished returns a conflict while there is one.
-func (b *backend) Unfinished(ctx context.Context) error {
-	_, r, err := b.rotations.Unfinished(ctx)
-	if err != nil || r == nil {
-		return err
-	}
-	t := r.Turn
-	return fault.New("rotation.disable", fault.Conflict, "rotation %d of key %q is in flight (%s), and nothing would finish it once the mount is gone; wait for its end, or disable it with force=true and clear away %q at the provider yourself", t.N, r.Name, t.State, t.IDs())
-}
 
 type listIn struct {
 	After string `json:"after" doc:"Begin after this name."`
 	Limit int    `json:"limit" default:"all" doc:"How many names to return at most."`
 }
 
-func (b *backend) listKeys(ctx context.Context, _ *route.Request, in listIn) (out route.Keys, err error) {
-	for name, err := range b.rotations.Names(ctx, keyKind, in.After) {
+func (ks *keys) list(ctx context.Context, _ *route.Request, in listIn) (out route.Keys, err error) {
+	for name, err := range ks.rotations.Names(ctx, keyKind, in.After) {
 		if err != nil {
 			return out, err
 		}
@@ -295,14 +284,11 @@ func (b *backend) listKeys(ctx context.Context, _ *route.Request, in listIn) (ou
 	return out, nil
 }
 
-// histories serves the history of keys.
-type histories struct{ b *backend }
-
 type historyIn struct {
 	Name string `path:"name" doc:"The key's name."`
 	rotate.HistoryQuery
 }
 
-func (h histories) read(ctx context.Context, _ *route.Request, in historyIn) (*rotate.History, error) {
-	return h.b.rotations.History(ctx, keyKind, in.Name, noKey(in.Name), in.HistoryQuery)
+func (ks *keys) history(ctx context.Context, _ *route.Request, in historyIn) (*rotate.History, error) {
+	return ks.rotations.History(ctx, keyKind, in.Name, noKey(in.Name), in.HistoryQuery)
 }

@@ -26,8 +26,8 @@ type rotateOut struct {
 }
 
 // rotate rotates a key now, with the same steps as a scheduled rotation.
-func (b *backend) rotate(ctx context.Context, req *route.Request, in rotateIn) (out *rotateOut, err error) {
-	return out, b.change(ctx, in.Name, func(k *key) error {
+func (ks *keys) rotate(ctx context.Context, req *route.Request, in rotateIn) (out *rotateOut, err error) {
+	return out, ks.change(ctx, in.Name, func(k *key) error {
 		got, err := k.Control().RotateNow(ctx, rotate.Ask{By: req.Caller.DisplayName, Leaked: in.Leaked, KeyID: in.KeyID})
 		if err != nil {
 			return err
@@ -51,8 +51,8 @@ type rollbackIn struct {
 }
 
 // rollback rolls back the rotation in flight, or publishes another key again that is still valid.
-func (b *backend) rollback(ctx context.Context, req *route.Request, in rollbackIn) (out *rotateOut, err error) {
-	return out, b.change(ctx, in.Name, func(k *key) error {
+func (ks *keys) rollback(ctx context.Context, req *route.Request, in rollbackIn) (out *rotateOut, err error) {
+	return out, ks.change(ctx, in.Name, func(k *key) error {
 		if in.Reason == "" {
 			in.Reason = "asked for"
 		}
@@ -73,8 +73,8 @@ type pauseIn struct {
 	Reason string `json:"reason" doc:"The reason, recorded in the history and shown in the status."`
 }
 
-func (b *backend) pause(ctx context.Context, req *route.Request, in pauseIn) (route.None, error) {
-	return route.None{}, b.change(ctx, in.Name, func(k *key) error {
+func (ks *keys) pause(ctx context.Context, req *route.Request, in pauseIn) (route.None, error) {
+	return route.None{}, ks.change(ctx, in.Name, func(k *key) error {
 		if in.Reason == "" {
 			in.Reason = "paused by " + req.Caller.DisplayName
 		}
@@ -82,16 +82,16 @@ func (b *backend) pause(ctx context.Context, req *route.Request, in pauseIn) (ro
 	})
 }
 
-func (b *backend) resume(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
-	return route.None{}, b.change(ctx, in.Name, func(k *key) error { return k.Control().Resume(ctx) })
+func (ks *keys) resume(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+	return route.None{}, ks.change(ctx, in.Name, func(k *key) error { return k.Control().Resume(ctx) })
 }
 
 // rebind binds a key to the present text of its recipe, with the caller as the principal. The
 // request may change the whole configuration, because the new text may need other parameters.
-func (b *backend) rebind(ctx context.Context, req *route.Request, in keyIn) (route.None, error) {
-	return route.None{}, b.change(ctx, in.Name, func(k *key) error {
+func (ks *keys) rebind(ctx context.Context, req *route.Request, in keyIn) (route.None, error) {
+	return route.None{}, ks.change(ctx, in.Name, func(k *key) error {
 		k.Rec.Reviewed()
-		return (&change{in: &in, k: k, req: req, again: true}).run(ctx)
+		return (&change{keys: ks, k: k, in: &in, req: req, again: true}).run(ctx)
 	})
 }
 
@@ -114,16 +114,16 @@ type plannedIn struct {
 }
 
 // plan returns the coming rotations of a key, with their steps.
-func (b *backend) plan(ctx context.Context, _ *route.Request, in planIn) (*planOut, error) {
-	k, err := b.have(ctx, in.Name)
+func (ks *keys) plan(ctx context.Context, _ *route.Request, in planIn) (*planOut, error) {
+	k, err := ks.mustView(ctx, in.Name)
 	if err != nil {
 		return nil, err
 	}
-	d, err := b.definition(ctx, in.Name, k.data.Bind)
+	d, err := ks.catalog.definition(ctx, in.Name, k.data.Bind)
 	if err != nil {
 		return nil, err
 	}
-	c, err := b.config(ctx)
+	c, err := ks.config.load(ctx)
 	if err != nil {
 		return nil, err
 	}

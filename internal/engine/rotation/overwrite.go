@@ -12,17 +12,18 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// Reserved implements [engine.Publisher].
-func (b *backend) Reserved(ctx context.Context) iter.Seq2[engine.Reservation, error] {
+// reserved yields the places that each key publishes to. It leaves out damaged records, which
+// publish nothing.
+func (ks *keys) reserved(ctx context.Context) iter.Seq2[engine.Reservation, error] {
 	return func(yield func(engine.Reservation, error) bool) {
-		for r, err := range b.rotations.Records(ctx, keyKind) {
+		for r, err := range ks.rotations.Records(ctx, keyKind) {
 			var data keyData
 			switch {
 			case r.Name == "" && err != nil:
 				yield(engine.Reservation{}, err)
 				return
 			case err != nil || decodeData(r, &data) != nil:
-				continue // damaged
+				continue
 			}
 			if !yield(engine.Reservation{Record: recordPrefix + r.Name, Name: "keys/" + r.Name, Had: data.places()}, nil) {
 				return
@@ -31,11 +32,10 @@ func (b *backend) Reserved(ctx context.Context) iter.Seq2[engine.Reservation, er
 	}
 }
 
-// Overwritten implements [engine.Publisher]. It judges a client's write to the path of a key
-// before the write is committed.
-func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overwrite, commit func([]storage.Op) error) error {
+// overwritten judges a client's write to the path of a key before the write is committed.
+func (ks *keys) overwritten(ctx context.Context, record string, o engine.Overwrite, commit func([]storage.Op) error) error {
 	name := strings.TrimPrefix(record, recordPrefix)
-	k, err := b.view(ctx, name)
+	k, err := ks.view(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overw
 			}
 		}
 	}
-	d, err := b.definition(ctx, name, k.data.Bind)
+	d, err := ks.catalog.definition(ctx, name, k.data.Bind)
 	known, some := err == nil, false
 	for output, field := range k.data.Config.Fields {
 		some = some || !w.Fields[field].Empty() && (!known || d.secret(output))
@@ -68,7 +68,7 @@ func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overw
 		case known && !d.secret(output):
 			publisher := "the rotated key"
 			if o.Shown {
-				publisher = b.m.Settings().Path + "keys/" + name
+				publisher = ks.m.Settings().Path + "keys/" + name
 			}
 			o.Warn("the write leaves out %q, which %s publishes there", field, publisher)
 		default:
@@ -76,5 +76,5 @@ func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overw
 		}
 	}
 	slices.Sort(w.Lacks)
-	return b.rotations.Overwrite(ctx, keyKind, name, w, commit)
+	return ks.rotations.Overwrite(ctx, keyKind, name, w, commit)
 }

@@ -13,11 +13,17 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
+// recipeRoutes serves the recipes of a mount.
+type recipeRoutes struct {
+	catalog *catalog
+	keys    *keys
+}
+
 var recipeForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 
-func (b *catalog) listRecipes(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
+func (r recipeRoutes) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
 	var out route.Keys
-	for _, p := range b.providers {
+	for _, p := range r.catalog.providers {
 		ds, err := p.Definitions()
 		if err != nil {
 			return out, err
@@ -26,7 +32,7 @@ func (b *catalog) listRecipes(ctx context.Context, _ *route.Request, _ route.Non
 			out.Keys = append(out.Keys, d.Name)
 		}
 	}
-	for e, err := range b.m.Store.Scan(ctx, recipePrefix, storage.PrefixEnd(recipePrefix)) {
+	for e, err := range r.catalog.m.Store.Scan(ctx, recipePrefix, storage.PrefixEnd(recipePrefix)) {
 		if err != nil {
 			return out, err
 		}
@@ -71,12 +77,12 @@ func showFields(fs []Field) []fieldOut {
 	return out
 }
 
-func (b *catalog) readRecipe(ctx context.Context, _ *route.Request, in nameIn) (*recipeOut, error) {
-	_, own, err := b.builtIn(in.Name)
+func (r recipeRoutes) read(ctx context.Context, _ *route.Request, in nameIn) (*recipeOut, error) {
+	_, own, err := r.catalog.builtIn(in.Name)
 	if err != nil {
 		return nil, err
 	}
-	d, err := b.find(ctx, in.Name)
+	d, err := r.catalog.find(ctx, in.Name)
 	if fault.Is(err, fault.Invalid) {
 		return nil, nil
 	}
@@ -97,15 +103,12 @@ type recipeIn struct {
 // maxRecipe is the maximum size of a recipe's text in bytes.
 const maxRecipe = 64 << 10
 
-// written serves the recipes that users write.
-type written struct{ *backend }
-
-func (b written) writeRecipe(ctx context.Context, req *route.Request, in recipeIn) (route.None, error) {
-	p, err := b.parser()
+func (r recipeRoutes) write(ctx context.Context, req *route.Request, in recipeIn) (route.None, error) {
+	p, err := r.catalog.parser()
 	if err != nil {
 		return route.None{}, err
 	}
-	_, own, err := b.builtIn(in.Name)
+	_, own, err := r.catalog.builtIn(in.Name)
 	switch {
 	case err != nil:
 		return route.None{}, err
@@ -130,12 +133,12 @@ func (b written) writeRecipe(ctx context.Context, req *route.Request, in recipeI
 	if err != nil {
 		return route.None{}, err
 	}
-	before, err := b.userRecipe(ctx, in.Name)
+	before, err := r.catalog.userRecipe(ctx, in.Name)
 	if err != nil {
 		return route.None{}, err
 	}
 	if before != nil && before.Hash != d.Hash {
-		keys, err := b.boundTo(ctx, in.Name)
+		keys, err := r.keys.boundTo(ctx, in.Name)
 		if err != nil {
 			return route.None{}, err
 		}
@@ -143,42 +146,25 @@ func (b written) writeRecipe(ctx context.Context, req *route.Request, in recipeI
 			req.Warn("key %q keeps the earlier text and does not begin a rotation until it is bound again at keys/%s/rebind", k, k)
 		}
 	}
-	event := b.m.Host.Event("rotation/recipe", engine.Details(map[string]string{"recipe": in.Name, "hash": d.Hash})...)
-	_, err = b.m.Store.CommitWith(ctx, []storage.Op{storage.Set(recipePrefix+in.Name, row)}, []storage.Op{event})
+	event := r.catalog.m.Host.Event("rotation/recipe", engine.Details(map[string]string{"recipe": in.Name, "hash": d.Hash})...)
+	_, err = r.catalog.m.Store.CommitWith(ctx, []storage.Op{storage.Set(recipePrefix+in.Name, row)}, []storage.Op{event})
 	return route.None{}, err
 }
 
-func (b written) deleteRecipe(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
-	if _, own, err := b.builtIn(in.Name); err != nil || own {
+func (r recipeRoutes) delete(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
+	if _, own, err := r.catalog.builtIn(in.Name); err != nil || own {
 		if own {
 			err = fault.New("rotation.recipe", fault.Invalid, "recipe %q is built in and cannot be deleted; delete those that were written here only", in.Name)
 		}
 		return route.None{}, err
 	}
-	keys, err := b.boundTo(ctx, in.Name)
+	keys, err := r.keys.boundTo(ctx, in.Name)
 	if err != nil {
 		return route.None{}, err
 	}
 	if len(keys) > 0 {
 		return route.None{}, fault.New("rotation.recipe", fault.Conflict, "recipe %q is used by keys %q; delete these keys, or give them another recipe, first", in.Name, keys)
 	}
-	_, err = b.m.Store.Commit(ctx, storage.Remove(recipePrefix+in.Name))
+	_, err = r.catalog.m.Store.Commit(ctx, storage.Remove(recipePrefix+in.Name))
 	return route.None{}, err
-}
-
-// boundTo lists the keys that are bound to a recipe.
-func (b written) boundTo(ctx context.Context, recipe string) (keys []string, err error) {
-	for r, err := range b.rotations.Records(ctx, keyKind) {
-		if err != nil {
-			return nil, err
-		}
-		var data keyData
-		if err := decodeData(r, &data); err != nil {
-			return nil, err
-		}
-		if data.Bind.Name == recipe {
-			keys = append(keys, r.Name)
-		}
-	}
-	return keys, nil
 }

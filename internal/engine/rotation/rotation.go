@@ -9,11 +9,20 @@ package rotation
 
 import (
 	"context"
+	"iter"
 
 	"github.com/keyturn/keyturn/internal/engine"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
+	"github.com/keyturn/keyturn/internal/storage"
 )
+
+// backend is the engine of one mount.
+type backend struct {
+	keys    *keys
+	recipes recipeRoutes
+}
 
 // New returns the engine for these providers. The providers connect through the host's guarded
 // dialer.
@@ -27,48 +36,71 @@ func NewWith(n Network, ps ...Provider) engine.Type {
 		if n.Dial == nil {
 			n.Dial = m.Host.Dial
 		}
-		b := &backend{catalog: &catalog{m: m, net: n, providers: ps}}
-		b.rotations = rotate.New(m.Rotations(), b.kind())
-		go b.rotations.Walk(ctx)
-		return b, nil
+		c := &catalog{m: m, net: n, providers: ps}
+		ks := &keys{m: m, catalog: c, config: mountConfigs{m}}
+		ks.rotations = rotate.New(m.Rotations(), ks.kind())
+		go ks.rotations.Walk(ctx)
+		return &backend{ks, recipeRoutes{c, ks}}, nil
 	}}
 }
 
 // Work implements [engine.Worker].
 func (b *backend) Work(ctx context.Context, kind, name string) error {
-	return b.rotations.Work(ctx, kind, name)
+	return b.keys.rotations.Work(ctx, kind, name)
 }
 
 // Rotations implements [engine.Rotator].
-func (b *backend) Rotations() *rotate.Manager { return b.rotations }
+func (b *backend) Rotations() *rotate.Manager { return b.keys.rotations }
+
+// Reserved implements [engine.Publisher].
+func (b *backend) Reserved(ctx context.Context) iter.Seq2[engine.Reservation, error] {
+	return b.keys.reserved(ctx)
+}
+
+// Overwritten implements [engine.Publisher].
+func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overwrite, commit func([]storage.Op) error) error {
+	return b.keys.overwritten(ctx, record, o, commit)
+}
+
+// Unfinished implements [engine.Keeper]. A rotation in flight may hold keys that only its record
+// knows, so Unfinished returns a conflict while there is one.
+func (b *backend) Unfinished(ctx context.Context) error {
+	_, r, err := b.keys.rotations.Unfinished(ctx)
+	if err != nil || r == nil {
+		return err
+	}
+	t := r.Turn
+	return fault.New("rotation.disable", fault.Conflict, "rotation %d of key %q is in flight (%s), and nothing would finish it once the mount is gone; wait for its end, or disable it with force=true and clear away %q at the provider yourself", t.N, r.Name, t.State, t.IDs())
+}
 
 // Close does nothing, because the engine holds nothing to close.
 func (b *backend) Close() error { return nil }
 
 // Routes returns the API of the mount.
 func (b *backend) Routes() []route.Route {
+	ks := b.keys
 	return []route.Route{
-		route.On(route.Write, "keys/{name}", b.writeKey).WithExists(b.keyExists).
+		route.On(route.Write, "keys/{name}", ks.write).WithExists(ks.exists).
 			WithHelp("Configures a key for rotation. Fields that are not given get their defaults; stored admin credentials are kept unless the target changes."),
-		route.On(route.Patch, "keys/{name}", b.patchKey).WithHelp("Changes the fields that are given and keeps the others."),
-		route.On(route.Read, "keys/{name}", b.readKey).WithHelp("Shows a key's configuration and the state of its rotation. Never shows a secret."),
-		route.On(route.Delete, "keys/{name}", b.deleteKey).WithHelp("Deletes a key's configuration and history here. Keys at the provider stay valid."),
-		route.On(route.List, "keys", b.listKeys).WithHelp("Lists the keys."),
-		route.On(route.Write, "keys/{name}/rotate", b.rotate).WithHelp("Starts a rotation of a key now. With leaked=true, the old key is retired without waiting for readers."),
-		route.On(route.Write, "keys/{name}/rollback", b.rollback).WithHelp("Rolls back the rotation in flight and publishes the previous key again, or another key that is still valid."),
-		route.On(route.Write, "keys/{name}/pause", b.pause).WithHelp("Pauses a key: its schedule stops, and so does a rotation in flight before its next step."),
-		route.On(route.Write, "keys/{name}/resume", b.resume).WithHelp("Resumes a paused key."),
-		route.On(route.Write, "keys/{name}/rebind", b.rebind).WithSudo().WithHelp("Binds a key to the present text of its recipe."),
-		route.On(route.Read, "keys/{name}/history", histories{b}.read).WithHelp("Shows a key's rotations, newest first."),
-		route.On(route.Read, "keys/{name}/orphans", orphans{b}.list).WithHelp("Lists the keys that the provider shows with this server's label and that no record of the server knows."),
-		route.On(route.Write, "keys/{name}/orphans", orphans{b}.retire).WithHelp("Retires one such key at the provider, by its ID."),
-		route.On(route.Read, "keys/{name}/plan", b.plan).WithHelp("Shows what will happen to a key, and when."),
-		route.On(route.Read, "status", overview{b}.status).WithHelp("Shows every credential that rotates on this server, under any engine, and that the caller may read. Credentials that need attention come first."),
-		route.On(route.List, "recipes", b.listRecipes).WithHelp("Lists the recipes: those that are built in and those written to this mount."),
-		route.On(route.Read, "recipes/{name}", b.readRecipe).WithParam("name", "The recipe's name.").WithHelp("Shows a recipe: its text, its parameters, and the operations that it supports."),
-		route.On(route.Write, "recipes/{name}", written{b}.writeRecipe).WithHelp("Writes a recipe. Keys that are bound to an earlier text keep using that text until they are bound again."),
-		route.On(route.Delete, "recipes/{name}", written{b}.deleteRecipe).WithParam("name", "The recipe's name.").WithHelp("Deletes a recipe that no key is bound to."),
-		route.On(route.Read, "config", b.readConfig).WithHelp("Shows the mount's defaults, and whether rotation is stopped for the mount."),
-		route.On(route.Write, "config", b.writeConfig).WithHelp("Sets the mount's defaults. brake=true stops all rotation of the mount."),
+		route.On(route.Patch, "keys/{name}", ks.patch).WithHelp("Changes the fields that are given and keeps the others."),
+		route.On(route.Read, "keys/{name}", ks.read).WithHelp("Shows a key's configuration and the state of its rotation. Never shows a secret."),
+		route.On(route.Delete, "keys/{name}", ks.delete).WithHelp("Deletes a key's configuration and history here. Keys at the provider stay valid."),
+		route.On(route.List, "keys", ks.list).WithHelp("Lists the keys."),
+		route.On(route.Write, "keys/{name}/rotate", ks.rotate).WithHelp("Starts a rotation of a key now. With leaked=true, the old key is retired without waiting for readers."),
+		route.On(route.Write, "keys/{name}/rollback", ks.rollback).WithHelp("Rolls back the rotation in flight and publishes the previous key again, or another key that is still valid."),
+		route.On(route.Write, "keys/{name}/pause", ks.pause).WithHelp("Pauses a key: its schedule stops, and so does a rotation in flight before its next step."),
+		route.On(route.Write, "keys/{name}/resume", ks.resume).WithHelp("Resumes a paused key."),
+		route.On(route.Write, "keys/{name}/rebind", ks.rebind).WithSudo().WithHelp("Binds a key to the present text of its recipe."),
+		route.On(route.Read, "keys/{name}/history", ks.history).WithHelp("Shows a key's rotations, newest first."),
+		route.On(route.Read, "keys/{name}/orphans", ks.orphans).WithHelp("Lists the keys that the provider shows with this server's label and that no record of the server knows."),
+		route.On(route.Write, "keys/{name}/orphans", ks.retireOrphan).WithHelp("Retires one such key at the provider, by its ID."),
+		route.On(route.Read, "keys/{name}/plan", ks.plan).WithHelp("Shows what will happen to a key, and when."),
+		route.On(route.Read, "status", overview{ks.m}.status).WithHelp("Shows every credential that rotates on this server, under any engine, and that the caller may read. Credentials that need attention come first."),
+		route.On(route.List, "recipes", b.recipes.list).WithHelp("Lists the recipes: those that are built in and those written to this mount."),
+		route.On(route.Read, "recipes/{name}", b.recipes.read).WithParam("name", "The recipe's name.").WithHelp("Shows a recipe: its text, its parameters, and the operations that it supports."),
+		route.On(route.Write, "recipes/{name}", b.recipes.write).WithHelp("Writes a recipe. Keys that are bound to an earlier text keep using that text until they are bound again."),
+		route.On(route.Delete, "recipes/{name}", b.recipes.delete).WithParam("name", "The recipe's name.").WithHelp("Deletes a recipe that no key is bound to."),
+		route.On(route.Read, "config", ks.config.read).WithHelp("Shows the mount's defaults, and whether rotation is stopped for the mount."),
+		route.On(route.Write, "config", ks.config.write).WithHelp("Sets the mount's defaults. brake=true stops all rotation of the mount."),
 	}
 }

@@ -14,23 +14,23 @@ import (
 type target struct {
 	Source
 	def    Definition
-	b      *backend
+	host   engine.Host
 	record *rotate.Record
 	data   keyData
 	rotate.Recorder
 }
 
 // open returns the target of a key's record, bound to the key's provider.
-func open(ctx context.Context, b *backend, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (*target, error) {
-	t := &target{b: b, record: r}
+func (ks *keys) open(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (*target, error) {
+	t := &target{host: ks.m.Host, record: r}
 	if err := decodeData(r, &t.data); err != nil {
 		return nil, err
 	}
 	var err error
-	if t.def, err = b.definition(ctx, r.Name, t.data.Bind); err != nil {
+	if t.def, err = ks.catalog.definition(ctx, r.Name, t.data.Bind); err != nil {
 		return nil, err
 	}
-	t.Source, err = b.source(t.def, t.data.Config, s.Admin, red, t.Tell)
+	t.Source, err = ks.catalog.source(t.def, t.data.Config, s.Admin, red, t.Tell)
 	return t, err
 }
 
@@ -62,7 +62,7 @@ func (t *target) fields(c rotate.Credential) map[string]secret.Value {
 func (t *target) publish(ctx context.Context, p rotate.Publication) (version int, err error) {
 	custom := customOf(rotate.Reads{ID: p.NewID, OldID: p.OldID, RetireAfter: p.RetireAfter})
 	policy := t.data.Config.Policy
-	return t.b.m.Host.Publish(ctx, engine.Publication{
+	return t.host.Publish(ctx, engine.Publication{
 		Turn: p.ID, Key: t.record.Name, Path: t.data.Config.Path, Policies: append([]string(nil), t.data.Principal...),
 		Fields: maps.Clone(p.Fields), Custom: custom, CAS: p.CAS, Along: p.Along,
 		Plain:  map[string]string{"rotated_at": p.Asked.Format(time.RFC3339), "next_rotation": p.Next.Format(time.RFC3339)},
@@ -72,7 +72,7 @@ func (t *target) publish(ctx context.Context, p rotate.Publication) (version int
 
 // published reads the key's fields from the path. published returns nil if the path holds nothing.
 func (t *target) published(ctx context.Context) (*rotate.Published, error) {
-	there, err := t.b.m.Host.Published(ctx, engine.Publication{Path: t.data.Config.Path})
+	there, err := t.host.Published(ctx, engine.Publication{Path: t.data.Config.Path})
 	if err != nil || there == nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (t *target) published(ctx context.Context) (*rotate.Published, error) {
 
 // versions reads the key's fields from every version of the path.
 func (t *target) versions(ctx context.Context) (all []rotate.Published, err error) {
-	there, err := t.b.m.Host.Versions(ctx, t.data.Config.Path)
+	there, err := t.host.Versions(ctx, t.data.Config.Path)
 	for i := range there {
 		all = append(all, *t.data.reading(&there[i]))
 	}
@@ -106,7 +106,7 @@ func (t *target) credential(fields map[string]secret.Value) rotate.Credential {
 }
 
 // kind describes keys to [rotate].
-func (b *backend) kind() rotate.Kind {
+func (ks *keys) kind() rotate.Kind {
 	data := func(r *rotate.Record) (d keyData) {
 		_ = decodeData(r, &d) // checked when the record was read
 		return d
@@ -121,18 +121,18 @@ func (b *backend) kind() rotate.Kind {
 		Place:  func(r *rotate.Record) string { return data(r).Config.Path },
 		Timing: func(r *rotate.Record) rotate.Timing { return data(r).Config.Policy.Timing() },
 		Open: func(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
-			return open(ctx, b, r, s, red)
+			return ks.open(ctx, r, s, red)
 		},
 		Ready: func(ctx context.Context, r *rotate.Record) (string, error) {
 			d := data(r)
-			changed, err := b.changed(ctx, d.Bind)
+			changed, err := ks.catalog.changed(ctx, d.Bind)
 			if !changed {
 				return "", err
 			}
 			return "recipe \"" + d.Bind.Name + "\" is not the one any more that key \"" + r.Name + "\" is bound to; bind it anew: write keys/" + r.Name + "/rebind", nil
 		},
 		Brake: func(ctx context.Context) (bool, error) {
-			c, err := b.config(ctx)
+			c, err := ks.config.load(ctx)
 			return c.Brake, err
 		},
 		Adopt: adopt,

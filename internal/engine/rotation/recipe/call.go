@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"slices"
@@ -19,6 +20,21 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 )
+
+// A caller sends the requests of one source and judges the replies.
+type caller struct {
+	recipe string // its name, for errors
+	eval   *evaluator
+	client *http.Client
+	told   func(rotate.Exchange) // nil: nobody wants to know
+}
+
+// A reply is a provider's reply, read completely.
+type reply struct {
+	status int
+	header http.Header
+	vars   scope // the request's, and "response"
+}
 
 // maxQuote is the maximum number of bytes of a failed reply that the cause of an error quotes,
 // after redaction.
@@ -47,6 +63,42 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 	}
 	return r, err
 }
+
+// exchange describes a request before it is sent.
+func (c *caller) exchange(st *step, r *http.Request) rotate.Exchange {
+	x := rotate.Exchange{At: time.Now().UTC(), Step: st.name, Method: r.Method, Host: r.URL.Host, Path: c.eval.redactor.Scrub(r.URL.EscapedPath())}
+	if c.told == nil {
+		return x
+	}
+	for _, p := range slices.Sorted(maps.Keys(r.URL.Query())) {
+		x.Query = append(x.Query, c.eval.redactor.Scrub(p))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		value := c.eval.redactor.Scrub(strings.Join(r.Header[name], ", "))
+		if name == "Authorization" {
+			scheme, _, _ := strings.Cut(value, " ")
+			value = scheme + " [secret]"
+		}
+		x.Headers = append(x.Headers, name+": "+value)
+	}
+	if r.GetBody != nil {
+		if body, err := r.GetBody(); err == nil {
+			sent, _ := io.ReadAll(io.LimitReader(body, maxText))
+			x.Body = c.eval.redactor.Scrub(string(sent))
+		}
+	}
+	return x
+}
+
+// A madeCall holds the step of a request and the variables of its expressions. callKey is the key
+// of the madeCall in the request's context.
+type (
+	madeCall struct {
+		step *step
+		vars scope
+	}
+	callKey struct{}
+)
 
 // exchanged sends the request and reads the whole reply.
 func (c *caller) exchanged(ctx context.Context, st *step, request *http.Request, vars scope) (*reply, error) {

@@ -2,7 +2,6 @@ package recipe
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -111,10 +110,6 @@ func (ev *evaluator) failed(e hcl.Expression, diags hcl.Diagnostics) error {
 		text += ": " + ev.redactor.Scrub(strings.ReplaceAll(clip(d.Detail), "\n", " "))
 	}
 	return fault.New("recipe.eval", fault.Invalid, "%s: %s", position(at), text)
-}
-
-func position(r hcl.Range) string {
-	return fmt.Sprintf("%s:%d:%d", r.Filename, r.Start.Line, r.Start.Column)
 }
 
 // text evaluates an expression to a string. ok is false if the expression is missing or null.

@@ -120,6 +120,10 @@ func (m *meter) failure(at hcl.Range) error {
 	return fault.New("recipe.eval", fault.Unavailable, "%s: evaluating the expression was stopped, because nobody waits for it any more; try again", position(at))
 }
 
+// metered is the panic value with which a meter ends an evaluation. An error would not end it,
+// because HCL continues a loop whose body has failed.
+type metered struct{ err error }
+
 // A meteredExpr is a part of an expression that is charged for at each evaluation. The meteredExpr
 // holds the part in parentheses, so that a walk over the expression still sees the part.
 type meteredExpr struct {

@@ -2,7 +2,6 @@ package recipe
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -15,11 +14,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/rotate"
-)
-
-var (
-	recipeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
-	fieldName  = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 )
 
 var (

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -8,6 +9,11 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+)
+
+var (
+	recipeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
+	fieldName  = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 )
 
 // A parser parses one text. After a problem, it continues as far as it can.
@@ -147,6 +153,24 @@ func (p *parser) duration(c *hcl.BodyContent, name string, unset, limit time.Dur
 		return unset
 	}
 	return d
+}
+
+// required is optional, but reports a problem if the attribute is missing.
+func (p *parser) required(c *hcl.BodyContent, block *hcl.Block, name string, in scope, want cty.Type) hcl.Expression {
+	e := p.optional(c, name, in, want)
+	if e == nil {
+		p.problems.add(block.DefRange, "%s must have %s", block.Type, name)
+	}
+	return e
+}
+
+func (p *parser) optional(c *hcl.BodyContent, name string, in scope, want cty.Type) hcl.Expression {
+	at := c.Attributes[name]
+	if at == nil {
+		return nil
+	}
+	p.problems.check(at.Expr, in, want)
+	return at.Expr
 }
 
 // attributes returns the attributes of a schema, all of them optional.

@@ -90,3 +90,7 @@ func (ps problems) err(file string) error {
 	}
 	return fault.New("recipe.Parse", kind, "%s", strings.Join(lines, "\n"))
 }
+
+func position(r hcl.Range) string {
+	return fmt.Sprintf("%s:%d:%d", r.Filename, r.Start.Line, r.Start.Column)
+}

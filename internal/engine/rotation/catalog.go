@@ -34,21 +34,21 @@ type bound struct {
 }
 
 // provider returns the provider with this name.
-func (b *catalog) provider(name string) (Provider, error) {
-	i := slices.IndexFunc(b.providers, func(p Provider) bool { return p.Name == name })
+func (c *catalog) provider(name string) (Provider, error) {
+	i := slices.IndexFunc(c.providers, func(p Provider) bool { return p.Name == name })
 	if i >= 0 {
-		return b.providers[i], nil
+		return c.providers[i], nil
 	}
 	var known []string
-	for _, p := range b.providers {
+	for _, p := range c.providers {
 		known = append(known, p.Name)
 	}
 	return Provider{}, fault.New("rotation.provider", fault.Invalid, "field \"provider\": there is no %q; there are %q", name, known)
 }
 
 // builtIn returns the definition with this name, from any provider in the binary.
-func (b *catalog) builtIn(name string) (Definition, bool, error) {
-	for _, p := range b.providers {
+func (c *catalog) builtIn(name string) (Definition, bool, error) {
+	for _, p := range c.providers {
 		ds, err := p.Definitions()
 		if err != nil {
 			return Definition{}, false, err
@@ -63,18 +63,18 @@ func (b *catalog) builtIn(name string) (Definition, bool, error) {
 }
 
 // parser returns the provider that accepts definitions written by users.
-func (b *catalog) parser() (Provider, error) {
-	i := slices.IndexFunc(b.providers, func(p Provider) bool { return p.Parse != nil })
+func (c *catalog) parser() (Provider, error) {
+	i := slices.IndexFunc(c.providers, func(p Provider) bool { return p.Parse != nil })
 	if i < 0 {
 		return Provider{}, fault.New("rotation.parser", fault.Unsupported, "no provider of this server takes recipes; use a build that has one")
 	}
-	return b.providers[i], nil
+	return c.providers[i], nil
 }
 
 // userRecipe reads a recipe that a user wrote to this mount. userRecipe returns nil if there is
 // none.
-func (b *catalog) userRecipe(ctx context.Context, name string) (*userRecipe, error) {
-	e, err := b.m.Store.Get(ctx, recipePrefix+name)
+func (c *catalog) userRecipe(ctx context.Context, name string) (*userRecipe, error) {
+	e, err := c.m.Store.Get(ctx, recipePrefix+name)
 	if err != nil || e.Version == 0 {
 		return nil, err
 	}
@@ -83,32 +83,32 @@ func (b *catalog) userRecipe(ctx context.Context, name string) (*userRecipe, err
 }
 
 // find returns the present definition with this name, built in or written by a user.
-func (b *catalog) find(ctx context.Context, name string) (Definition, error) {
-	d, ok, err := b.builtIn(name)
+func (c *catalog) find(ctx context.Context, name string) (Definition, error) {
+	d, ok, err := c.builtIn(name)
 	if ok || err != nil {
 		return d, err
 	}
-	u, err := b.userRecipe(ctx, name)
+	u, err := c.userRecipe(ctx, name)
 	if err != nil {
 		return Definition{}, err
 	}
 	if u == nil {
 		return Definition{}, fault.New("rotation.find", fault.Invalid, "field \"recipe\": there is no recipe %q; list recipes/, or write it to recipes/%s first", name, name)
 	}
-	return b.restore(binding{Provider: u.Provider, Name: name, Hash: u.Hash}, u.Source)
+	return c.restore(binding{Provider: u.Provider, Name: name, Hash: u.Hash}, u.Source)
 }
 
 // restore rebuilds the definition of a binding from the stored text. Without a text, restore
 // returns the built-in definition if its hash still matches.
-func (b *catalog) restore(bind binding, source []byte) (Definition, error) {
-	p, err := b.provider(bind.Provider)
+func (c *catalog) restore(bind binding, source []byte) (Definition, error) {
+	p, err := c.provider(bind.Provider)
 	if err != nil {
 		return Definition{}, err
 	}
 	if len(source) > 0 && p.Parse != nil {
 		return p.Parse(bind.Name+".hcl", source)
 	}
-	d, ok, err := b.builtIn(bind.Name)
+	d, ok, err := c.builtIn(bind.Name)
 	if err != nil {
 		return Definition{}, err
 	}
@@ -119,8 +119,8 @@ func (b *catalog) restore(bind binding, source []byte) (Definition, error) {
 }
 
 // definition returns the definition that the key is bound to.
-func (b *catalog) definition(ctx context.Context, name string, bind binding) (Definition, error) {
-	e, err := b.m.Store.Get(ctx, boundPrefix+name)
+func (c *catalog) definition(ctx context.Context, name string, bind binding) (Definition, error) {
+	e, err := c.m.Store.Get(ctx, boundPrefix+name)
 	if err != nil {
 		return Definition{}, err
 	}
@@ -130,13 +130,13 @@ func (b *catalog) definition(ctx context.Context, name string, bind binding) (De
 			return Definition{}, err
 		}
 	}
-	return b.restore(bind, kept.Source)
+	return c.restore(bind, kept.Source)
 }
 
 // changed reports whether the recipe differs from the text that the key is bound to. A recipe that
 // does not exist any more counts as changed.
-func (b *catalog) changed(ctx context.Context, bind binding) (bool, error) {
-	d, err := b.find(ctx, bind.Name)
+func (c *catalog) changed(ctx context.Context, bind binding) (bool, error) {
+	d, err := c.find(ctx, bind.Name)
 	if fault.Is(err, fault.Invalid) {
 		return true, nil
 	}
@@ -144,19 +144,19 @@ func (b *catalog) changed(ctx context.Context, bind binding) (bool, error) {
 }
 
 // source opens the provider with a key's parameters and admin credentials.
-func (b *catalog) source(d Definition, c settings, admin map[string]secret.Value, r *secret.Redactor, told func(rotate.Exchange)) (Source, error) {
-	p, err := b.provider(d.Provider)
+func (c *catalog) source(d Definition, cfg settings, admin map[string]secret.Value, r *secret.Redactor, told func(rotate.Exchange)) (Source, error) {
+	p, err := c.provider(d.Provider)
 	if err != nil {
 		return nil, err
 	}
-	roots := b.net.Roots
-	if c.CA != "" {
-		if roots, err = authorities(c.CA); err != nil {
+	roots := c.net.Roots
+	if cfg.CA != "" {
+		if roots, err = authorities(cfg.CA); err != nil {
 			return nil, err
 		}
 	}
 	return p.Open(OpenConfig{
-		Definition: d, Params: maps.Clone(c.Params), Admin: maps.Clone(admin), Dial: b.net.Dial, Roots: roots, Redactor: r, Told: told,
+		Definition: d, Params: maps.Clone(cfg.Params), Admin: maps.Clone(admin), Dial: c.net.Dial, Roots: roots, Redactor: r, Told: told,
 	})
 }
 
