@@ -321,8 +321,10 @@ var ownTexts = map[string]string{
 	"internal/server/httpapi/answer.go":         "a body that wire.Check has accepted, once",
 	"internal/server/metrics/summary.go":        "names of metrics of our own",
 	"internal/storage/memory/memory.go":         "keys of our own store: it parses nothing",
+	"internal/storage/pebble/format.go":         "rows of our own store",
 	"internal/storage/pebble/logend.go":         "a file that this server writes",
 	"internal/storage/pebble/open.go":           "a file that this server writes, and parameters of the operator's",
 	"internal/storage/pebble/pebble.go":         "rows of our own store",
+	"internal/storage/pebble/read.go":           "rows of our own store",
 	"internal/token/token.go":                   "rows of our own store",
 }

@@ -69,7 +69,7 @@ func BenchmarkGet(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	if err := s.current.Load().db.Flush(); err != nil {
+	if err := s.supervisor.current.Load().db.Flush(); err != nil {
 		b.Fatal(err)
 	}
 	keys := make([]string, rows)

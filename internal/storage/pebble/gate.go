@@ -3,6 +3,7 @@ package pebble
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -12,27 +13,27 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A gate is the file system as one handle of Pebble sees it. It can be cut:
-// from then on the handle changes nothing in the folder. What fails for want of
-// space waits in it until there is some, so that Pebble never learns of it; a
-// failed write of the log poisons the handle.
-//
-// Reading passes through.
+// A gate is the file system as one handle of Pebble sees it. After it is cut, the handle changes
+// nothing in the folder. An operation that finds no space on the disk waits in the gate until there
+// is some, so Pebble gets no error; a failed write of the log poisons the handle. Reads pass
+// through.
 type gate struct {
 	vfs.FS
-	store  *Store
-	handle *handle
+	space    *space
+	log      *slog.Logger
+	stop     <-chan struct{} // closed when the store is closed
+	dead     <-chan struct{} // closed when the handle is dead
+	applying *sync.Mutex     // of the handle
+	poison   func(cause error)
 
-	// writing is held shared by each operation that changes something, alone
-	// to wait until none is left.
+	// writing is locked shared by each operation that changes something, and exclusively to wait
+	// until they have ended.
 	writing sync.RWMutex
 	isCut   atomic.Bool
 	why     atomic.Pointer[error]
 }
 
 var errCut = errors.New("storage: this handle was closed after a failed write")
-
-func newGate(s *Store, h *handle) *gate { return &gate{FS: s.opts.FS, store: s, handle: h} }
 
 // broke keeps the first cause.
 func (g *gate) broke(err error) { g.why.CompareAndSwap(nil, &err) }
@@ -44,8 +45,7 @@ func (g *gate) cause() error {
 	return errCut
 }
 
-// cut lets no more operation begin. The channel is closed when the last one
-// under way has ended.
+// cut prevents further operations. The channel is closed when those that have begun have ended.
 func (g *gate) cut() <-chan struct{} {
 	g.isCut.Store(true)
 	quiet := make(chan struct{})
@@ -57,7 +57,7 @@ func (g *gate) cut() <-chan struct{} {
 	return quiet
 }
 
-// once does one operation if the gate is open.
+// once runs an operation, unless the gate is cut.
 func (g *gate) once(op func() error) error {
 	g.writing.RLock()
 	defer g.writing.RUnlock()
@@ -67,13 +67,13 @@ func (g *gate) once(op func() error) error {
 	return op()
 }
 
-// do does one operation that changes something, and again as long as there is
-// no space for it. vital: it is the log's.
+// do runs an operation that changes something, and repeats it while the disk has no space for it.
+// vital: it writes the log.
 func (g *gate) do(vital bool, op func() error) error {
 	err := g.once(op)
 	if isNoSpace(err) {
-		leave := g.store.space.block()
-		for isNoSpace(err) && !g.handle.isDead() && !g.stopping() {
+		leave := g.space.block()
+		for isNoSpace(err) && !isClosed(g.dead) && !isClosed(g.stop) {
 			time.Sleep(spaceRetry)
 			err = g.once(op)
 		}
@@ -85,29 +85,19 @@ func (g *gate) do(vital bool, op func() error) error {
 	case vital:
 		g.failed(err)
 	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrExist):
-		// Pebble tries a failed flush again at once.
+		// Pebble retries a failed flush immediately.
 		time.Sleep(spaceRetry)
 	}
 	return err
 }
 
-func (g *gate) stopping() bool {
-	select {
-	case <-g.store.stop:
-		return true
-	default:
-		return false
-	}
-}
-
-// failed poisons the handle because the log could not be written. It returns –
-// and so lets Pebble see the error, which can then be closed – only when no
-// batch is being applied, for then none will be. Else it parks.
+// failed poisons the handle, because the log could not be written. If no batch is being applied,
+// and so none will be, it returns, and Pebble gets the error and can be closed. Otherwise it parks.
 func (g *gate) failed(err error) {
-	g.store.poison(g.handle, err)
+	g.poison(err)
 	for range 50 {
-		if g.handle.applying.TryLock() {
-			g.handle.applying.Unlock()
+		if g.applying.TryLock() {
+			g.applying.Unlock()
 			return
 		}
 		time.Sleep(2 * time.Millisecond)
@@ -117,7 +107,7 @@ func (g *gate) failed(err error) {
 
 // park keeps the goroutine for ever.
 func (g *gate) park() {
-	g.store.log.Error("a goroutine of a failed store is parked")
+	g.log.Error("a goroutine of a failed store is parked")
 	select {}
 }
 
@@ -148,7 +138,8 @@ func (g *gate) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.O
 	return g.open(name, func() (vfs.File, error) { return g.FS.OpenReadWrite(name, c, opts...) })
 }
 
-// OpenDir's file is only synced; the log's new file is not there without it.
+// OpenDir returns a file that is only synced. Without that, a new log file might not exist after a
+// crash.
 func (g *gate) OpenDir(name string) (vfs.File, error) {
 	f, err := g.FS.OpenDir(name)
 	if err != nil {
@@ -180,7 +171,7 @@ func (g *gate) MkdirAll(dir string, mode os.FileMode) error {
 // Lock succeeds: the store holds the folder's lock for all its handles.
 func (g *gate) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
-// Unwrap hides what lies below, so that nothing goes around the gate.
+// Unwrap hides the file system below, so that nothing bypasses the gate.
 func (g *gate) Unwrap() vfs.FS { return nil }
 
 type gatedFile struct {
@@ -209,8 +200,8 @@ func (f *gatedFile) WriteAt(p []byte, at int64) (int, error) {
 	return done, err
 }
 
-// Sync is tried once, even when space was short: after a failed one the system
-// may have forgotten what it did not write.
+// Sync is tried once, even if the disk is full, because after a failed sync the system may have
+// discarded data that it did not write.
 func (f *gatedFile) Sync() error { return f.sync(f.File.Sync) }
 
 // SyncData is like Sync.

@@ -6,11 +6,6 @@ import (
 	"sync"
 )
 
-// stripes is the number of latches. Some hundred commits under way hold some
-// thousand keys at worst; twice that many stripes would save little, and a
-// tenth would make strangers wait for each other.
-const stripes = 1 << 13
-
 // latches lock keys, by stripe, while a batch is checked and applied. They are locked in the order
 // of the stripes, so that no two batches wait for each other.
 type latches [stripes]latch

@@ -13,17 +13,16 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A logEnd keeps the number of the newest commit that the disk has, apart from
-// the log. When a log is replayed, a wrong byte near its end cannot be told from the
-// place where a crash stopped it: Pebble takes what is behind for never
-// written. The number kept here tells them apart.
+// A logEnd stores the number of the newest commit that is on the disk, outside the log. When
+// Pebble replays a log, a wrong byte near its end looks like the place where a crash stopped it,
+// and Pebble ignores the rest. With the number, the two can be distinguished.
 //
-// It is written after each sync of the log and not synced itself: after a loss
-// of power it may be old, which makes it see less. It is never ahead.
+// The number is written after each sync of the log, but not synced itself. After a loss of power it
+// may be too small, and then less damage is detected. It is never too large.
 type logEnd struct {
 	log *slog.Logger
 
-	mu     sync.Mutex // guards all
+	mu     sync.Mutex // guards the rest
 	file   vfs.File   // nil: closed
 	newest uint64
 	failed bool // the last write failed
@@ -34,8 +33,7 @@ const (
 	logEndLen  = versionLen + 4 // the number, and its checksum
 )
 
-// openLogEnd reads what the last process has left. A missing or a torn one
-// has seen nothing.
+// openLogEnd reads the number that the last process has left: 0 if the file is missing or torn.
 func openLogEnd(o *Options) (*logEnd, error) {
 	name := o.FS.PathJoin(o.Path, logEndName)
 	w := &logEnd{log: o.Log}
@@ -64,9 +62,9 @@ func parseLogEnd(text []byte) uint64 {
 	return binary.BigEndian.Uint64(text)
 }
 
-// saw notes that the disk has the commit. That it cannot is no reason to
-// refuse commits; the log says so once.
-func (w *logEnd) saw(version uint64) {
+// note stores the number of a commit that is on the disk. If that fails, commits are accepted
+// nevertheless, and the server's log gets one warning.
+func (w *logEnd) note(version uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.file == nil || version <= w.newest {

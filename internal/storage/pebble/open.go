@@ -68,8 +68,8 @@ func openDriver(ctx context.Context, params map[string]string, log *slog.Logger)
 	return s, nil
 }
 
-// Open opens the folder, which no other process may have open, and replays
-// what the last process had not flushed. The caller closes the store.
+// Open opens the folder, which no other process may have open, and replays the log of the last
+// process. The caller closes the store.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	o.setDefaults()
 	if o.FS == vfs.Default {
@@ -90,16 +90,16 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fault.Wrap("storage.Open", fault.Internal, err), lock.Close())
 	}
-	s := &Store{
-		end:   end,
-		opts:  o,
-		log:   o.Log,
-		cache: pebble.NewCache(o.CacheBytes),
-		lock:  lock,
-		space: newSpace(&o),
-		feed:  storage.NewFeed(1),
-		seed:  maphash.MakeSeed(),
-		stop:  make(chan struct{}),
+	s := &supervisor{
+		opts:    o,
+		log:     o.Log,
+		cache:   pebble.NewCache(o.CacheBytes),
+		lock:    lock,
+		space:   newSpace(&o),
+		feed:    storage.NewFeed(1),
+		end:     end,
+		numbers: numbers{seed: maphash.MakeSeed()},
+		stop:    make(chan struct{}),
 	}
 	h, start, err := s.openHandle(ctx)
 	if err == nil {
@@ -112,7 +112,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(fault.Wrap("storage.Open", fault.Internal, err), end.close(), lock.Close())
 	}
 	s.wg.Go(func() { s.space.run(s.stop) })
-	return s, nil
+	return &Store{supervisor: s}, nil
 }
 
 func lockFolder(o *Options) (io.Closer, error) {
@@ -134,8 +134,8 @@ func lockFolder(o *Options) (io.Closer, error) {
 	return lock, nil
 }
 
-// writable tells a folder that is forbidden from one that is locked: both may
-// come as the same error.
+// writable distinguishes a folder without permission from a locked one, because both may cause the
+// same error.
 func writable(path string) bool {
 	f, err := os.CreateTemp(path, "probe")
 	if err != nil {
@@ -144,11 +144,11 @@ func writable(path string) bool {
 	return errors.Join(f.Close(), os.Remove(f.Name())) == nil
 }
 
-// layoutPrefix stands before the number in the file LAYOUT.
+// layoutPrefix precedes the number in the file LAYOUT.
 const layoutPrefix = "keyturn storage layout "
 
-// checkLayout reads the layout's number, or writes it into a new folder. It
-// comes before Pebble, which may already change files when it opens.
+// checkLayout reads the layout's number, or writes it into a new folder. It runs before Pebble
+// opens the folder, because that may change files.
 func checkLayout(o *Options) error {
 	const op = "storage.Open"
 	name := o.FS.PathJoin(o.Path, "LAYOUT")
@@ -190,7 +190,7 @@ func parseLayout(text []byte) (int, error) {
 	return int(n), nil
 }
 
-// newLayout marks a folder as ours, if nothing is in it that is not.
+// newLayout writes the layout's number into a folder that contains no foreign files.
 func newLayout(o *Options, name string) error {
 	const op = "storage.Open"
 	files, err := o.FS.List(o.Path)
@@ -224,8 +224,8 @@ func newLayout(o *Options, name string) error {
 	return nil
 }
 
-// syncFolders makes the folder's files durable, and its place in the folder
-// above, where this user may read that.
+// syncFolders makes the folder's files durable, and its entry in the parent folder, if this user
+// may read that.
 func syncFolders(o *Options) error {
 	if err := syncFolder(o.FS, o.Path); err != nil {
 		return err

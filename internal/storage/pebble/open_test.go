@@ -150,7 +150,7 @@ func writeFixture(t *testing.T, dir string) {
 	mem := vfs.NewMem()
 	s := open(t, Options{Path: "/store", FS: mem})
 	until(t, s, fixture()...)
-	if err := s.current.Load().db.Flush(); err != nil {
+	if err := s.supervisor.current.Load().db.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	until(t, s, storage.Set("log", []byte("not in a table")))
@@ -177,7 +177,7 @@ func TestCorruptByte(t *testing.T) {
 		want[key] = value
 		until(t, s, storage.Set(key, []byte(value)))
 	}
-	if err := s.current.Load().db.Flush(); err != nil {
+	if err := s.supervisor.current.Load().db.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

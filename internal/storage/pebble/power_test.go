@@ -17,55 +17,53 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A told is what clients were told up to one moment, and the disk as a loss of
-// power would leave it a moment later.
-type told struct {
+// A snapshot has the answers that clients had got at one moment, and the disk as a loss of power
+// would leave it a moment later.
+type snapshot struct {
 	acked storage.Version // the newest commit that was answered
-	begun uint64          // the newest number given out
-	// seen are entries that reads returned; of an absent one, after is the
-	// newest put of the key that had been answered before the read.
-	seen []sight
-	disk *vfs.MemFS
+	begun uint64          // the newest number that was assigned
+	reads []read
+	disk  *vfs.MemFS
 }
 
-type sight struct {
+type read struct {
 	key     string
-	version storage.Version
-	after   storage.Version
+	version storage.Version // 0: absent
+	after   storage.Version // the newest put of the key that had been answered before the read
 }
 
-// A witness drives a store and takes pictures.
-type witness struct {
+// A recorder drives a store, records its answers and takes snapshots.
+type recorder struct {
 	store *Store
 	fs    *vfs.MemFS
 
 	mu      sync.Mutex
 	acked   storage.Version
 	puts    map[string]storage.Version // answered
-	seen    []sight
-	history []storage.Change // with what was put
+	reads   []read
+	history []storage.Change
 	values  map[storage.Version]string
-	taken   []told
+	taken   []snapshot
 	rng     *rand.Rand
 }
 
-// picture is called before each sync.
-func (w *witness) picture() {
+// snapshot is called before each sync.
+func (w *recorder) snapshot() {
 	w.mu.Lock()
-	t := told{acked: w.acked, seen: w.seen[:len(w.seen):len(w.seen)]}
+	t := snapshot{acked: w.acked, reads: w.reads[:len(w.reads):len(w.reads)]}
 	cfg := vfs.CrashCloneCfg{UnsyncedDataPercent: w.rng.IntN(3) * 50, RNG: rand.New(rand.NewPCG(w.rng.Uint64(), 0))}
 	w.mu.Unlock()
 	t.disk = w.fs.CrashClone(cfg)
 	if w.store != nil {
-		t.begun = w.store.begun.Load()
+		t.begun = w.store.supervisor.numbers.begun.Load()
 	}
 	w.mu.Lock()
 	w.taken = append(w.taken, t)
 	w.mu.Unlock()
 }
 
-// client commits to keys of its own and reads everyone's.
-func (w *witness) client(t *testing.T, id int, seed uint64) {
+// client commits to its own keys, and reads those of all clients.
+func (w *recorder) client(t *testing.T, id int, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, uint64(id)))
 	for n := range 60 {
 		value := fmt.Sprintf("%d-%d-%s", id, n, strings.Repeat("x", r.IntN(6000)))
@@ -86,21 +84,21 @@ func (w *witness) client(t *testing.T, id int, seed uint64) {
 		w.committed(v, b, value)
 		key := fmt.Sprintf("c%d/%d", r.IntN(4), r.IntN(3))
 		w.mu.Lock()
-		look := sight{key: key, after: w.puts[key]}
+		got := read{key: key, after: w.puts[key]}
 		w.mu.Unlock()
 		e, err := w.store.Get(t.Context(), key)
 		if err != nil {
 			t.Errorf("Get = %v", err)
 			return
 		}
-		look.version = e.Version
+		got.version = e.Version
 		w.mu.Lock()
-		w.seen = append(w.seen, look)
+		w.reads = append(w.reads, got)
 		w.mu.Unlock()
 	}
 }
 
-func (w *witness) committed(v storage.Version, b storage.Batch, value string) {
+func (w *recorder) committed(v storage.Version, b storage.Batch, value string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.acked = max(w.acked, v)
@@ -120,13 +118,13 @@ func TestPowerLoss(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			w := &witness{fs: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed,
+			w := &recorder{fs: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed,
 				7)), puts: map[string]storage.Version{}, values: map[storage.Version]string{}}
 			fs := errorfs.Wrap(w.fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
 				switch op.Kind {
 				case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
 					if w.store != nil {
-						w.picture()
+						w.snapshot()
 					}
 				}
 				return nil
@@ -138,14 +136,14 @@ func TestPowerLoss(t *testing.T) {
 				wg.Go(func() { w.client(t, id, seed) })
 			}
 			wg.Wait()
-			w.picture()
+			w.snapshot()
 			slices.SortStableFunc(w.history,
 				func(a, b storage.Change) int { return cmp.Compare(a.Version, b.Version) })
 			if len(w.taken) < 15 {
-				t.Errorf("only %d syncs; the history is too short to tell", len(w.taken))
+				t.Errorf("only %d syncs; the history is too short", len(w.taken))
 			}
-			for i, picture := range w.taken {
-				if err := w.check(t, picture); err != nil {
+			for i, s := range w.taken {
+				if err := w.check(t, s); err != nil {
 					t.Fatalf("seed %d, power lost before sync %d of %d: %v", seed, i, len(w.taken), err)
 				}
 			}
@@ -153,8 +151,8 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// check opens the disk of a picture and holds it against the history.
-func (w *witness) check(t *testing.T, p told) error {
+// check opens the disk of a snapshot, and compares the store with the history.
+func (w *recorder) check(t *testing.T, p snapshot) error {
 	s, err := Open(t.Context(), Options{Path: "/store", FS: p.disk})
 	if err != nil {
 		return err
@@ -171,8 +169,8 @@ func (w *witness) check(t *testing.T, p told) error {
 		newest = max(newest, e.Version)
 		got = append(got, e)
 	}
-	if !w.someMoment(got, p) {
-		return fmt.Errorf("the store is not as it was after any commit from %d on; newest entry %d", w.required(p),
+	if !w.isStateAfter(got, p) {
+		return fmt.Errorf("the store does not have the state after any commit from %d on; its newest entry is %d", w.required(p),
 			newest)
 	}
 	v, err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set("after", nil)}})
@@ -180,21 +178,21 @@ func (w *witness) check(t *testing.T, p told) error {
 		return err
 	}
 	if uint64(v) <= p.begun {
-		return fmt.Errorf("the next commit got the number %d, and %d had been given out", v, p.begun)
+		return fmt.Errorf("the next commit got the number %d, and %d had been assigned", v, p.begun)
 	}
 	return s.Close()
 }
 
 // required is the oldest commit that must not be lost.
-func (w *witness) required(p told) storage.Version {
+func (w *recorder) required(p snapshot) storage.Version {
 	need := p.acked
-	for _, look := range p.seen {
-		need = max(need, look.version)
-		if look.version != 0 || look.after == 0 {
+	for _, got := range p.reads {
+		need = max(need, got.version)
+		if got.version != 0 || got.after == 0 {
 			continue
 		}
 		for _, c := range w.history { // the first delete after the put explains the absence
-			if c.Key == look.key && c.Deleted && c.Version > look.after {
+			if c.Key == got.key && c.Deleted && c.Version > got.after {
 				need = max(need, c.Version)
 				break
 			}
@@ -203,9 +201,8 @@ func (w *witness) required(p told) storage.Version {
 	return need
 }
 
-// someMoment says whether got is the store after one of the commits from the
-// required one on.
-func (w *witness) someMoment(got []storage.Entry, p told) bool {
+// isStateAfter reports whether got is the state after the required commit or a later one.
+func (w *recorder) isStateAfter(got []storage.Entry, p snapshot) bool {
 	need := w.required(p)
 	state := map[string]storage.Version{}
 	same := func() bool {
@@ -291,15 +288,15 @@ func (s *Store) serving(t *testing.T) <-chan struct{} {
 	go func() {
 		defer close(ready)
 		for t.Context().Err() == nil {
-			s.mu.Lock() // install holds it from the moment at which it wakes until current is set
-			serves := s.current.Load() != nil
-			s.durable.mu.Lock()
-			if s.durable.wake == nil {
-				s.durable.wake = make(chan struct{})
+			s.supervisor.mu.Lock() // install holds it from the moment at which it wakes until current is set
+			serves := s.supervisor.current.Load() != nil
+			s.supervisor.numbers.durable.mu.Lock()
+			if s.supervisor.numbers.durable.wake == nil {
+				s.supervisor.numbers.durable.wake = make(chan struct{})
 			}
-			wake := s.durable.wake
-			s.durable.mu.Unlock()
-			s.mu.Unlock()
+			wake := s.supervisor.numbers.durable.wake
+			s.supervisor.numbers.durable.mu.Unlock()
+			s.supervisor.mu.Unlock()
 			if serves {
 				return
 			}
@@ -353,8 +350,8 @@ func TestFailedSync(t *testing.T) {
 				}
 				wg.Wait()
 				until(t, s, storage.Set("last", nil))
-				if failures == 0 || s.reopened.Load() != 1 {
-					t.Errorf("%d commits failed and the store was reopened %d times", failures, s.reopened.Load())
+				if failures == 0 || s.supervisor.reopened.Load() != 1 {
+					t.Errorf("%d commits failed and the store was reopened %d times", failures, s.supervisor.reopened.Load())
 				}
 				checkAcked(t, s, acked)
 				for e, err := range s.Scan(t.Context(), "", "") { // what a read tells is durable, too
@@ -392,7 +389,7 @@ func TestReopenedFeed(t *testing.T) {
 			break
 		}
 		if c.Key != "" {
-			t.Errorf("the feed told %+v, which failed", c)
+			t.Errorf("the feed has %+v, which failed", c)
 		}
 		if fs.stillArmed() {
 			if _, err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set("b", nil)}}); err == nil {

@@ -107,9 +107,9 @@ func TestRowsNeverStale(t *testing.T) {
 	all.Wait()
 }
 
-// TestMarkOfTheDead: a commit of a dead handle does not count as durable, although the mark has
+// TestMarkOfDeadHandle: a commit of a dead handle does not count as durable, although the mark has
 // passed its number, because the next handle starts above all numbers that may be lost.
-func TestMarkOfTheDead(t *testing.T) {
+func TestMarkOfDeadHandle(t *testing.T) {
 	var m mark
 	dead := make(chan struct{})
 	m.advance(7)

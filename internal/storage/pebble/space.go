@@ -11,20 +11,19 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// isNoSpace: the disk, a quota or the inodes are used up.
+// isNoSpace reports whether the disk, a quota or the inodes are used up.
 func isNoSpace(err error) bool {
 	return vfs.IsNoSpaceError(err) || errors.Is(err, syscall.EDQUOT)
 }
 
-// space watches the room on the disk. Below the low-water mark the store
-// refuses writes, which leaves Pebble room to flush and compact. If the disk
-// fills faster than the mark is watched, the ballast is given back, and what
-// still finds no space waits in the gate.
+// space watches the free space on the disk. Below the low-water mark, the store refuses writes, so
+// that Pebble has space to flush and compact. If the disk fills faster than it is watched, the
+// ballast is removed, and operations that still find no space wait in the gate.
 type space struct {
 	fs      vfs.FS
 	ballast string // the file
 	usage   func() (free, total uint64, err error)
-	low     uint64 // 0: by the size of the disk
+	low     uint64 // 0: depends on the size of the disk
 	log     *slog.Logger
 
 	full atomic.Bool
@@ -38,18 +37,16 @@ type space struct {
 }
 
 const (
-	// spaceEvery: a disk that takes 1 GB/s fills its last 128 MiB in an eighth
-	// of a second; that is the ballast's and the gate's case, so this may be
-	// leisurely.
+	// spaceEvery is the interval between checks. A disk that writes 1 GB/s fills its last 128 MiB
+	// in an eighth of a second, so shorter intervals would not replace the ballast and the gate.
 	spaceEvery = 500 * time.Millisecond
-	// stallAfter is when callers whose commit waits for space are told that
-	// its outcome is unknown: well within the five seconds promised.
+	// stallAfter is how long a commit waits for space before its caller gets an error that says
+	// that the outcome is unknown. The promise is five seconds.
 	stallAfter = 3 * time.Second
 )
 
-// Bounds of the low-water mark, a twentieth of the disk between them. A flush
-// needs 8 MiB, a compaction some times that; more than 128 MiB would only be
-// space that cannot be used.
+// Bounds of the low-water mark, which is a twentieth of the disk. A flush needs 8 MiB, and a
+// compaction a multiple of that; more than 128 MiB would be wasted.
 const (
 	lowest  = 16 << 20
 	highest = 128 << 20
@@ -73,7 +70,7 @@ func newSpace(o *Options) *space {
 	return s
 }
 
-// run looks at the disk until stop.
+// run checks the disk until stop is closed.
 func (s *space) run(stop <-chan struct{}) {
 	tick := time.NewTicker(spaceEvery)
 	defer tick.Stop()
@@ -128,7 +125,7 @@ func (s *space) fullLocked(full bool) {
 	}
 }
 
-// restoreLocked makes the ballast anew when there is ample room for it.
+// restoreLocked creates the ballast again when there is ample space for it.
 func (s *space) restoreLocked(free, low uint64) {
 	if free < 2*low {
 		return
@@ -138,7 +135,7 @@ func (s *space) restoreLocked(free, low uint64) {
 	}
 	f, err := s.fs.Create(s.ballast, vfs.WriteCategoryUnspecified)
 	if err != nil {
-		return // without ballast the gate still waits
+		return // without ballast, the gate still makes operations wait
 	}
 	err = f.Preallocate(0, int64(low/2))
 	if err := errors.Join(err, f.Close()); err != nil {
@@ -146,8 +143,7 @@ func (s *space) restoreLocked(free, low uint64) {
 	}
 }
 
-// block says that an operation has found no space and waits; leave, that it
-// waits no more.
+// block counts an operation that has found no space and waits. leave ends its waiting.
 func (s *space) block() (leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,7 +165,7 @@ func (s *space) unblock() {
 	s.stallLocked()
 }
 
-// stallLocked opens or closes what stalled returns.
+// stallLocked opens or closes the channel that stalled returns.
 func (s *space) stallLocked() {
 	stuck := s.blocked > 0 && time.Since(s.since) >= stallAfter
 	switch {
@@ -181,7 +177,7 @@ func (s *space) stallLocked() {
 	s.stuck = stuck
 }
 
-// stalled is closed while writes have waited for space too long.
+// stalled returns a channel that is closed while writes have waited for space too long.
 func (s *space) stalled() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -92,7 +92,7 @@ func TestNoSpace(t *testing.T) {
 			t.Errorf("the commit that met the full disk: %v, want errStalled", err)
 		}
 		if took := time.Since(start); took > 5*time.Second {
-			t.Errorf("it was told after %v", took)
+			t.Errorf("the outcome was returned after %v", took)
 		}
 		if _, err := mem.Stat("/store/BALLAST"); err == nil {
 			t.Error("the ballast was not given back")
@@ -133,7 +133,7 @@ func TestCloseWhileFull(t *testing.T) {
 	})
 	waiting := make(chan error, 1)
 	go func() { waiting <- tryCommit(t, s, "a") }()
-	for !s.space.full.Load() {
+	for !s.supervisor.space.full.Load() {
 		runtime.Gosched()
 	}
 	start := time.Now()
