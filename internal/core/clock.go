@@ -2,12 +2,10 @@ package core
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -19,14 +17,14 @@ const maxJump = time.Minute
 // that nobody can set.
 type Boot func() (id string, since time.Duration)
 
-const clockKey = "core/clock"
-
 // clockRow is the reading that a server stores for its next start.
 type clockRow struct {
 	Wall time.Time     `json:"wall"`
 	Boot string        `json:"boot"`
 	Up   time.Duration `json:"up"`
 }
+
+const storedClock barrier.Rows[clockRow] = "core/clock"
 
 // clock compares the wall clock with one that cannot be set. While the server runs, that is Go's
 // monotonic reading or the time since boot, whichever advanced further, because the monotonic
@@ -53,13 +51,9 @@ func openClock(ctx context.Context, view *barrier.View, boot Boot) (*clock, erro
 	if boot != nil {
 		c.id, c.up = boot()
 	}
-	row, err := view.Get(ctx, clockKey)
-	if err != nil || row.Version == 0 || boot == nil {
+	last, _, err := storedClock.Get(ctx, view, "")
+	if err != nil || last == nil || boot == nil {
 		return c, err
-	}
-	var last clockRow
-	if err := json.Unmarshal(row.Value, &last); err != nil {
-		return nil, fault.Wrap("core.openClock", fault.Internal, err)
 	}
 	if c.id != "" && c.id == last.Boot {
 		c.ahead = c.base.Sub(last.Wall.Add(c.up - last.Up))
@@ -114,9 +108,6 @@ func (c *clock) row() (storage.Op, bool) {
 		return storage.Op{}, false
 	}
 	id, up := c.boot()
-	b, err := json.Marshal(clockRow{Wall: time.Now().UTC(), Boot: id, Up: up})
-	if err != nil {
-		return storage.Op{}, false
-	}
-	return storage.Set(clockKey, b), true
+	op, err := storedClock.Set("", clockRow{Wall: time.Now().UTC(), Boot: id, Up: up})
+	return op, err == nil
 }

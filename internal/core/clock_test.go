@@ -117,7 +117,7 @@ func TestClockAtStart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := v.Commit(t.Context(), storage.Set(clockKey, row)); err != nil {
+		if _, err := v.Commit(t.Context(), storage.Set(string(storedClock), row)); err != nil {
 			t.Fatal(err)
 		}
 		boot := func() (string, time.Duration) { return tt.boot, up }

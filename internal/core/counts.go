@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"time"
 
@@ -12,9 +11,9 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// countKey is the row in which this node stores its counts each second, and from which it loads
+// storedCounts is the row in which this node stores its counts each second, and from which it loads
 // them at its start. A crash loses at most one second of changes, which recount corrects.
-const countKey = "count/local"
+const storedCounts barrier.Rows[countRow] = "count/local"
 
 // counts stores the numbers of leases, which the lease manager counts in memory, for the next
 // start.
@@ -31,11 +30,11 @@ type countRow struct {
 }
 
 func (c *counts) save(ctx context.Context) error {
-	b, err := json.Marshal(countRow{Leases: c.leases.Stats.Live.Load(), Waiting: c.leases.Stats.Waiting.Load()})
+	op, err := storedCounts.Set("", countRow{Leases: c.leases.Stats.Live.Load(), Waiting: c.leases.Stats.Waiting.Load()})
 	if err != nil {
 		return err
 	}
-	ops := []storage.Op{storage.Set(countKey, b)}
+	ops := []storage.Op{op}
 	if op, ok := c.clock.row(); ok {
 		ops = append(ops, op)
 	}
@@ -44,12 +43,11 @@ func (c *counts) save(ctx context.Context) error {
 }
 
 func (c *counts) load(ctx context.Context) error {
-	row, err := c.view.Get(ctx, countKey)
+	row, err := c.view.Get(ctx, string(storedCounts))
 	if err != nil || row.Version == 0 {
 		return err
 	}
-	var stored countRow
-	if err := json.Unmarshal(row.Value, &stored); err == nil {
+	if stored, err := storedCounts.Decode(row); err == nil {
 		c.leases.Stats.Live.Store(stored.Leases)
 		c.leases.Stats.Waiting.Store(stored.Waiting)
 	}

@@ -2,18 +2,15 @@ package core
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/core/node"
-	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// keyRotationKey is the row of sys/rotate/config.
-const keyRotationKey = "core/key-rotation"
+// keyRotationRow is the row of sys/rotate/config.
+const keyRotationRow barrier.Rows[node.KeyRotation] = "core/key-rotation"
 
 // dataKey rotates the barrier's data key at the age or number of encryptions that is configured.
 type dataKey struct {
@@ -24,24 +21,15 @@ type dataKey struct {
 
 // rotation returns the configuration of sys/rotate/config, or the default.
 func (k dataKey) rotation(ctx context.Context) (node.KeyRotation, error) {
-	c := node.DefaultKeyRotation
-	row, err := k.view.Get(ctx, keyRotationKey)
-	if err != nil || row.Version == 0 {
-		return c, err
+	c, _, err := keyRotationRow.Get(ctx, k.view, "")
+	if c == nil {
+		return node.DefaultKeyRotation, err
 	}
-	if err := json.Unmarshal(row.Value, &c); err != nil {
-		return c, fault.Wrap("core.keyRotation", fault.Internal, err)
-	}
-	return c, nil
+	return *c, err
 }
 
 func (k dataKey) setRotation(ctx context.Context, c node.KeyRotation) error {
-	b, err := json.Marshal(c)
-	if err != nil {
-		return fault.Wrap("core.setKeyRotation", fault.Internal, err)
-	}
-	_, err = k.view.Commit(ctx, storage.Set(keyRotationKey, b))
-	return err
+	return keyRotationRow.Put(ctx, k.view, "", c)
 }
 
 // rotateIfDue rotates the data key if its configured age or number of encryptions is reached. The

@@ -38,7 +38,7 @@ func (e events) op(kind string, details ...engine.Detail) storage.Op {
 // trim removes the events that are older than the horizon. It takes the store's newest version
 // from the row of the counts, which is written each second.
 func (e events) trim(ctx context.Context) error {
-	row, err := e.view.Get(ctx, countKey)
+	row, err := e.view.Get(ctx, string(storedCounts))
 	if err != nil || row.Version <= eventHorizon {
 		return err
 	}

@@ -86,8 +86,7 @@ func (h *hosts) runWork(ctx context.Context, it due.Item) error {
 	o := h.mounts.Snapshot().ByUUID(strings.TrimPrefix(it.Lane, workLane))
 	kind, id, _ := strings.Cut(it.ID, "/")
 	if o == nil || o.Worker == nil || !o.Entry().Gone.IsZero() {
-		_, err := h.view.Commit(ctx, storage.Remove(it.Key()))
-		return err
+		return h.view.Delete(ctx, it.Key())
 	}
 	return withoutPanic(h.log, "work", func() error { return o.Worker.Work(ctx, kind, id) })
 }

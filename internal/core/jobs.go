@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
@@ -17,9 +16,9 @@ import (
 // A job is a row at job/<id> and one due item. Both are committed before the work begins, and
 // removed in the last commit.
 const (
-	jobPrefix = "job/"
-	jobKind   = "job"
-	jobLane   = "jobs"
+	jobRows barrier.Rows[storedJob] = "job/"
+	jobKind                         = "job"
+	jobLane                         = "jobs"
 )
 
 // keepFinished is how long the status of a finished move can be read.
@@ -86,22 +85,18 @@ func newJob(j sys.Job) *storedJob {
 
 // save returns the operations that replace version v of the job's row, and move its item from was.
 func (s *storedJob) save(was time.Time, v storage.Version) ([]storage.Op, error) {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return nil, fault.Wrap("core.saveJob", fault.Internal, err)
-	}
-	return append(jobItem(s.ID, was, s.Due), storage.Set(jobPrefix+s.ID, b).If(v)), nil
+	op, err := jobRows.Set(s.ID, *s)
+	return append(jobItem(s.ID, was, s.Due), op.If(v)), err
 }
 
 // addMissing starts a job for each tombstone that has none.
 func (m *jobs) addMissing(ctx context.Context) error {
 	withJob := map[string]bool{}
-	for row, err := range m.view.Scan(ctx, jobPrefix, storage.PrefixEnd(jobPrefix)) {
+	for row, err := range m.view.Scan(ctx, string(jobRows), storage.PrefixEnd(string(jobRows))) {
 		if err != nil {
 			return err
 		}
-		var s storedJob
-		if err := json.Unmarshal(row.Value, &s); err == nil {
+		if s, err := jobRows.Decode(row); err == nil {
 			withJob[s.Mount] = true
 		}
 	}
@@ -117,15 +112,11 @@ func (m *jobs) addMissing(ctx context.Context) error {
 }
 
 func (m *jobs) load(ctx context.Context, id string) (*storedJob, error) {
-	row, err := m.view.Get(ctx, jobPrefix+id)
-	if err != nil || row.Version == 0 {
-		return nil, err
+	s, version, err := jobRows.Get(ctx, m.view, id)
+	if s != nil {
+		s.version = version
 	}
-	s := &storedJob{version: row.Version}
-	if err := json.Unmarshal(row.Value, s); err != nil {
-		return nil, fault.Wrap("core.loadJob", fault.Internal, err)
-	}
-	return s, nil
+	return s, err
 }
 
 func (m *jobs) status(ctx context.Context, id string) (*sys.Job, error) {
@@ -146,13 +137,13 @@ func (m *jobs) routes() sys.Jobs {
 // list returns the unfinished jobs.
 func (m *jobs) list(ctx context.Context) ([]*sys.Job, error) {
 	var out []*sys.Job
-	for row, err := range m.view.Scan(ctx, jobPrefix, storage.PrefixEnd(jobPrefix)) {
+	for row, err := range m.view.Scan(ctx, string(jobRows), storage.PrefixEnd(string(jobRows))) {
 		if err != nil {
 			return nil, err
 		}
-		s := new(storedJob)
-		if err := json.Unmarshal(row.Value, s); err != nil {
-			return nil, fault.Wrap("core.jobs", fault.Internal, err)
+		s, err := jobRows.Decode(row)
+		if err != nil {
+			return nil, err
 		}
 		if s.Kind != "move" {
 			out = append(out, &s.Job)
@@ -243,14 +234,14 @@ func (m *jobs) runNow(ctx context.Context, id string) (left sys.Left, err error)
 // runDue does what a job's item asks for; stray drops the item of a job that
 // is not there.
 func (m *jobs) runDue(ctx context.Context, it due.Item, stray []storage.Op) error {
-	row, err := m.view.Get(ctx, jobPrefix+it.ID)
+	there, err := m.view.Has(ctx, jobRows.Key(it.ID))
 	if err != nil {
 		return err
 	}
-	if row.Version != 0 {
+	if there {
 		return m.run(ctx, it.ID, false)
 	}
-	_, err = m.view.Commit(ctx, append(stray, storage.Expect(jobPrefix+it.ID, 0))...)
+	_, err = m.view.Commit(ctx, append(stray, storage.Expect(jobRows.Key(it.ID), 0))...)
 	return fault.IgnoreConflict(err)
 }
 
@@ -276,7 +267,7 @@ func (m *jobs) run(ctx context.Context, id string, wait bool) error {
 	if err != nil {
 		return err
 	}
-	ops := append(jobItem(s.ID, s.Due, time.Time{}), storage.Remove(jobPrefix+s.ID).If(s.version))
+	ops := append(jobItem(s.ID, s.Due, time.Time{}), storage.Remove(jobRows.Key(s.ID)).If(s.version))
 	if !done { // leases are still being revoked: check later
 		was := s.Due
 		pause := min(max(firstCheck, time.Since(s.Started)/8), longestCheck)

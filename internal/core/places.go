@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -19,9 +18,9 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// placePrefix is followed by the hash of a path and field. The row names the record that publishes
-// there, and is written in the same commit as that record.
-const placePrefix = "place/"
+// placeRows are by the hash of a path and field. The row names the record that publishes there, and
+// is written in the same commit as that record.
+const placeRows barrier.Rows[publisher] = "place/"
 
 // places stores which record publishes to a path and field. At most one record does.
 type places struct {
@@ -37,10 +36,10 @@ type publisher struct {
 	Mount  string `json:"mount"`  // uuid
 }
 
-// placeKey is the key of a place's row. No path contains NUL, so no two places share a row.
-func placeKey(place engine.Place) string {
+// placeName is the name of a place's row. No path contains NUL, so no two places share a row.
+func placeName(place engine.Place) string {
 	sum := sha256.Sum256([]byte(place.Path + "\x00" + place.Field))
-	return placePrefix + hex.EncodeToString(sum[:])
+	return hex.EncodeToString(sum[:])
 }
 
 // reserve returns the operations that make a record the only publisher to the places that it
@@ -48,19 +47,15 @@ func placeKey(place engine.Place) string {
 // fails.
 func (p *places) reserve(ctx context.Context, uuid string, r engine.Reservation) (ops []storage.Op, err error) {
 	own := publisher{Record: "mount/" + uuid + "/" + r.Record, Name: r.Name, Mount: uuid}
-	value, err := json.Marshal(own)
-	if err != nil {
-		return nil, fault.Wrap("core.reserve", fault.Internal, err)
-	}
 	wanted, expected := map[string]bool{}, map[string]bool{}
 	for _, place := range r.Want {
-		key := placeKey(place)
-		wanted[key] = true
-		row, other, err := p.publisherAt(ctx, key)
+		name := placeName(place)
+		wanted[name] = true
+		other, version, err := placeRows.Get(ctx, p.view, name)
 		switch {
 		case err != nil:
 			return nil, err
-		case row.Version != 0 && other.Record == own.Record:
+		case other != nil && other.Record == own.Record:
 			continue // no other record can reserve it while this one exists
 		}
 		if err := publishable(p.mounts, place.Path); err != nil {
@@ -72,7 +67,7 @@ func (p *places) reserve(ctx context.Context, uuid string, r engine.Reservation)
 			expected[at.Key()] = true
 			ops = append(ops, at.Expect())
 		}
-		if row.Version != 0 {
+		if other != nil {
 			record, err := p.view.Get(ctx, other.Record)
 			if err != nil {
 				return nil, err
@@ -80,7 +75,7 @@ func (p *places) reserve(ctx context.Context, uuid string, r engine.Reservation)
 			if record.Version != 0 {
 				return nil, fault.New("core.reserve", fault.Conflict,
 					"fields \"path\" and \"fields\": %s already publishes to %q at %q; choose another path or field, or delete that key first",
-					p.publisherName(other),
+					p.publisherName(*other),
 					place.Field,
 					place.Path)
 			}
@@ -89,19 +84,23 @@ func (p *places) reserve(ctx context.Context, uuid string, r engine.Reservation)
 				ops = append(ops, storage.Expect(other.Record, 0))
 			}
 		}
-		ops = append(ops, storage.Set(key, value).If(row.Version))
-	}
-	for _, place := range r.Had {
-		key := placeKey(place)
-		if wanted[key] {
-			continue
-		}
-		row, other, err := p.publisherAt(ctx, key)
+		op, err := placeRows.Set(name, own)
 		if err != nil {
 			return nil, err
 		}
-		if row.Version != 0 && other.Record == own.Record {
-			ops = append(ops, storage.Remove(key).If(row.Version))
+		ops = append(ops, op.If(version))
+	}
+	for _, place := range r.Had {
+		name := placeName(place)
+		if wanted[name] {
+			continue
+		}
+		other, version, err := placeRows.Get(ctx, p.view, name)
+		if err != nil {
+			return nil, err
+		}
+		if other != nil && other.Record == own.Record {
+			ops = append(ops, storage.Remove(placeRows.Key(name)).If(version))
 		}
 	}
 	marks, err := p.markOps(ctx, r)
@@ -152,13 +151,13 @@ func (p *places) releaseAll(ctx context.Context, uuid string) error {
 			}
 		}
 	}
-	for row, err := range p.view.Scan(ctx, placePrefix, storage.PrefixEnd(placePrefix)) {
+	for row, err := range p.view.Scan(ctx, string(placeRows), storage.PrefixEnd(string(placeRows))) {
 		if err != nil {
 			return err
 		}
-		var who publisher // of a record that cannot be read
-		if json.Unmarshal(row.Value, &who) == nil && who.Mount == uuid {
-			if _, err := p.view.Commit(ctx, storage.Remove(row.Key)); err != nil {
+		who, err := placeRows.Decode(row) // of a record that cannot be read
+		if err == nil && who.Mount == uuid {
+			if err := p.view.Delete(ctx, row.Key); err != nil {
 				return err
 			}
 		}
@@ -175,11 +174,11 @@ func (p *places) release(ctx context.Context, uuid string, r engine.Reservation)
 	for try := 1; ; try++ {
 		had := engine.Reservation{Record: r.Record}
 		for _, place := range r.Had {
-			row, who, err := p.publisherAt(ctx, placeKey(place))
+			who, _, err := placeRows.Get(ctx, p.view, placeName(place))
 			if err != nil {
 				return err
 			}
-			if row.Version == 0 || who.Record == "mount/"+uuid+"/"+r.Record {
+			if who == nil || who.Record == "mount/"+uuid+"/"+r.Record {
 				had.Had = append(had.Had, place)
 			}
 		}
@@ -198,12 +197,12 @@ func (p *places) release(ctx context.Context, uuid string, r engine.Reservation)
 func (p *places) overwrite(ctx context.Context, o engine.Overwrite, commit func([]storage.Op) error) error {
 	fields, owners := map[string][]string{}, map[string]publisher{}
 	for _, field := range o.Changed {
-		row, owner, err := p.publisherAt(ctx, placeKey(engine.Place{Path: o.Path, Field: field}))
+		owner, _, err := placeRows.Get(ctx, p.view, placeName(engine.Place{Path: o.Path, Field: field}))
 		if err != nil {
 			return err
 		}
-		if row.Version != 0 {
-			fields[owner.Record], owners[owner.Record] = append(fields[owner.Record], field), owner
+		if owner != nil {
+			fields[owner.Record], owners[owner.Record] = append(fields[owner.Record], field), *owner
 		}
 	}
 	for _, record := range slices.Backward(slices.Sorted(maps.Keys(fields))) {
@@ -223,15 +222,6 @@ func (p *places) overwrite(ctx context.Context, o engine.Overwrite, commit func(
 		}
 	}
 	return commit(nil)
-}
-
-func (p *places) publisherAt(ctx context.Context, key string) (storage.Entry, publisher, error) {
-	var who publisher
-	row, err := p.view.Get(ctx, key)
-	if err == nil && row.Version != 0 {
-		err = fault.Wrap("core.reserve", fault.Internal, json.Unmarshal(row.Value, &who))
-	}
-	return row, who, err
 }
 
 func (p *places) publisherName(who publisher) string {

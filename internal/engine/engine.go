@@ -64,6 +64,9 @@ type Options struct {
 	Along []storage.Op
 }
 
+// Rows are [barrier.Rows].
+type Rows[T any] = barrier.Rows[T]
+
 // A Mount contains everything that core provides to an engine.
 type Mount struct {
 	UUID     string

@@ -2,21 +2,20 @@ package token
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/policy"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/token"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// rolePrefix precedes the keys of roles in the mount's store.
-const rolePrefix = "role/"
+// roleRows are the roles, by name.
+const roleRows barrier.Rows[role] = "role/"
 
 // role limits the tokens that are created with it.
 type role struct {
@@ -66,15 +65,11 @@ func roleName(s string) (string, error) { return strings.ToLower(s), nil }
 
 // loadRole reads the role with a canonical name; nil: there is none.
 func (t *method) loadRole(ctx context.Context, name string) (*role, error) {
-	e, err := t.m.Store.Get(ctx, rolePrefix+name)
-	if err != nil || e.Version == 0 {
-		return nil, err
+	ro, _, err := roleRows.Get(ctx, t.m.Store, name)
+	if ro != nil {
+		ro.Name = name
 	}
-	ro := &role{Name: name}
-	if err := json.Unmarshal(e.Value, ro); err != nil {
-		return nil, fault.Wrap("token.loadRole", fault.Internal, err)
-	}
-	return ro, nil
+	return ro, err
 }
 
 // roleOut is a role in answers. It has the deprecated names of fields, too. A list that was never
@@ -152,12 +147,7 @@ func (t *method) writeRole(ctx context.Context, r *route.Request, in roleIn) (ro
 	if err := in.apply(ro); err != nil {
 		return route.None{}, err
 	}
-	b, err := json.Marshal(ro)
-	if err != nil {
-		return route.None{}, fault.Wrap("token.writeRole", fault.Internal, err)
-	}
-	_, err = t.m.Store.Commit(ctx, storage.Set(rolePrefix+name, b))
-	return route.None{}, err
+	return route.None{}, roleRows.Put(ctx, t.m.Store, name, *ro)
 }
 
 func (in *roleIn) apply(ro *role) error {
@@ -239,17 +229,10 @@ func set[T any](to *T, from *T) {
 }
 
 func (t *method) deleteRole(ctx context.Context, r *route.Request, _ route.None) (route.None, error) {
-	_, err := t.m.Store.Commit(ctx, storage.Remove(rolePrefix+r.Param("role")))
-	return route.None{}, err
+	return route.None{}, t.m.Store.Delete(ctx, roleRows.Key(r.Param("role")))
 }
 
 func (t *method) listRoles(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
-	var names []string
-	for e, err := range t.m.Store.Scan(ctx, rolePrefix, storage.PrefixEnd(rolePrefix)) {
-		if err != nil {
-			return route.Keys{}, err
-		}
-		names = append(names, strings.TrimPrefix(e.Key, rolePrefix))
-	}
-	return route.Keys{Keys: names}, nil
+	names, err := t.m.Store.Names(ctx, string(roleRows))
+	return route.Keys{Keys: names}, err
 }

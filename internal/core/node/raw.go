@@ -56,7 +56,7 @@ func (a *rawAPI) checkRaw(r *route.Request, in rawIn) error {
 			"the rows of the key ring and the seal are neither shown nor written; use operator rotate")
 	}
 	root := r.Caller != nil && r.Caller.Root
-	if !root && (strings.HasPrefix(in.Key, "token") || strings.HasPrefix(in.Key+"/", wrapping.Prefix) ||
+	if !root && (strings.HasPrefix(in.Key, "token") || strings.HasPrefix(in.Key+"/", string(wrapping.Rows)) ||
 		a.inCubbyhole(in.Key)) {
 		return fault.New("node.raw", fault.Denied,
 			"permission denied: only a root token may use the rows of tokens, cubbyholes and wrapped answers; use auth/token, cubbyhole and sys/wrapping")
@@ -119,8 +119,7 @@ func (a *rawAPI) remove(ctx context.Context, r *route.Request, in rawIn) (route.
 	if err := a.checkRaw(r, in); err != nil {
 		return route.None{}, err
 	}
-	_, err := a.View.Commit(ctx, storage.Remove(in.Key))
-	return route.None{}, err
+	return route.None{}, a.View.Delete(ctx, in.Key)
 }
 
 // maxRawKeys is the maximum length of a list; list a folder of it to see more.

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 
 	"github.com/keyturn/keyturn/internal/barrier"
@@ -12,7 +11,7 @@ import (
 
 // A setting is one row of the server's own configuration, below core/. It is read from the store
 // each time, so that every server over one store has the same.
-type setting[T any] struct{ key string }
+type setting[T any] struct{ row barrier.Rows[T] }
 
 // Read returns what was set, or the zero value.
 func (s setting[T]) Read(ctx context.Context, view *barrier.View) (T, error) {
@@ -21,14 +20,11 @@ func (s setting[T]) Read(ctx context.Context, view *barrier.View) (T, error) {
 }
 
 func (s setting[T]) read(ctx context.Context, view *barrier.View) (v T, version storage.Version, err error) {
-	row, err := view.Get(ctx, s.key)
-	if err != nil || row.Version == 0 {
-		return v, 0, err
+	stored, version, err := s.row.Get(ctx, view, "")
+	if stored != nil {
+		v = *stored
 	}
-	if err := json.Unmarshal(row.Value, &v); err != nil {
-		return v, 0, fault.Wrap("node.setting", fault.Internal, err)
-	}
-	return v, row.Version, nil
+	return v, version, err
 }
 
 // change stores what edit makes of the setting, unless it returns an error. Of two changes at the
@@ -42,11 +38,11 @@ func (s setting[T]) change(ctx context.Context, view *barrier.View, edit func(v 
 		if err := edit(&v); err != nil {
 			return err
 		}
-		b, err := json.Marshal(v)
+		op, err := s.row.Set("", v)
 		if err != nil {
-			return fault.Wrap("node.setting", fault.Internal, err)
+			return err
 		}
-		_, err = view.Commit(ctx, storage.Set(s.key, b).If(version))
+		_, err = view.Commit(ctx, op.If(version))
 		if !errors.Is(err, storage.ErrConflict) && !fault.Is(err, fault.Conflict) {
 			return err
 		}
@@ -56,6 +52,5 @@ func (s setting[T]) change(ctx context.Context, view *barrier.View, edit func(v 
 
 // remove forgets the setting.
 func (s setting[T]) remove(ctx context.Context, view *barrier.View) error {
-	_, err := view.Commit(ctx, storage.Remove(s.key))
-	return err
+	return view.Delete(ctx, string(s.row))
 }

@@ -10,9 +10,7 @@ package policies
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,8 +27,8 @@ import (
 
 // Prefixes of the keys.
 const (
-	aclPrefix      = "core/policy/"
-	passwordPrefix = "core/password-policy/"
+	aclRows        barrier.Rows[Record] = "core/policy/"
+	passwordPrefix                      = "core/password-policy/"
 )
 
 // Root is the policy that allows everything.
@@ -115,7 +113,7 @@ const freshFor = time.Second
 func (m *Manager) Follow(ctx context.Context) error {
 	for ctx.Err() == nil {
 		begun := false
-		for ch, err := range m.view.Watch(ctx, aclPrefix, 0) {
+		for ch, err := range m.view.Watch(ctx, string(aclRows), 0) {
 			if err != nil {
 				break
 			}
@@ -146,7 +144,7 @@ func New(b *barrier.Barrier) *Manager { return &Manager{view: b.View("")} }
 
 // Ensure writes the default policy if there is none.
 func (m *Manager) Ensure(ctx context.Context) error {
-	row, err := m.view.Get(ctx, aclPrefix+"default")
+	row, err := m.view.Get(ctx, aclRows.Key("default"))
 	if err != nil || row.Version != 0 {
 		return err
 	}
@@ -253,15 +251,11 @@ func (m *Manager) Read(ctx context.Context, name string) (*Record, error) {
 	if name == policy.Root {
 		return &Record{Name: name}, nil
 	}
-	row, err := m.view.Get(ctx, aclPrefix+name)
-	if err != nil || row.Version == 0 {
-		return nil, err
+	rec, _, err := aclRows.Get(ctx, m.view, name)
+	if rec != nil {
+		rec.Name = name
 	}
-	rec := &Record{Name: name}
-	if err := json.Unmarshal(row.Value, rec); err != nil {
-		return nil, fault.Wrap("policies.Read", fault.Internal, err)
-	}
-	return rec, nil
+	return rec, err
 }
 
 // Write checks and stores a policy.
@@ -277,22 +271,21 @@ func (m *Manager) Write(ctx context.Context, name, text string) error {
 		return err
 	}
 	for range 8 {
-		row, err := m.view.Get(ctx, aclPrefix+name)
+		row, err := m.view.Get(ctx, aclRows.Key(name))
 		if err != nil {
 			return err
 		}
 		rec := Record{Text: text, Version: 1, Modified: time.Now().UTC()}
 		if row.Version != 0 {
-			var old Record
-			if err := json.Unmarshal(row.Value, &old); err == nil {
+			if old, err := aclRows.Decode(row); err == nil {
 				rec.Version = old.Version + 1
 			}
 		}
-		b, err := json.Marshal(rec)
+		op, err := aclRows.Set(name, rec)
 		if err != nil {
-			return fault.Wrap("policies.Write", fault.Internal, err)
+			return err
 		}
-		_, err = m.view.Commit(ctx, storage.Set(aclPrefix+name, b).If(row.Version))
+		_, err = m.view.Commit(ctx, op.If(row.Version))
 		m.changed()
 		if !fault.Is(err, fault.Conflict) {
 			return err
@@ -312,33 +305,22 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 			"the policy %q cannot be deleted, because every server has it; remove it from the tokens that should not have it",
 			name)
 	}
-	_, err := m.view.Commit(ctx, storage.Remove(aclPrefix+name))
+	err := m.view.Delete(ctx, aclRows.Key(name))
 	m.changed()
 	return err
 }
 
 // List returns the sorted names of all policies, including root.
 func (m *Manager) List(ctx context.Context) ([]string, error) {
-	names, err := m.names(ctx, aclPrefix)
+	names, err := m.view.Names(ctx, string(aclRows))
 	names = append(names, policy.Root)
 	slices.Sort(names)
 	return names, err
 }
 
-func (m *Manager) names(ctx context.Context, prefix string) ([]string, error) {
-	var names []string
-	for row, err := range m.view.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
-		if err != nil {
-			return nil, err
-		}
-		names = append(names, strings.TrimPrefix(row.Key, prefix))
-	}
-	return names, nil
-}
-
 // ListPassword returns the names of the password policies.
 func (m *Manager) ListPassword(ctx context.Context) ([]string, error) {
-	return m.names(ctx, passwordPrefix)
+	return m.view.Names(ctx, passwordPrefix)
 }
 
 // ReadPassword returns the text of a password policy, or "" if there is none.
@@ -371,8 +353,7 @@ func (m *Manager) DeletePassword(ctx context.Context, name string) error {
 	if err := policy.Canonical(name); err != nil {
 		return err
 	}
-	_, err := m.view.Commit(ctx, storage.Remove(passwordPrefix+name))
-	return err
+	return m.view.Delete(ctx, passwordPrefix+name)
 }
 
 // Password generates a password by a named policy; "" is the default one.

@@ -11,6 +11,7 @@ package wrapping
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
@@ -20,8 +21,8 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// Prefix of the rows' keys.
-const Prefix = "wrapped/"
+// Rows are the wrapped answers, by the wrapping token's ID.
+const Rows barrier.Rows[Answer] = "wrapped/"
 
 // A Store stores wrapped answers.
 type Store struct {
@@ -57,17 +58,17 @@ func (s *Store) wrap(
 	ctx context.Context, a Answer, parent *token.Entry, extra ...storage.Op,
 ) (secret.Value, *token.Entry, error) {
 	a.Created = time.Now().UTC()
-	b, err := json.Marshal(a)
-	if err != nil {
-		return secret.Value{}, nil, fault.Wrap("wrapping.Wrap", fault.Internal, err)
-	}
 	tok := secret.Text(token.ServicePrefix + token.Random(32))
+	op, err := Rows.Set(s.tokens.ID(tok), a)
+	if err != nil {
+		return secret.Value{}, nil, err
+	}
 	e := &token.Entry{
 		Path: a.Path, Created: a.Created, TTL: a.TTL,
 		Expires: a.Created.Add(a.TTL), Wrapping: true,
 	}
 	return s.tokens.CreateAs(ctx, tok, e, token.ForWrapping(), parent,
-		append(extra, storage.Set(Prefix+s.tokens.ID(tok), b))...)
+		append(extra, op)...)
 }
 
 func errNone() error {
@@ -87,14 +88,14 @@ func (s *Store) find(ctx context.Context, tok secret.Value) (*token.Entry, stora
 	if !e.Wrapping || !e.Valid(time.Now()) {
 		return nil, storage.Entry{}, nil, errNone()
 	}
-	row, err := s.view.Get(ctx, Prefix+e.ID)
+	row, err := s.view.Get(ctx, Rows.Key(e.ID))
 	if err != nil {
 		return nil, storage.Entry{}, nil, err
 	}
 	if row.Version == 0 {
 		return nil, storage.Entry{}, nil, errNone()
 	}
-	a, err := decode(row)
+	a, err := Rows.Decode(row)
 	if err != nil {
 		return nil, storage.Entry{}, nil, err
 	}
@@ -148,19 +149,11 @@ func (s *Store) Rewrap(ctx context.Context, tok secret.Value) (secret.Value, *to
 // not be lost, and the token is useless and expires anyway.
 func (s *Store) drop(ctx context.Context, e *token.Entry) { _ = s.tokens.Revoke(ctx, e.ID) }
 
-func decode(row storage.Entry) (*Answer, error) {
-	a := new(Answer)
-	if err := json.Unmarshal(row.Value, a); err != nil {
-		return nil, fault.Wrap("wrapping.decode", fault.Internal, err)
-	}
-	return a, nil
-}
-
 // Forget removes the answer of a wrapping token that ends, and revokes the token in it. It does
 // nothing if the answer has been unwrapped. It is repeatable.
 func (s *Store) Forget(ctx context.Context, tokenID string) error {
 	for {
-		row, err := s.view.Get(ctx, Prefix+tokenID)
+		row, err := s.view.Get(ctx, Rows.Key(tokenID))
 		if err != nil || row.Version == 0 {
 			return err
 		}
@@ -174,7 +167,7 @@ func (s *Store) Forget(ctx context.Context, tokenID string) error {
 }
 
 func (s *Store) forget(ctx context.Context, row storage.Entry) error {
-	a, err := decode(row)
+	a, err := Rows.Decode(row)
 	if err != nil {
 		return err
 	}
@@ -196,9 +189,10 @@ func (s *Store) end(ctx context.Context, row storage.Entry, a *Answer) (storage.
 	if a.Ended {
 		return row.Version, nil
 	}
-	b, err := json.Marshal(Answer{Path: a.Path, Created: a.Created, TTL: a.TTL, TokenID: a.TokenID, Ended: true})
+	op, err := Rows.Set(strings.TrimPrefix(row.Key, string(Rows)),
+		Answer{Path: a.Path, Created: a.Created, TTL: a.TTL, TokenID: a.TokenID, Ended: true})
 	if err != nil {
-		return 0, fault.Wrap("wrapping.end", fault.Internal, err)
+		return 0, err
 	}
-	return s.view.Commit(ctx, storage.Set(row.Key, b).If(row.Version))
+	return s.view.Commit(ctx, op.If(row.Version))
 }

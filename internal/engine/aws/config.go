@@ -2,16 +2,13 @@ package aws
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
-	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -207,12 +204,7 @@ func (s *configRoutes) writeLease(ctx context.Context, _ *route.Request, in leas
 	case *in.TTL > *in.Max:
 		return route.None{}, invalid("field \"lease\": %s is above lease_max, %s; lower it", *in.TTL, *in.Max)
 	}
-	text, err := json.Marshal(leaseTTLs{TTL: *in.TTL, Max: *in.Max})
-	if err != nil {
-		return route.None{}, fault.Wrap("aws.lease", fault.Internal, err)
-	}
-	_, err = s.m.Store.Commit(ctx, storage.Set(leaseKey, text))
-	return route.None{}, err
+	return route.None{}, leaseRow.Put(ctx, s.m.Store, "", leaseTTLs{TTL: *in.TTL, Max: *in.Max})
 }
 
 func (s *configRoutes) readLease(ctx context.Context, _ *route.Request, _ route.None) (*leaseOut, error) {

@@ -2,11 +2,9 @@ package aws
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
@@ -15,16 +13,13 @@ type configs struct{ m *engine.Mount }
 
 // root returns config/root; nil if there is none.
 func (s *configs) root(ctx context.Context) (*rootConfig, error) {
-	e, err := s.m.Store.Get(ctx, rootKey)
-	if err != nil || e.Version == 0 {
+	row, version, err := rootRow.Get(ctx, s.m.Store, "")
+	if err != nil || row == nil {
 		return nil, err
 	}
-	row := storedRoot{rootConfig: &rootConfig{stored: e.Version}}
-	if err := json.Unmarshal(e.Value, &row); err != nil {
-		return nil, fault.Wrap("aws.config", fault.Internal, err)
-	}
-	row.rootConfig.Secret = secret.New(row.Secret)
-	return row.rootConfig, nil
+	c := &row.rootConfig
+	c.stored, c.Secret = version, secret.New(row.Secret)
+	return c, nil
 }
 
 // leaseTTLs is config/lease: the TTLs of users whose role has none.
@@ -35,12 +30,8 @@ type leaseTTLs struct {
 
 // lease returns config/lease; nil if there is none.
 func (s *configs) lease(ctx context.Context) (*leaseTTLs, error) {
-	e, err := s.m.Store.Get(ctx, leaseKey)
-	if err != nil || e.Version == 0 {
-		return nil, err
-	}
-	l := new(leaseTTLs)
-	return l, fault.Wrap("aws.lease", fault.Internal, json.Unmarshal(e.Value, l))
+	l, _, err := leaseRow.Get(ctx, s.m.Store, "")
+	return l, err
 }
 
 // userTTLs returns the TTLs of a role's users. Zero means the mount's.

@@ -1,5 +1,7 @@
 package aws
 
+import "github.com/keyturn/keyturn/internal/engine"
+
 // Keys below the mount:
 //
 //	root          config/root: how AWS is reached, and with which key
@@ -14,7 +16,7 @@ package aws
 //   - A new access key is issued or published once it works, or not at all.
 //   - A key that may be in use is deleted only if a request names it.
 const (
-	rootKey    = "root"
-	leaseKey   = "lease"
-	rolePrefix = "role/"
+	rootRow  engine.Rows[storedRoot] = "root"
+	leaseRow engine.Rows[leaseTTLs]  = "lease"
+	roleRows engine.Rows[role]       = "role/"
 )

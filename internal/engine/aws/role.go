@@ -54,12 +54,11 @@ type roles struct{ m *engine.Mount }
 
 // get returns a role; nil if there is none.
 func (s *roles) get(ctx context.Context, name string) (*role, error) {
-	e, err := s.m.Store.Get(ctx, rolePrefix+name)
-	if err != nil || e.Version == 0 {
-		return nil, err
+	ro, version, err := roleRows.Get(ctx, s.m.Store, name)
+	if ro != nil {
+		ro.stored = version
 	}
-	ro := &role{stored: e.Version}
-	return ro, fault.Wrap("aws.role", fault.Internal, json.Unmarshal(e.Value, ro))
+	return ro, err
 }
 
 // tags are an object, a list of "name=value", or one text of these with commas.
@@ -179,7 +178,7 @@ func (s *roleRoutes) write(ctx context.Context, r *route.Request, in roleIn) (ro
 	if !objectForm.MatchString(in.Name) {
 		return route.None{}, invalid("the role's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ + = , - and begin with a letter, a digit or _", clip(in.Name))
 	}
-	release, err := s.locks.Take(ctx, rolePrefix+in.Name)
+	release, err := s.locks.Take(ctx, roleRows.Key(in.Name))
 	if err != nil {
 		return route.None{}, err
 	}
@@ -199,11 +198,10 @@ func (s *roleRoutes) write(ctx context.Context, r *route.Request, in roleIn) (ro
 		return route.None{}, err
 	}
 	ro.warn(r)
-	text, err := json.Marshal(ro)
-	if err != nil {
-		return route.None{}, fault.Wrap("aws.role", fault.Internal, err)
+	op, err := roleRows.Set(in.Name, *ro)
+	if err == nil {
+		_, err = s.m.Store.Commit(ctx, op.If(ro.stored))
 	}
-	_, err = s.m.Store.Commit(ctx, storage.Set(rolePrefix+in.Name, text).If(ro.stored))
 	return route.None{}, err
 }
 
@@ -419,26 +417,14 @@ type nameIn struct {
 }
 
 func (s *roleRoutes) exists(ctx context.Context, r *route.Request) (bool, error) {
-	e, err := s.m.Store.Get(ctx, rolePrefix+r.Param("name"))
-	return e.Version != 0, err
+	return s.m.Store.Has(ctx, roleRows.Key(r.Param("name")))
 }
 
 func (s *roleRoutes) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
-	names, err := listNames(ctx, s.m, rolePrefix)
+	names, err := s.m.Store.Names(ctx, string(roleRows))
 	return route.Keys{Keys: names}, err
 }
 
 func (s *roleRoutes) remove(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
-	_, err := s.m.Store.Commit(ctx, storage.Remove(rolePrefix+in.Name))
-	return route.None{}, err
-}
-
-func listNames(ctx context.Context, m *engine.Mount, prefix string) (names []string, err error) {
-	for e, err := range m.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
-		if err != nil {
-			return nil, err
-		}
-		names = append(names, strings.TrimPrefix(e.Key, prefix))
-	}
-	return names, nil
+	return route.None{}, s.m.Store.Delete(ctx, roleRows.Key(in.Name))
 }

@@ -3,7 +3,6 @@ package aws
 import (
 	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/json"
 	"net/url"
 	"regexp"
 	"slices"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/client"
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -32,13 +30,13 @@ type rootConfig struct {
 }
 
 func (c *rootConfig) storeOp() (storage.Op, error) {
-	b, err := json.Marshal(storedRoot{rootConfig: c, Secret: c.Secret.Reveal()})
-	return storage.Set(rootKey, b).If(c.stored), fault.Wrap("aws.put", fault.Internal, err)
+	op, err := rootRow.Set("", storedRoot{rootConfig: *c, Secret: c.Secret.Reveal()})
+	return op.If(c.stored), err
 }
 
 // storedRoot is the stored form of config/root. The barrier encrypts it.
 type storedRoot struct {
-	*rootConfig
+	rootConfig
 	Secret []byte `json:"secret,omitempty"`
 }
 

@@ -40,7 +40,7 @@ type legacyRoot struct {
 
 // recordFromLegacy makes a record of the row of config/root, if there is one.
 func (s *rootRotation) recordFromLegacy(ctx context.Context, name string) (*rotate.Record, *rotate.Secrets, error) {
-	row, err := s.m.Store.Get(ctx, rootKey)
+	row, err := s.m.Store.Get(ctx, string(rootRow))
 	if err != nil || row.Version == 0 {
 		return nil, nil, err
 	}

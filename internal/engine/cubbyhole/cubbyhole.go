@@ -98,16 +98,14 @@ func (b *backend) remove(ctx context.Context, r *route.Request, in pathIn) (rout
 	if err != nil {
 		return route.None{}, err
 	}
-	_, err = b.m.Store.Commit(ctx, storage.Remove(k))
-	return route.None{}, err
+	return route.None{}, b.m.Store.Delete(ctx, k)
 }
 
 func (b *backend) exists(ctx context.Context, r *route.Request) (bool, error) {
 	if r.Caller == nil {
 		return false, nil
 	}
-	e, err := b.m.Store.Get(ctx, prefix(r.Caller.ID)+r.Param("path"))
-	return e.Version != 0, err
+	return b.m.Store.Has(ctx, prefix(r.Caller.ID)+r.Param("path"))
 }
 
 func (b *backend) list(ctx context.Context, r *route.Request, in pathIn) (route.Keys, error) {

@@ -342,8 +342,7 @@ func (s *configRoutes) read(ctx context.Context, _ *route.Request, in nameIn) (*
 }
 
 func (s *configRoutes) exists(ctx context.Context, r *route.Request) (bool, error) {
-	e, err := s.m.Store.Get(ctx, namePrefix+r.Param("name"))
-	return e.Version != 0, err
+	return s.m.Store.Has(ctx, namePrefix+r.Param("name"))
 }
 
 func (s *configRoutes) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/engine"
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/glob"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -66,7 +64,7 @@ type access struct {
 
 // storedConnection is the stored form of a connection. The barrier encrypts it.
 type storedConnection struct {
-	*connection
+	connection
 	URL             []byte `json:"url"`
 	Password        []byte `json:"pw,omitempty"`
 	Key             []byte `json:"key,omitempty"`
@@ -77,7 +75,7 @@ type storedConnection struct {
 
 func (c *connection) storeOp() (storage.Op, error) {
 	s := storedConnection{
-		connection: c, URL: c.URL.Reveal(), Password: c.Password.Reveal(), Key: c.Key.Reveal(), PendingPassword: c.PendingPassword.Reveal(),
+		connection: *c, URL: c.URL.Reveal(), Password: c.Password.Reveal(), Key: c.Key.Reveal(), PendingPassword: c.PendingPassword.Reveal(),
 	}
 	for name, v := range c.Hidden {
 		if s.Hidden == nil {
@@ -85,8 +83,8 @@ func (c *connection) storeOp() (storage.Op, error) {
 		}
 		s.Hidden[name] = v.Reveal()
 	}
-	b, err := json.Marshal(s)
-	return storage.Set(connPrefix+c.ID, b).If(c.stored), fault.Wrap("database.put", fault.Internal, err)
+	op, err := connRows.Set(c.ID, s)
+	return op.If(c.stored), err
 }
 
 // defaultLifetime closes connections even if no limit is set, because an address may be moved to

@@ -2,12 +2,9 @@ package database
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/keyturn/keyturn/internal/engine"
-	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
-	"github.com/keyturn/keyturn/internal/storage"
 )
 
 // connections reads the stored connections of a mount.
@@ -18,25 +15,19 @@ type connections struct {
 
 // byID returns a connection or its tombstone; nil if there is none.
 func (s *connections) byID(ctx context.Context, id string) (*connection, error) {
-	e, err := s.m.Store.Get(ctx, connPrefix+id)
-	if err != nil || e.Version == 0 {
+	row, version, err := connRows.Get(ctx, s.m.Store, id)
+	if err != nil || row == nil {
 		return nil, err
 	}
-	c, err := decodeConnection(e)
-	if err != nil {
-		return nil, err
-	}
+	c := row.withSecrets()
+	c.stored = version
 	c.kind, _ = s.providers.find(c.Plugin) // callers that need it report its absence
 	return c, nil
 }
 
-// decodeConnection reads the row of a connection, without its kind.
-func decodeConnection(e storage.Entry) (*connection, error) {
-	row := storedConnection{connection: &connection{stored: e.Version}}
-	if err := json.Unmarshal(e.Value, &row); err != nil {
-		return nil, fault.Wrap("database.byID", fault.Internal, err)
-	}
-	c := row.connection
+// withSecrets returns the connection with its secrets.
+func (row *storedConnection) withSecrets() *connection {
+	c := &row.connection
 	c.URL, c.Password, c.Key = secret.New(row.URL), secret.New(row.Password), secret.New(row.Key)
 	c.PendingPassword = secret.New(row.PendingPassword)
 	for name, text := range row.Hidden {
@@ -45,7 +36,7 @@ func decodeConnection(e storage.Entry) (*connection, error) {
 		}
 		c.Hidden[name] = secret.New(text)
 	}
-	return c, nil
+	return c
 }
 
 // byName returns the current connection of a name; nil if there is none.
@@ -63,7 +54,7 @@ func (s *connections) byName(ctx context.Context, name string) (*connection, err
 
 // names returns the names of all connections that are not deleted.
 func (s *connections) names(ctx context.Context) ([]string, error) {
-	return listNames(ctx, s.m, namePrefix)
+	return s.m.Store.Names(ctx, namePrefix)
 }
 
 // provider returns the connection's kind of database.

@@ -1,5 +1,7 @@
 package database
 
+import "github.com/keyturn/keyturn/internal/engine"
+
 // Keys below the mount:
 //
 //	config/<name>  the id of the current connection of a name
@@ -21,8 +23,8 @@ package database
 // Locking: writeLocks serialize writes of one connection or role. Pools have their own lock, and
 // nothing waits for a database while it holds that.
 const (
-	namePrefix = "config/"
-	connPrefix = "conn/"
-	rolePrefix = "role/"
-	notePrefix = "note/"
+	namePrefix                               = "config/"
+	connRows   engine.Rows[storedConnection] = "conn/"
+	roleRows   engine.Rows[storedRole]       = "role/"
+	noteRows   engine.Rows[note]             = "note/"
 )

@@ -1,13 +1,5 @@
 package database
 
-import (
-	"context"
-	"strings"
-
-	"github.com/keyturn/keyturn/internal/engine"
-	"github.com/keyturn/keyturn/internal/storage"
-)
-
 type nameIn struct {
 	Name string `path:"name" doc:"The connection's name."`
 }
@@ -18,14 +10,4 @@ func nonNil(list []string) []string {
 		return []string{}
 	}
 	return list
-}
-
-func listNames(ctx context.Context, m *engine.Mount, prefix string) (names []string, err error) {
-	for e, err := range m.Store.Scan(ctx, prefix, storage.PrefixEnd(prefix)) {
-		if err != nil {
-			return nil, err
-		}
-		names = append(names, strings.TrimPrefix(e.Key, prefix))
-	}
-	return names, nil
 }

@@ -2,7 +2,6 @@ package database
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
@@ -10,13 +9,13 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// reservedPrefix is where the names are stored that a template generates again and again, each
-// with the attempt that reserved it: reservedPrefix + connection's id + "/" + user. A random name
-// needs no reservation, because no other attempt generates it.
+// reservedRows are the names that a template generates again and again, each with the attempt that
+// reserved it: <connection's id>/<user>. A random name needs no reservation, because no other
+// attempt generates it.
 //
 // Without the reservation, undoing an attempt that died before it reached the database would drop
 // the user of another lease with the same name.
-const reservedPrefix = "taken/"
+const reservedRows engine.Rows[nameReservation] = "taken/"
 
 // A nameReservation gives a name to one attempt.
 type nameReservation struct {
@@ -28,7 +27,7 @@ type nameReservation struct {
 // for the clocks of two machines.
 const reservedAfterDeadline = time.Minute
 
-func reservedKey(l *issuedUser) string { return reservedPrefix + l.Config + "/" + l.User }
+func reservedName(l *issuedUser) string { return l.Config + "/" + l.User }
 
 // reservedNames stores the names that templates generate again.
 type reservedNames struct{ m *engine.Mount }
@@ -55,11 +54,11 @@ func (s *reservedNames) reserve(ctx context.Context, conn Conn, l *issuedUser, a
 	if exists || !time.Now().After(owner.Until) {
 		return MarkUnchanged(fault.New(op, fault.Invalid, "there is a user %s already, and the template produces the same name again; put {{random 20}} into it, or wait until that user's lease ends", l.User))
 	}
-	text, err := json.Marshal(nameReservation{Attempt: a.ID, Until: a.Deadline.Add(reservedAfterDeadline)})
+	row, err := reservedRows.Set(reservedName(l), nameReservation{Attempt: a.ID, Until: a.Deadline.Add(reservedAfterDeadline)})
 	if err != nil {
 		return nothingCreated(err)
 	}
-	_, err = s.m.Store.Commit(ctx, storage.Set(reservedKey(l), text).If(version))
+	_, err = s.m.Store.Commit(ctx, row.If(version))
 	if fault.Is(err, fault.Conflict) {
 		return MarkUnchanged(fault.New(op, fault.Invalid, "another request creates the user %s at this moment, and the template produces the same name again; put {{random 20}} into it", l.User))
 	}
@@ -73,11 +72,11 @@ func nothingCreated(err error) error {
 
 // owner returns the reservation of a name; the zero value if there is none.
 func (s *reservedNames) owner(ctx context.Context, l *issuedUser) (n nameReservation, version storage.Version, err error) {
-	e, err := s.m.Store.Get(ctx, reservedKey(l))
-	if err != nil || e.Version == 0 {
-		return n, 0, err
+	stored, version, err := reservedRows.Get(ctx, s.m.Store, reservedName(l))
+	if stored != nil {
+		n = *stored
 	}
-	return n, e.Version, fault.Wrap("database.reserve", fault.Internal, json.Unmarshal(e.Value, &n))
+	return n, version, err
 }
 
 // release frees the name of an attempt whose user is gone. Repeatable.
@@ -89,7 +88,7 @@ func (s *reservedNames) release(ctx context.Context, l *issuedUser, attempt stri
 	if err != nil || owner.Attempt != attempt {
 		return err
 	}
-	_, err = s.m.Store.Commit(ctx, storage.Remove(reservedKey(l)).If(version))
+	_, err = s.m.Store.Commit(ctx, storage.Remove(reservedRows.Key(reservedName(l))).If(version))
 	if fault.Is(err, fault.Conflict) {
 		return nil // another attempt has reserved it meanwhile
 	}

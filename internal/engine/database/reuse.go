@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -22,6 +21,8 @@ const (
 	reusePrefix = "again/"
 	reuseToken  = "token"
 )
+
+type reuseRow = engine.Rows[reusableUser]
 
 // A reusableUser is a stored user that its token gets again.
 type reusableUser struct {
@@ -43,16 +44,9 @@ func (s *reusableUsers) find(ctx context.Context, r *route.Request, ro *role, p 
 	}
 	sum := sha256.Sum256([]byte(r.Caller.ID))
 	p.ReuseKey = reusePrefix + p.Role + "/" + hex.EncodeToString(sum[:])
-	e, err := s.m.Store.Get(ctx, p.ReuseKey)
-	if err != nil || e.Version == 0 {
+	u, _, err := reuseRow(p.ReuseKey).Get(ctx, s.m.Store, "")
+	if err != nil || u == nil || u.userSource != p.source {
 		return nil, err
-	}
-	var u reusableUser
-	if err := json.Unmarshal(e.Value, &u); err != nil {
-		return nil, fault.Wrap("database.again", fault.Internal, err)
-	}
-	if u.userSource != p.source {
-		return nil, nil
 	}
 	if u.Kind == "" {
 		u.Kind = typePassword
@@ -70,12 +64,9 @@ func (s *reusableUsers) store(ctx context.Context, a route.Attempt, p issuePlan)
 	if p.ReuseKey == "" {
 		return
 	}
-	text, err := json.Marshal(reusableUser{
+	err := reuseRow(p.ReuseKey).Put(ctx, s.m.Store, "", reusableUser{
 		userSource: p.source, Lease: a.LeaseID, User: p.User, Kind: p.login.kind, Password: p.login.secret.Reveal(),
 	})
-	if err == nil {
-		_, err = s.m.Store.Commit(ctx, storage.Set(p.ReuseKey, text))
-	}
 	if err != nil {
 		s.m.Log.Warn("storing a user for reuse failed; the next read of its token creates another", "role", p.Role, "error", err)
 	}
@@ -87,13 +78,9 @@ func (s *reusableUsers) remove(ctx context.Context, lease, key string) {
 	if key == "" {
 		return
 	}
-	e, err := s.m.Store.Get(ctx, key)
-	var u reusableUser
-	if err == nil && e.Version != 0 {
-		err = json.Unmarshal(e.Value, &u)
-	}
-	if err == nil && u.Lease == lease {
-		_, err = s.m.Store.Commit(ctx, storage.Remove(key).If(e.Version))
+	u, version, err := reuseRow(key).Get(ctx, s.m.Store, "")
+	if u != nil && u.Lease == lease {
+		_, err = s.m.Store.Commit(ctx, storage.Remove(key).If(version))
 	}
 	if err != nil && !fault.Is(err, fault.Conflict) {
 		s.m.Log.Warn("removing a revoked user that was stored for reuse failed; its password does not work any more", "lease", lease, "error", err)

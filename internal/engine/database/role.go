@@ -38,7 +38,7 @@ func (s *roleRoutes) write(ctx context.Context, r *route.Request, in roleIn) (ro
 		return route.None{}, err
 	}
 	decoding := r.Reply().Warnings
-	return route.None{}, s.writes.do(ctx, rolePrefix+in.Name, func() error {
+	return route.None{}, s.writes.do(ctx, roleRows.Key(in.Name), func() error {
 		ro, err := s.roles.get(ctx, in.Name)
 		if err != nil {
 			return err
@@ -175,17 +175,16 @@ func (s *roleRoutes) read(ctx context.Context, r *route.Request, in nameIn) (*ro
 }
 
 func (s *roleRoutes) exists(ctx context.Context, r *route.Request) (bool, error) {
-	e, err := s.m.Store.Get(ctx, rolePrefix+r.Param("name"))
-	return e.Version != 0, err
+	return s.m.Store.Has(ctx, roleRows.Key(r.Param("name")))
 }
 
 func (s *roleRoutes) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
-	names, err := listNames(ctx, s.m, rolePrefix)
+	names, err := s.m.Store.Names(ctx, string(roleRows))
 	return route.Keys{Keys: names}, err
 }
 
 func (s *roleRoutes) remove(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
-	_, err := s.m.Store.Commit(ctx, storage.Remove(rolePrefix+in.Name), storage.Remove(notePrefix+in.Name))
+	_, err := s.m.Store.Commit(ctx, storage.Remove(roleRows.Key(in.Name)), storage.Remove(noteRows.Key(in.Name)))
 	return route.None{}, err
 }
 

@@ -2,7 +2,6 @@ package database
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -32,13 +31,13 @@ type role struct {
 
 // storedRole is the stored form of a role. The barrier encrypts it.
 type storedRole struct {
-	*role
+	role
 	CAKey []byte `json:"ca_key,omitempty"`
 }
 
 func (ro *role) storeOp(name string) (storage.Op, error) {
-	enc, err := json.Marshal(storedRole{role: ro, CAKey: ro.CAKey.Reveal()})
-	return storage.Set(rolePrefix+name, enc).If(ro.stored), fault.Wrap("database.role", fault.Internal, err)
+	op, err := roleRows.Set(name, storedRole{role: *ro, CAKey: ro.CAKey.Reveal()})
+	return op.If(ro.stored), err
 }
 
 // creationStatements are the role's or, without any, those of its kind of database.
@@ -87,16 +86,12 @@ type roles struct{ m *engine.Mount }
 
 // get returns a role; nil if there is none.
 func (s *roles) get(ctx context.Context, name string) (*role, error) {
-	e, err := s.m.Store.Get(ctx, rolePrefix+name)
-	if err != nil || e.Version == 0 {
+	row, version, err := roleRows.Get(ctx, s.m.Store, name)
+	if err != nil || row == nil {
 		return nil, err
 	}
-	row := storedRole{role: &role{stored: e.Version}}
-	if err := json.Unmarshal(e.Value, &row); err != nil {
-		return nil, fault.Wrap("database.role", fault.Internal, err)
-	}
-	row.role.CAKey = secret.New(row.CAKey)
-	return row.role, nil
+	row.stored, row.role.CAKey = version, secret.New(row.CAKey)
+	return &row.role, nil
 }
 
 // ofLease returns the role by which a lease was issued; nil if it was deleted, even if there is
@@ -120,18 +115,11 @@ type note struct {
 
 // note returns the note that applies to a role; nil if there is none.
 func (s *roles) note(ctx context.Context, name string, ro *role) (*note, error) {
-	e, err := s.m.Store.Get(ctx, notePrefix+name)
-	if err != nil || e.Version == 0 {
-		return nil, err
-	}
-	n := new(note)
-	if err := json.Unmarshal(e.Value, n); err != nil {
-		return nil, fault.Wrap("database.note", fault.Internal, err)
-	}
-	if n.Role != ro.ID || !slices.Equal(n.Revocation, ro.Revocation) {
+	n, _, err := noteRows.Get(ctx, s.m.Store, name)
+	if n != nil && (n.Role != ro.ID || !slices.Equal(n.Revocation, ro.Revocation)) {
 		return nil, nil
 	}
-	return n, nil
+	return n, err
 }
 
 // setNote stores a note, and reports whether it differs from the stored one.
@@ -140,11 +128,10 @@ func (s *roles) setNote(ctx context.Context, name string, ro *role, text string)
 	if err != nil || n != nil && n.Text == text {
 		return false, err
 	}
-	enc, err := json.Marshal(note{Role: ro.ID, Revocation: ro.Revocation, Text: text, At: time.Now().UTC()})
-	if err != nil {
-		return true, fault.Wrap("database.note", fault.Internal, err)
+	op, err := noteRows.Set(name, note{Role: ro.ID, Revocation: ro.Revocation, Text: text, At: time.Now().UTC()})
+	if err == nil {
+		_, err = s.m.Store.Commit(ctx, op, storage.Expect(roleRows.Key(name), ro.stored))
 	}
-	_, err = s.m.Store.Commit(ctx, storage.Set(notePrefix+name, enc), storage.Expect(rolePrefix+name, ro.stored))
 	if fault.Is(err, fault.Conflict) {
 		return true, nil // the role was written meanwhile, so that the note may not apply to it any more
 	}

@@ -147,18 +147,18 @@ func (s *rootRotation) kind() rotate.Kind {
 // rotates, was rotated, or is being rotated. They may have no record yet.
 func (s *rootRotation) withoutRecord(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		for e, err := range s.m.Store.Scan(ctx, connPrefix, storage.PrefixEnd(connPrefix)) {
+		for e, err := range s.m.Store.Scan(ctx, string(connRows), storage.PrefixEnd(string(connRows))) {
 			if err != nil {
 				yield("", err)
 				return
 			}
 			// It decodes the scanned row, because another read may fail, and must not hide a
 			// rotation in flight.
-			c, err := decodeConnection(e)
+			c, err := connRows.Decode(e)
 			if err != nil || c.Name == "" || c.Root.When.Never() && c.Root.legacyRoot == (legacyRoot{}) {
 				continue // the row is damaged, which its own routes report, or there is nothing to show
 			}
-			if !yield(strings.TrimPrefix(e.Key, connPrefix), nil) {
+			if !yield(strings.TrimPrefix(e.Key, string(connRows)), nil) {
 				return
 			}
 		}

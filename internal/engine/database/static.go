@@ -333,12 +333,11 @@ func (s *staticRole) warnLastRotation(r *route.Request) {
 }
 
 func (s *staticRoutes) exists(ctx context.Context, r *route.Request) (bool, error) {
-	e, err := s.m.Store.Get(ctx, staticPrefix+r.Param("name"))
-	return e.Version != 0, err
+	return s.m.Store.Has(ctx, staticPrefix+r.Param("name"))
 }
 
 func (s *staticRoutes) list(ctx context.Context, _ *route.Request, _ route.None) (route.Keys, error) {
-	names, err := listNames(ctx, s.m, staticPrefix)
+	names, err := s.m.Store.Names(ctx, staticPrefix)
 	return route.Keys{Keys: names}, err
 }
 

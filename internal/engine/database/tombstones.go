@@ -85,7 +85,7 @@ func (s *tombstones) check(ctx context.Context, id string) error {
 func (s *tombstones) remove(ctx context.Context, c *connection) error {
 	s.pools.retire(c.ID)
 	return s.records.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
-		ops := []storage.Op{storage.Remove(connPrefix + c.ID).If(c.stored)}
+		ops := []storage.Op{storage.Remove(connRows.Key(c.ID)).If(c.stored)}
 		abs := s.m.Host.Schedule(cleanupKind, c.ID, c.CleanupAt, time.Time{})
 		if e.New() && e.Rec.Due.IsZero() {
 			_, err := s.m.Store.CommitWith(ctx, ops, abs)
