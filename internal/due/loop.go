@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -147,10 +148,7 @@ func (l *Loop) follow(ctx context.Context) {
 		// The feed may have missed something: read every lane.
 		l.reset()
 		l.wakeUp()
-		select {
-		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond):
-		}
+		cron.Pause(ctx, 100*time.Millisecond)
 	}
 }
 

@@ -29,6 +29,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -105,10 +106,6 @@ func (l *Lease) StartingAt(now time.Time) *Lease {
 // backoff is the wait before the n-th retry: 10 s, doubling to an hour, plus up to a tenth, so
 // that leases that failed together are not retried together.
 func backoff(tries int) time.Duration {
-	d := 10 * time.Second
-	for range min(tries-1, 9) {
-		d *= 2
-	}
-	d = min(d, time.Hour)
+	d := cron.Backoff(tries, 10*time.Second, time.Hour)
 	return d + rand.N(d/10)
 }

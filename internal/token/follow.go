@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/cron"
 )
 
 // Follow removes changed tokens from the cache until ctx ends.
@@ -25,10 +27,7 @@ func (s *Store) Follow(ctx context.Context) error {
 		}
 		s.cache.feedSeen.Store(0)
 		s.cache.clear()
-		select {
-		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
-		}
+		cron.Pause(ctx, 50*time.Millisecond)
 	}
 	return ctx.Err()
 }

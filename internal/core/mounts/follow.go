@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -17,10 +18,7 @@ func (m *Manager) Follow(ctx context.Context) error {
 		if err := m.follow(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, storage.ErrGap) {
 			m.cfg.Log.Warn("reading the changes of mounts; retrying", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
-		}
+		cron.Pause(ctx, 50*time.Millisecond)
 	}
 	return ctx.Err()
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -70,12 +71,12 @@ func (a *profileAPI) profile(ctx context.Context, r *route.Request, in profileIn
 		b.WriteString(os.Args[0])
 	case "profile":
 		if err = pprof.StartCPUProfile(&b); err == nil {
-			pause(ctx, in.Seconds)
+			cron.Pause(ctx, time.Duration(in.Seconds)*time.Second)
 			pprof.StopCPUProfile()
 		}
 	case "trace":
 		if err = trace.Start(&b); err == nil {
-			pause(ctx, in.Seconds)
+			cron.Pause(ctx, time.Duration(in.Seconds)*time.Second)
 			trace.Stop()
 		}
 	default:
@@ -98,14 +99,4 @@ func (a *profileAPI) profile(ctx context.Context, r *route.Request, in profileIn
 	r.Reply().ContentType, r.Reply().NoAuditData = kind, true
 	raw := wire.RawOf(b.Bytes())
 	return &raw, nil
-}
-
-// pause waits until the time is over or ctx ends.
-func pause(ctx context.Context, seconds int) {
-	t := time.NewTimer(time.Duration(seconds) * time.Second)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }

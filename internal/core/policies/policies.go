@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/policy"
 	"github.com/keyturn/keyturn/internal/policy/password"
@@ -124,10 +125,7 @@ func (m *Manager) Follow(ctx context.Context) error {
 			m.feedSeen.Store(time.Now().UnixNano())
 		}
 		m.feedSeen.Store(0)
-		select {
-		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
-		}
+		cron.Pause(ctx, 50*time.Millisecond)
 	}
 	return ctx.Err()
 }

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -13,16 +14,45 @@ type Calls struct {
 
 	mu      sync.Mutex // guards the rest
 	running map[*int]context.CancelCauseFunc
-	closed  error
+	closed  bool
+}
+
+// ErrClosed is the cause of the end of calls that [Calls.Close] has canceled.
+var ErrClosed = errors.New("the connection to the database was closed")
+
+// NotSent is an error that occurred before anything was sent that could have an effect.
+type NotSent struct{ Err error }
+
+// Error is the error's text.
+func (e *NotSent) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error.
+func (e *NotSent) Unwrap() error { return e.Err }
+
+// Uncertain is an error of a repeated call, whose first attempt may have had its effect.
+type Uncertain struct{ Err error }
+
+// Error is the error's text.
+func (e *Uncertain) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error.
+func (e *Uncertain) Unwrap() error { return e.Err }
+
+// WithCause adds the cause of the context's end to an error that it caused.
+func WithCause(ctx context.Context, err error) error {
+	if reason := context.Cause(ctx); err != nil && reason != nil && !errors.Is(err, reason) {
+		return errors.Join(err, reason)
+	}
+	return err
 }
 
 // Begin registers a call and returns its context, which Close cancels. After Close it returns
-// the error that Close was given.
+// [ErrClosed], as [NotSent].
 func (s *Calls) Begin(ctx context.Context) (context.Context, func(), error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed != nil {
-		return nil, nil, s.closed
+	if s.closed {
+		return nil, nil, &NotSent{ErrClosed}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	if s.running == nil {
@@ -40,13 +70,12 @@ func (s *Calls) Begin(ctx context.Context) (context.Context, func(), error) {
 	}, nil
 }
 
-// Close cancels running calls, and makes Begin return why. It waits for running calls to end, but
-// not longer than a second.
-func (s *Calls) Close(why error) {
+// Close cancels running calls. It waits for them to end, but not longer than a second.
+func (s *Calls) Close() {
 	s.mu.Lock()
-	s.closed = why
+	s.closed = true
 	for _, cancel := range s.running {
-		cancel(why)
+		cancel(ErrClosed)
 	}
 	s.mu.Unlock()
 	ended := make(chan struct{})

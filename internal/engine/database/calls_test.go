@@ -13,7 +13,6 @@ import (
 func TestCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls database.Calls
-		why := errors.New("closed")
 		first, end, err := calls.Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -28,14 +27,14 @@ func TestCalls(t *testing.T) {
 		}
 		go func() { <-ctx.Done(); <-time.After(300 * time.Millisecond); end() }()
 		began := time.Now()
-		calls.Close(why)
-		if took := time.Since(began); took != 300*time.Millisecond || !errors.Is(context.Cause(ctx), why) {
+		calls.Close()
+		if took := time.Since(began); took != 300*time.Millisecond || !errors.Is(context.Cause(ctx), database.ErrClosed) {
 			t.Errorf("closing took %v, the cause is %v", took, context.Cause(ctx))
 		}
 		if n := database.Running(&calls); n != 0 {
 			t.Errorf("%d calls are kept that have ended", n)
 		}
-		if _, _, err := calls.Begin(t.Context()); !errors.Is(err, why) {
+		if _, _, err := calls.Begin(t.Context()); !errors.Is(err, database.ErrClosed) {
 			t.Errorf("beginning after the end: %v", err)
 		}
 	})
@@ -50,7 +49,7 @@ func TestCallsThatHang(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		calls.Close(errors.New("closed"))
+		calls.Close()
 		if took := time.Since(began); took != time.Second {
 			t.Errorf("closing took %v", took)
 		}

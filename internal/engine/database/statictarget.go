@@ -143,7 +143,6 @@ func (t *staticTarget) refusal(user string) error {
 // Set implements [rotate.Setter], as the administrator or as the user. Without statements, a new
 // certificate changes nothing at the database, so a refused one surely had no effect.
 func (t *staticTarget) Set(ctx context.Context, from, to rotate.Credential) error {
-	t.notes = nil
 	ctx = OnWarning(ctx, func(text string) { t.notes = append(t.notes, text) })
 	value, user := to.Secret[secretField], to.Account
 	start, step := time.Now(), stepSet

@@ -133,19 +133,19 @@ func (s *session) state(ctx context.Context) (id uint64, readOnly bool, err erro
 func (c *conn) withSession(ctx context.Context, f func(ctx context.Context, s *sql.Conn) error) error {
 	ctx, end, err := c.calls.Begin(ctx)
 	if err != nil {
-		return &notSent{err}
+		return err
 	}
 	defer end()
 	session, err := c.pool.Conn(ctx)
 	if err != nil {
-		return &notSent{cause(ctx, err)}
+		return &database.NotSent{Err: database.WithCause(ctx, err)}
 	}
 	defer session.Close()
 	var id uint64
 	if err := session.Raw(func(d any) error { id = sessionID(d); return nil }); err != nil {
-		return &notSent{cause(ctx, err)}
+		return &database.NotSent{Err: database.WithCause(ctx, err)}
 	}
-	err = cause(ctx, f(ctx, session))
+	err = database.WithCause(ctx, f(ctx, session))
 	if ctx.Err() != nil {
 		c.kill(ctx, id)
 	}
@@ -179,7 +179,7 @@ func (c *conn) runRepeatable(ctx context.Context, f func(ctx context.Context, s 
 // runOnce is withSession for an f that must not run twice. It retries only if nothing was sent.
 func (c *conn) runOnce(ctx context.Context, f func(ctx context.Context, s *sql.Conn) error) error {
 	return c.retry(ctx, f, func(err error) bool {
-		_, early := errors.AsType[*notSent](err)
+		_, early := errors.AsType[*database.NotSent](err)
 		return early
 	})
 }
@@ -199,11 +199,11 @@ func (c *conn) retry(ctx context.Context, f func(ctx context.Context, s *sql.Con
 		}
 		if err == nil || try >= 3 || ctx.Err() != nil || !lost(err) || !mayRetry(err) {
 			if err != nil && sent {
-				return &uncertain{err}
+				return &database.Uncertain{Err: err}
 			}
 			return err
 		}
-		_, early := errors.AsType[*notSent](err)
+		_, early := errors.AsType[*database.NotSent](err)
 		sent = sent || !early
 	}
 }
@@ -216,7 +216,7 @@ func values(ctx context.Context, s *sql.Conn, query string, args ...any) (a, b s
 
 // Close cancels the running calls and closes the sessions, within a second.
 func (c *conn) Close() error {
-	c.calls.Close(errClosed)
+	c.calls.Close()
 	if err := c.pool.Close(); err != nil { // does not wait for sessions in use
 		return fault.Wrap("mysql.Close", fault.Upstream, errors.New(c.call("Close", "closing").scrub(err.Error())))
 	}

@@ -88,7 +88,7 @@ func revoke(ctx context.Context, s *sql.Conn, name string, all []statement, repo
 			report.Notes = append(report.Notes, fmt.Sprintf("statement %d of the role's revocation_statements failed (error %d: %s) and was passed over", i+1, number(err), numbers[number(err)][0]))
 			continue
 		}
-		return &statementError{err: cause(ctx, err), at: i, of: len(all), what: one}
+		return &statementError{err: database.WithCause(ctx, err), at: i, of: len(all), what: one}
 	}
 	left, err := hosts(ctx, s, name)
 	if err != nil || len(left) == 0 {

@@ -89,7 +89,7 @@ func (k call) explain(err error) error {
 	}
 	f := &fault.Error{Op: k.op, Kind: fault.Upstream}
 	unchanged := k.classify(f, err)
-	if _, before := errors.AsType[*uncertain](err); before {
+	if _, before := errors.AsType[*database.Uncertain](err); before {
 		unchanged = false
 	}
 	f.Err = errors.New(k.scrub(logged(err)))
@@ -114,7 +114,7 @@ func refusalOnly(err error) bool {
 		return true
 	}
 	_, connecting := errors.AsType[*connectError](err)
-	_, early := errors.AsType[*notSent](err)
+	_, early := errors.AsType[*database.NotSent](err)
 	n := number(err)
 	return n != 0 && !connecting && !early && !dying(err) && !slices.Contains(serverErrors, n)
 }
@@ -133,13 +133,13 @@ func logged(err error) string {
 
 // classify sets kind and message, and reports whether the database is certainly unchanged.
 func (k call) classify(f *fault.Error, err error) (unchanged bool) {
-	_, early := errors.AsType[*notSent](err)
+	_, early := errors.AsType[*database.NotSent](err)
 	my, answered := errors.AsType[*mysql.MySQLError](err)
 	_, connecting := errors.AsType[*connectError](err)
 	at, many := errors.AsType[*statementError](err)
 	kept, needed := errors.AsType[*definerError](err)
 	switch {
-	case errors.Is(err, errClosed), errors.Is(err, context.Canceled):
+	case errors.Is(err, database.ErrClosed), errors.Is(err, context.Canceled):
 		f.Kind, f.Msg = fault.Unavailable, k.doing+" was canceled"
 	case fault.Is(err, fault.Denied):
 		f.Kind, f.Msg = fault.Denied, fault.Message(err)

@@ -1,34 +1,21 @@
 package mysql
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
-)
 
-var errClosed = errors.New("the connection to the database was closed")
+	"github.com/keyturn/keyturn/internal/engine/database"
+)
 
 // connectError is an error of opening a session.
 type connectError struct{ err error }
 
 func (e *connectError) Error() string { return e.err.Error() }
 func (e *connectError) Unwrap() error { return e.err }
-
-// notSent is an error that occurred before anything was sent that could have an effect.
-type notSent struct{ err error }
-
-func (e *notSent) Error() string { return e.err.Error() }
-func (e *notSent) Unwrap() error { return e.err }
-
-// uncertain is an error of a repeated call, whose first attempt may have had its effect.
-type uncertain struct{ err error }
-
-func (e *uncertain) Error() string { return e.err.Error() }
-func (e *uncertain) Unwrap() error { return e.err }
 
 // lost reports whether the session failed, and not the statement.
 func lost(err error) bool {
@@ -63,17 +50,6 @@ func number(err error) uint16 {
 	return 0
 }
 
-// cause adds the cause of the context's end to an error that it caused.
-func cause(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	if reason := context.Cause(ctx); reason != nil && !errors.Is(err, reason) {
-		return errors.Join(err, reason)
-	}
-	return err
-}
-
 // statementError is an error of one of several statements.
 type statementError struct {
 	err  error
@@ -86,7 +62,7 @@ func (e *statementError) Error() string { return e.err.Error() }
 func (e *statementError) Unwrap() error { return e.err }
 
 // verdicts are errors that this package concludes from answers of the server.
-var verdicts = []error{errClosed, errTooLate, errTaken, errAbsent, errTracked}
+var verdicts = []error{database.ErrClosed, errTooLate, errTaken, errAbsent, errTracked}
 
 var (
 	errTooLate = errors.New("the create came after its deadline")

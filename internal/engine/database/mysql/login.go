@@ -52,7 +52,7 @@ func (c *conn) login(ctx context.Context, k call, name string, how method, setCr
 	}
 	ctx, end, err := c.calls.Begin(ctx)
 	if err != nil {
-		return false, k.explain(&notSent{err})
+		return false, k.explain(err)
 	}
 	defer end()
 	config := c.driver.Clone()
@@ -81,7 +81,7 @@ func (c *conn) login(ctx context.Context, k call, name string, how method, setCr
 	case number(err) == 1045:
 		return false, c.conclusive(ctx, k, name, how, err)
 	}
-	return false, k.explain(&connectError{cause(ctx, err)})
+	return false, k.explain(&connectError{database.WithCause(ctx, err)})
 }
 
 // cannotTry is the error for a user whose login from this machine proves nothing.

@@ -73,7 +73,7 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 	err = c.runOnce(ctx, func(ctx context.Context, s *sql.Conn) error {
 		if err := fence(ctx, s, u); err != nil {
 			discard(s)
-			return &notSent{err} // the fence has no effect
+			return &database.NotSent{Err: err} // the fence has no effect
 		}
 		if err := run(ctx, s, all); err != nil {
 			if number(err) != 0 && !dying(err) && !(readOnly(err) && untouched(err)) {
@@ -119,7 +119,7 @@ func fence(ctx context.Context, s *sql.Conn, u database.User) error {
 func run(ctx context.Context, s *sql.Conn, all []statement) error {
 	for i, one := range all {
 		if _, err := s.ExecContext(ctx, one.sql); err != nil {
-			return &statementError{err: cause(ctx, err), at: i, of: len(all), what: one}
+			return &statementError{err: database.WithCause(ctx, err), at: i, of: len(all), what: one}
 		}
 	}
 	return nil

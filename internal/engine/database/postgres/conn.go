@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
@@ -23,7 +24,7 @@ type conn struct {
 }
 
 func open(ctx context.Context, p prepared) (*conn, error) {
-	c := &conn{prepared: p, runner: newRunner()}
+	c := &conn{prepared: p, runner: &runner{alone: make(chan struct{}, 1)}}
 	if p.idle < p.pool.MaxConns {
 		p.pool.AfterRelease = func(*pgx.Conn) bool { return c.sessions.Stat().IdleConns() < p.idle }
 	}
@@ -41,17 +42,17 @@ func open(ctx context.Context, p prepared) (*conn, error) {
 // withSession runs f with a session of the pool. If the context ends meanwhile, it closes the
 // session, because a cancel request may still be on its way to it.
 func (c *conn) withSession(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
-	ctx, end, err := c.runner.begin(ctx)
+	ctx, end, err := c.runner.calls.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
 	session, err := c.sessions.Acquire(ctx)
 	if err != nil {
-		return &notSent{cause(ctx, err)}
+		return &database.NotSent{Err: database.WithCause(ctx, err)}
 	}
 	defer session.Release()
-	err = cause(ctx, f(ctx, session.Conn().PgConn()))
+	err = database.WithCause(ctx, f(ctx, session.Conn().PgConn()))
 	if ctx.Err() != nil {
 		soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
 		defer cancel()
@@ -70,7 +71,7 @@ func (c *conn) runRepeatable(ctx context.Context, f func(ctx context.Context, s 
 // runOnce is withSession for an f that must not run twice. It retries once if nothing was sent.
 func (c *conn) runOnce(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
 	return c.retry(ctx, f, func(err error) bool {
-		_, early := errors.AsType[*notSent](err)
+		_, early := errors.AsType[*database.NotSent](err)
 		return early
 	})
 }
@@ -82,9 +83,9 @@ func (c *conn) retry(ctx context.Context, f func(ctx context.Context, s *pgconn.
 		return err
 	}
 	c.sessions.Reset()
-	_, early := errors.AsType[*notSent](err)
+	_, early := errors.AsType[*database.NotSent](err)
 	if err = c.withSession(ctx, f); err != nil && !early && !stale {
-		return &uncertain{err}
+		return &database.Uncertain{Err: err}
 	}
 	return err
 }
@@ -104,10 +105,10 @@ const maxRows = 4096
 // when the connection breaks after a message.
 func send(ctx context.Context, s *pgconn.PgConn, sql string) ([]result, error) {
 	if ctx.Err() != nil {
-		return nil, &notSent{ctx.Err()}
+		return nil, &database.NotSent{Err: ctx.Err()}
 	}
 	if s.IsClosed() {
-		return nil, &notSent{errBroken}
+		return nil, &database.NotSent{Err: errBroken}
 	}
 	delete(s.CustomData(), warningsKey)
 	var all []result
@@ -200,7 +201,7 @@ func (c *conn) inTurn(ctx context.Context, f func(lock string) error) error {
 	for try := 1; ; try++ {
 		release, serialized, err := c.runner.acquire(ctx)
 		if err != nil {
-			return &notSent{err}
+			return &database.NotSent{Err: err}
 		}
 		lock := ""
 		switch {
@@ -244,9 +245,8 @@ func (c *conn) Verify(ctx context.Context) error {
 
 // Close cancels the running calls and closes the sessions, within a second.
 func (c *conn) Close() error {
-	c.runner.close()
 	closed := make(chan struct{})
-	go func() { c.sessions.Close(); close(closed) }()
+	go func() { c.runner.calls.Close(); c.sessions.Close(); close(closed) }()
 	select {
 	case <-closed:
 	case <-time.After(time.Second):

@@ -24,7 +24,7 @@ func (k call) explain(done int, err error) error {
 	}
 	f := &fault.Error{Op: k.op, Kind: fault.Upstream}
 	known := k.classify(f, done, err)
-	if _, before := errors.AsType[*uncertain](err); before {
+	if _, before := errors.AsType[*database.Uncertain](err); before {
 		known = false
 	}
 	text := err.Error()
@@ -46,11 +46,11 @@ func (k call) explain(done int, err error) error {
 
 // classify sets kind and message, and reports whether the database is certainly unchanged.
 func (k call) classify(f *fault.Error, done int, err error) (unchanged bool) {
-	_, early := errors.AsType[*notSent](err)
+	_, early := errors.AsType[*database.NotSent](err)
 	pg, answered := errors.AsType[*pgconn.PgError](err)
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	switch {
-	case errors.Is(err, errClosed), errors.Is(err, context.Canceled):
+	case errors.Is(err, database.ErrClosed), errors.Is(err, context.Canceled):
 		f.Kind, f.Msg = fault.Unavailable, k.doing+" was canceled"
 	case fault.Is(err, fault.Denied):
 		f.Kind, f.Msg = fault.Denied, fault.Message(err)

@@ -42,16 +42,16 @@ func TestExplain(t *testing.T) {
 		"its own timeout":         {says("ERROR", "57014", "canceling statement due to statement timeout"), fault.Timeout, true, false, "the server's statement_timeout; raise"},
 		"canceled there":          {says("ERROR", "57014", "canceling statement due to user request"), fault.Timeout, true, false, "pg_cancel_backend"},
 		"after the deadline":      {says("ERROR", "P0001", tooLate), fault.Timeout, true, true, "after the attempt's deadline"},
-		"uncertain before":        {&uncertain{says("ERROR", "42501", "x")}, fault.Upstream, false, true, "PostgreSQL refused"},
+		"uncertain before":        {&database.Uncertain{Err: says("ERROR", "42501", "x")}, fault.Upstream, false, true, "PostgreSQL refused"},
 		"a pooler's":              {pooler, fault.Upstream, false, false, "the pooler"},
-		"a pooler's, not sent":    {&notSent{pooler}, fault.Upstream, true, false, "the pooler"},
+		"a pooler's, not sent":    {&database.NotSent{Err: pooler}, fault.Upstream, true, false, "the pooler"},
 		"a standby":               {errStandby, fault.Upstream, true, false, "standby"},
 		"too slow":                {fmt.Errorf("x: %w", context.DeadlineExceeded), fault.Timeout, false, false, "took too long"},
-		"too slow, not sent":      {&notSent{context.DeadlineExceeded}, fault.Timeout, true, false, "took too long"},
+		"too slow, not sent":      {&database.NotSent{Err: context.DeadlineExceeded}, fault.Timeout, true, false, "took too long"},
 		"canceled here":           {context.Canceled, fault.Unavailable, false, false, "canceled"},
-		"closed":                  {errClosed, fault.Unavailable, false, false, "canceled"},
+		"closed":                  {database.ErrClosed, fault.Unavailable, false, false, "canceled"},
 		"connection lost":         {errors.New("unexpected EOF"), fault.Upstream, false, false, "lost while creating the user"},
-		"lost before it was sent": {&notSent{errors.New("unexpected EOF")}, fault.Upstream, true, false, "lost while"},
+		"lost before it was sent": {&database.NotSent{Err: errors.New("unexpected EOF")}, fault.Upstream, true, false, "lost while"},
 	} {
 		k := call{op: "postgres.Create", doing: "creating the user"}
 		err := k.explain(0, tt.err)

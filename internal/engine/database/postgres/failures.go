@@ -1,18 +1,17 @@
 package postgres
 
 import (
-	"context"
 	"errors"
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
 )
 
 // errSerialized makes a change wait for its turn, because others collided while it waited for a
 // session.
 var errSerialized = errors.New("changes go in single file now")
-
-var errClosed = errors.New("the connection to the database was closed")
 
 var errStandby = errors.New("the server is a standby: it can be read and not changed")
 
@@ -24,37 +23,13 @@ func readOnly(err error) bool { return errors.Is(err, errStandby) || sqlState(er
 // its primary.
 const standby = "pg_catalog.pg_is_in_recovery()"
 
-// uncertain is an error of the second attempt of a call, whose first attempt may have had its
-// effect.
-type uncertain struct{ err error }
-
-func (e *uncertain) Error() string { return e.err.Error() }
-func (e *uncertain) Unwrap() error { return e.err }
-
 // lost reports whether the session failed, and not the statement.
 func lost(err error) bool {
-	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || errors.Is(err, errClosed) || errors.Is(err, errSerialized) {
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || errors.Is(err, database.ErrClosed) || errors.Is(err, errSerialized) {
 		return false
 	}
 	pg, answered := errors.AsType[*pgconn.PgError](err)
 	return !answered || slices.Contains([]string{"57P01", "57P02", "57P05"}, pg.Code) // the server shuts down, has crashed, or ended an idle session
-}
-
-// notSent is an error that occurred before anything was sent to the server.
-type notSent struct{ err error }
-
-func (e *notSent) Error() string { return e.err.Error() }
-func (e *notSent) Unwrap() error { return e.err }
-
-// cause adds the cause of the context's end to an error that it caused.
-func cause(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	if reason := context.Cause(ctx); reason != nil && !errors.Is(err, reason) {
-		return errors.Join(err, reason)
-	}
-	return err
 }
 
 var errBroken = errors.New("the session broke while it was idle")

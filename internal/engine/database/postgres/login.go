@@ -38,7 +38,7 @@ func (c *conn) Login(ctx context.Context, name string, password secret.Value) (b
 
 func (c *conn) login(ctx context.Context, k call, config *pgconn.Config) (bool, error) {
 	name := config.User
-	ctx, end, err := c.runner.begin(ctx)
+	ctx, end, err := c.runner.calls.Begin(ctx)
 	if err != nil {
 		return false, k.explain(0, err)
 	}
@@ -67,7 +67,7 @@ func (c *conn) login(ctx context.Context, k call, config *pgconn.Config) (bool, 
 		return true, nil
 	}
 	if err != nil {
-		return false, k.explain(0, cause(ctx, err))
+		return false, k.explain(0, database.WithCause(ctx, err))
 	}
 	soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
 	defer cancel()

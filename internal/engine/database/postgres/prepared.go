@@ -66,8 +66,8 @@ func prepare(c database.Config) (prepared, error) {
 			Msg: "field \"connection_url\": it has a parameter that is not accepted; check connect_timeout, target_session_attrs, sslrootcert and the number of ports",
 		}
 	}
-	p.connection(s, m, c)
-	p.limits(c)
+	complete(&p.pool.ConnConfig.Config, s, m, c)
+	p.idle = setLimits(p.pool, c)
 	return p, nil
 }
 
@@ -85,9 +85,8 @@ func checkLimits(c database.Config) error {
 	return errors.Join(problems...)
 }
 
-// connection completes the settings of each connection.
-func (p *prepared) connection(s settings, m material, c database.Config) {
-	pg := &p.pool.ConnConfig.Config
+// complete completes the settings of each connection.
+func complete(pg *pgconn.Config, s settings, m material, c database.Config) {
 	pg.Password = s["password"]
 	for _, name := range []string{"timezone", "options"} {
 		if _, asked := s[name]; !asked {
@@ -108,23 +107,25 @@ func (p *prepared) connection(s settings, m material, c database.Config) {
 	}
 }
 
-func (p *prepared) limits(c database.Config) {
-	p.pool.MaxConns = defaultOpen
+// setLimits sets the limits of the pool, and returns the number of idle sessions to keep.
+func setLimits(pool *pgxpool.Config, c database.Config) (idle int32) {
+	pool.MaxConns = defaultOpen
 	switch {
 	case c.MaxOpen > 0:
-		p.pool.MaxConns = int32(c.MaxOpen)
+		pool.MaxConns = int32(c.MaxOpen)
 	case c.MaxOpen < 0:
-		p.pool.MaxConns = math.MaxInt16
+		pool.MaxConns = math.MaxInt16
 	}
-	p.idle = p.pool.MaxConns
+	idle = pool.MaxConns
 	switch {
 	case c.MaxIdle > 0:
-		p.idle = min(int32(min(c.MaxIdle, math.MaxInt16)), p.pool.MaxConns)
+		idle = min(int32(min(c.MaxIdle, math.MaxInt16)), pool.MaxConns)
 	case c.MaxIdle < 0:
-		p.idle = 0
+		idle = 0
 	}
-	p.pool.MinConns = 0
-	p.pool.MinIdleConns = 0
-	p.pool.MaxConnLifetime = c.ConnLifetime
-	p.pool.MaxConnLifetimeJitter = c.ConnLifetime / 10
+	pool.MinConns = 0
+	pool.MinIdleConns = 0
+	pool.MaxConnLifetime = c.ConnLifetime
+	pool.MaxConnLifetimeJitter = c.ConnLifetime / 10
+	return idle
 }

@@ -4,57 +4,26 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
 )
 
-// A runner can cancel the running calls, and serializes changes for a while after two of them
-// collided.
+// A runner has the running calls, and serializes changes for a while after two of them collided.
 //
 // PostgreSQL refuses a GRANT on an object on which a concurrent transaction has granted, and
 // detects a deadlock, after a second, between transactions that lock several objects in different
 // orders. Creates of one role grant on the same tables, so that concurrent ones collide again and
 // again.
 type runner struct {
+	calls database.Calls
 	alone chan struct{} // has one element while a serialized change runs
 
-	mu      sync.Mutex // guards the rest
-	running map[*int]context.CancelCauseFunc
-	closed  bool
-	until   time.Time // changes are serialized until then
+	mu    sync.Mutex // guards the rest
+	until time.Time  // changes are serialized until then
 }
 
 // serialPeriod is how long changes are serialized after a collision.
 const serialPeriod = 10 * time.Second
-
-func newRunner() *runner {
-	return &runner{alone: make(chan struct{}, 1), running: map[*int]context.CancelCauseFunc{}}
-}
-
-// begin registers a call. Its context is canceled by close.
-func (t *runner) begin(ctx context.Context) (context.Context, func(), error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		return nil, nil, &notSent{errClosed}
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	id := new(int)
-	t.running[id] = cancel
-	return ctx, func() {
-		t.mu.Lock()
-		delete(t.running, id)
-		t.mu.Unlock()
-		cancel(nil)
-	}, nil
-}
-
-func (t *runner) close() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	for _, cancel := range t.running {
-		cancel(errClosed)
-	}
-}
 
 // collision starts serializing changes.
 func (t *runner) collision() {

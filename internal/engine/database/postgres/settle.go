@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
 )
@@ -65,9 +66,7 @@ func endSessions(ctx context.Context, s *pgconn.PgConn, condition string) (gone 
 		if time.Now().After(until) {
 			return false, len(seen), nil
 		}
-		select {
-		case <-time.After(endLook):
-		case <-ctx.Done():
+		if !cron.Pause(ctx, endLook) {
 			return false, len(seen), ctx.Err()
 		}
 	}

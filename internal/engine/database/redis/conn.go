@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -10,8 +9,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/engine/database"
 )
-
-var errClosed = errors.New("the connection to the database was closed")
 
 // A conn is a pool of sessions of one administrator at one server, or at all servers of a cluster
 // or behind Sentinels.
@@ -35,12 +32,6 @@ func open(p plan) *conn {
 	}
 	return c
 }
-
-// notSent is an error that came before anything was sent that could have an effect.
-type notSent struct{ err error }
-
-func (e *notSent) Error() string { return e.err.Error() }
-func (e *notSent) Unwrap() error { return e.err }
 
 // atServer is an error of one of several servers.
 type atServer struct {
@@ -97,7 +88,7 @@ func (c *conn) give(s *session, good bool) {
 
 // Close cancels what runs and releases the sessions.
 func (c *conn) Close() error {
-	c.calls.Close(errClosed)
+	c.calls.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true

@@ -79,11 +79,11 @@ func (c *conn) explain(k call, err error) error {
 
 // classify sets kind and message, and reports whether the server is surely unchanged.
 func (k call) classify(f *fault.Error, err error) (unchanged bool) {
-	_, early := errors.AsType[*notSent](err)
+	_, early := errors.AsType[*database.NotSent](err)
 	said, answered := errors.AsType[*answer](err)
 	_, connecting := errors.AsType[*connectError](err)
 	switch {
-	case errors.Is(err, errClosed), errors.Is(err, context.Canceled):
+	case errors.Is(err, database.ErrClosed), errors.Is(err, context.Canceled):
 		f.Kind, f.Msg = fault.Unavailable, k.doing+" was canceled"
 	case fault.Is(err, fault.Denied):
 		f.Kind, f.Msg = fault.Denied, fault.Message(err)

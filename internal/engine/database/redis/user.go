@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/engine/database"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -72,7 +73,7 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 		errs := v.each(ctx, func(ctx context.Context, s *session) error { return fence(ctx, s, u) })
 		left, errs = v.leaveDown(errs)
 		if err := v.worst(errs); err != nil {
-			return &notSent{err}
+			return &database.NotSent{Err: err}
 		}
 		return v.change(ctx, func(ctx context.Context, s *session) error { return c.put(ctx, s, u.Name, set) })
 	})
@@ -128,11 +129,11 @@ func (c *conn) put(ctx context.Context, s *session, name string, set []string) e
 	case !answered:
 		return err
 	case said.at == 0:
-		return &notSent{err} // the server took no part of it
+		return &database.NotSent{Err: err} // the server took no part of it
 	}
 	// The user is there, and would not be after a restart: that is not what was asked for.
 	if _, e := s.do(ctx, []string{"ACL", "DELUSER", name}); e == nil {
-		return &notSent{err}
+		return &database.NotSent{Err: err}
 	}
 	return err
 }
@@ -236,14 +237,14 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 		return v.change(ctx, func(ctx context.Context, s *session) error {
 			_, err := s.do(ctx, commands...)
 			if said, ok := errors.AsType[*answer](err); ok && said.at == 0 {
-				return &notSent{err}
+				return &database.NotSent{Err: err}
 			}
 			return err
 		})
 	}
 	return c.explain(k, c.visit(ctx, func(ctx context.Context, v *visit) error {
 		if err := v.look(ctx, func(ctx context.Context, s *session) error { return present(ctx, s, name) }); err != nil {
-			return &notSent{err}
+			return &database.NotSent{Err: err}
 		}
 		beside := len(v.servers) > 1
 		if beside {
@@ -269,7 +270,7 @@ func (c *conn) Login(ctx context.Context, name string, password secret.Value) (o
 		errs := v.all(ctx, func(ctx context.Context, _ int, to server) error { return c.try(ctx, to, name, password) })
 		errs, refused := without(errs, errRefused)
 		if err := v.worst(errs); err != nil {
-			return &notSent{err}
+			return &database.NotSent{Err: err}
 		}
 		ok = !refused
 		if name == c.username || ok && len(v.servers) == 1 {
@@ -290,7 +291,7 @@ func (c *conn) Login(ctx context.Context, name string, password secret.Value) (o
 func (c *conn) try(ctx context.Context, to server, name string, password secret.Value) error {
 	s, err := c.connect(ctx, to)
 	if err != nil {
-		return &notSent{err}
+		return &database.NotSent{Err: err}
 	}
 	defer s.shut()
 	err = s.authenticate(ctx, []string{"AUTH", name, password.RevealString()})
@@ -298,7 +299,7 @@ func (c *conn) try(ctx context.Context, to server, name string, password secret.
 		return errRefused
 	}
 	if err != nil {
-		return &notSent{err}
+		return &database.NotSent{Err: err}
 	}
 	return nil
 }
@@ -436,9 +437,7 @@ func endNamed(ctx context.Context, s *session, name string) (gone bool, err erro
 				return false, err
 			}
 		}
-		select {
-		case <-time.After(endLook):
-		case <-ctx.Done():
+		if !cron.Pause(ctx, endLook) {
 			return false, ctx.Err()
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/engine/database"
 )
 
 // partly is an error of a call that had its effect at other servers.
@@ -26,7 +28,7 @@ type visit struct {
 func (c *conn) visit(ctx context.Context, f func(ctx context.Context, v *visit) error) error {
 	ctx, end, err := c.calls.Begin(ctx)
 	if err != nil {
-		return &notSent{err}
+		return err
 	}
 	defer end()
 	if c.slots != nil {
@@ -34,12 +36,12 @@ func (c *conn) visit(ctx context.Context, f func(ctx context.Context, v *visit) 
 		case c.slots <- struct{}{}:
 			defer func() { <-c.slots }()
 		case <-ctx.Done():
-			return &notSent{cause(ctx, ctx.Err())}
+			return &database.NotSent{Err: database.WithCause(ctx, ctx.Err())}
 		}
 	}
 	v := &visit{pool: c}
 	if v.servers, err = c.members(ctx); err != nil {
-		return &notSent{cause(ctx, err)}
+		return &database.NotSent{Err: database.WithCause(ctx, err)}
 	}
 	v.sessions = make([]*session, len(v.servers))
 	err = f(ctx, v)
@@ -64,7 +66,7 @@ func (v *visit) all(ctx context.Context, f func(ctx context.Context, i int, to s
 				ctx, cancel = context.WithTimeout(ctx, downWithin)
 				defer cancel()
 			}
-			errs[i] = cause(ctx, f(ctx, i, to))
+			errs[i] = database.WithCause(ctx, f(ctx, i, to))
 		})
 	}
 	running.Wait()
@@ -76,7 +78,7 @@ func (v *visit) each(ctx context.Context, f func(ctx context.Context, s *session
 	return v.all(ctx, func(ctx context.Context, i int, to server) (err error) {
 		if v.sessions[i] == nil {
 			if v.sessions[i], err = v.pool.session(ctx, to); err != nil {
-				return &notSent{err}
+				return &database.NotSent{Err: err}
 			}
 		}
 		err = f(ctx, v.sessions[i])
@@ -111,7 +113,7 @@ func (v *visit) worst(errs []error) error {
 			continue
 		}
 		failed++
-		_, early := errors.AsType[*notSent](err)
+		_, early := errors.AsType[*database.NotSent](err)
 		if at < 0 || !early {
 			at = i
 		}
@@ -130,15 +132,4 @@ func (v *visit) worst(errs []error) error {
 func readOnly(err error) bool {
 	said, ok := errors.AsType[*answer](err)
 	return ok && said.at == 0 && said.word() == "READONLY"
-}
-
-// cause adds why the context ended to an error that came of it.
-func cause(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	if why := context.Cause(ctx); why != nil && !errors.Is(err, why) {
-		return errors.Join(err, why)
-	}
-	return err
 }
