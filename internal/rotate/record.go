@@ -258,6 +258,7 @@ type Ending struct {
 	Hold     time.Time `json:"hold"`  // use keeps it until then, and then a person is called
 	Disabled time.Time `json:"disabled"`
 	Revived  time.Time `json:"revived,omitzero"` // somebody has enabled it again
+	Held     time.Time `json:"held,omitzero"`    // consumers read it, although the provider refused it
 	Used     time.Time `json:"used,omitzero"`    // as the provider said last
 	Retired  time.Time `json:"retired"`
 	Dead     time.Time `json:"dead"`

@@ -59,6 +59,10 @@ func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
 	default:
 		e.found()
 	}
+	if sleep := e.timing().Sleep; !t.End.Held.IsZero() && sleep > 0 && !t.leaked() {
+		t.End.Held = time.Time{} // who has read the victim until now reads again
+		return true, e.Commit(ctx, "waiting", e.Now.Add(sleep))
+	}
 	return false, nil
 }
 
@@ -112,6 +116,7 @@ func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 	switch {
 	case !t.End.Disabled.IsZero():
 		e.alarm("%s: its place holds the key %s again, which is disabled; enable it at the provider, or %s", e.name(), victim.ID, instead(e))
+		t.End.Held = e.Now
 		return e.Commit(ctx, "held", e.Now.Add(heldWait))
 	case t.Back == nil && t.leaked():
 		e.alarm("%s: somebody has written the key %s again, which leaked; the new one is published once more", e.name(), victim.ID)
@@ -130,6 +135,7 @@ func takeWritten(ctx context.Context, e *Edit, there *Published) error {
 		e.Now = time.Now().UTC()
 		if err != nil && OutcomeOf(err) == Rejected {
 			e.alarm("%s: its place holds the key %s again, which the provider refuses; %s", e.name(), victim.ID, instead(e))
+			t.End.Held = e.Now
 			return e.Commit(ctx, "held", e.Now.Add(heldWait))
 		}
 		if err != nil {

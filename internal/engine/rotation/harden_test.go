@@ -355,3 +355,33 @@ func TestExchangesOutliveConflict(t *testing.T) {
 }
 
 func noCommit([]storage.Op) error { return nil }
+
+// TestDisabledKeyThatWasRead: consumers have read a key that the provider says is disabled, and that
+// works all the same. Once they read the right one again, the key is kept until each has read again.
+func TestDisabledKeyThatWasRead(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.turned()
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		fresh := w.value()
+		rotationtest.Order(w.vendor, rotationtest.VendorFault{Call: "disable", Times: 1}, "lie")
+		w.until(rotate.Retiring)
+		w.kv.write("secret/demo", map[string]string{"api_key": old})
+		w.after(30 * time.Hour)
+		if s := w.status(); !contains(s["alert"].(string), "which is disabled; enable it at the provider") {
+			t.Fatalf("the key is %v", s)
+		}
+		var right time.Time // the first look at it after it was put right
+		w.kv.write("secret/demo", map[string]string{"api_key": fresh})
+		w.kv.asked = func() { right = time.Now() }
+		w.hook = func(what string, before bool) error {
+			if what == "retire" && before && (right.IsZero() || time.Since(right) < 30*time.Second) {
+				t.Errorf("the key is retired %s after the look that found the other one", time.Since(right))
+			}
+			return nil
+		}
+		w.until(rotate.Scheduled)
+		w.live(w.idOf(fresh))
+	})
+}
