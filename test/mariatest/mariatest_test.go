@@ -9,7 +9,7 @@ func TestServerSurvivesStopAndKill(t *testing.T) {
 	s.Exec(t, "CREATE DATABASE app; CREATE TABLE app.kept (n int); INSERT INTO app.kept VALUES (7)")
 	for _, end := range []func(){s.Stop, s.Kill} {
 		end()
-		if err := s.answers(); err == nil {
+		if err := s.Answers(t.Context()); err == nil {
 			t.Fatal("the server answers after its end")
 		}
 		if err := s.Start(); err != nil {

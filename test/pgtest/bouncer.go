@@ -11,10 +11,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/keyturn/keyturn/test/await"
+	"github.com/keyturn/keyturn/test/daemon"
 )
 
 // Bouncer starts a PgBouncer for the server, which knows the users with their passwords, and
@@ -34,7 +34,7 @@ func (s *Server) Bouncer(t testing.TB, poolMode string, users map[string]string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	port, err := freePort()
+	port, err := daemon.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,15 +42,13 @@ func (s *Server) Bouncer(t testing.TB, poolMode string, users map[string]string)
 	for name, password := range users {
 		fmt.Fprintf(&list, "%q %q\n", name, password)
 	}
-	name := filepath.Join(s.dir, "bouncer-"+strconv.Itoa(port))
+	name := filepath.Join(s.Dir, "bouncer-"+strconv.Itoa(port))
 	config := fmt.Sprintf("[databases]\n* = host=%s port=%d\n[pgbouncer]\nlisten_addr = %s\nlisten_port = %d\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = %s.users\npool_mode = %s\nlogfile = %s.log\n",
 		s.Host, s.Port, s.Host, port, name, poolMode, name)
 	if err := errors.Join(os.WriteFile(name+".users", []byte(list.String()), 0o644), os.WriteFile(name+".ini", []byte(config), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(path, name+".ini")
-	cmd.Dir, cmd.Env = s.dir, []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as, Setpgid: true}
+	cmd := s.Run(path, name+".ini")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -6,16 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/keyturn/keyturn/test/await"
+	"github.com/keyturn/keyturn/test/daemon"
 	"github.com/keyturn/keyturn/test/tlstest"
 )
 
@@ -46,16 +44,8 @@ type Options struct {
 
 // A Server is a PostgreSQL server. Its methods are safe for concurrent use.
 type Server struct {
-	Host      string
-	Port      int
-	SocketDir string
-	dir       string // all of its files
-	bin       string
-	as        *syscall.Credential
-
-	mu     sync.Mutex // guards the process
-	cmd    *exec.Cmd
-	exited chan struct{}
+	*daemon.Daemon
+	bin string
 }
 
 // ErrAbsent means that this machine has no PostgreSQL server to start.
@@ -66,19 +56,7 @@ var ErrAbsent = errors.New("no PostgreSQL server is installed: initdb and postgr
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	s, err := New(o)
-	if errors.Is(err, ErrAbsent) && os.Getenv("KEYTURN_TEST_REQUIRE") == "" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the end of the server's log:\n%s", s.LogTail(4000))
-		}
-		s.Close()
-	})
-	return s
+	return daemon.Started(t, s, err, ErrAbsent)
 }
 
 // New starts a server. The caller closes it.
@@ -87,16 +65,17 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "kt-pg-")
+	d, err := daemon.New("kt-pg-", "postgres", "nobody")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Host: "127.0.0.1", SocketDir: dir, dir: dir, bin: bin}
-	if err := s.initialise(o); err != nil {
-		os.RemoveAll(dir)
-		return nil, err
+	s := &Server{Daemon: d, bin: bin}
+	d.EndBy, d.Log, d.Answers = syscall.SIGINT, filepath.Join(d.Dir, "log"), s.answers
+	d.Command = func() *exec.Cmd { return s.command("postgres", "-D", s.data()) }
+	if err = s.initialise(o); err == nil {
+		err = s.Start()
 	}
-	if err := s.Start(); err != nil {
+	if err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -128,50 +107,20 @@ func major(bin string) int {
 	return n
 }
 
-// unprivileged returns the account that runs the server; nil is our own.
-func unprivileged() (*syscall.Credential, error) {
-	if os.Geteuid() != 0 {
-		return nil, nil
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
-		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
-		if err1 == nil && err2 == nil && uid != 0 {
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
-		}
-	}
-	return nil, errors.New("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
-}
-
 func (s *Server) initialise(o Options) error {
-	var err error
-	if s.as, err = unprivileged(); err != nil {
-		return err
-	}
-	if s.Port, err = freePort(); err != nil {
-		return err
-	}
-	pw := filepath.Join(s.dir, "pw")
+	pw := filepath.Join(s.Dir, "pw")
 	if err := os.WriteFile(pw, []byte(Password+"\n"), 0o600); err != nil {
 		return err
 	}
-	if s.as != nil {
-		for _, path := range []string{s.dir, pw} {
-			if err := os.Chown(path, int(s.as.Uid), int(s.as.Gid)); err != nil {
-				return err
-			}
-		}
+	if err := s.Give(pw); err != nil {
+		return err
 	}
 	init := s.command("initdb", "-D", s.data(), "-U", Superuser, "--pwfile="+pw, "--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync")
 	if out, err := init.CombinedOutput(); err != nil {
 		return fmt.Errorf("running initdb: %w\n%s", err, out)
 	}
 	settings := map[string]string{
-		"port": strconv.Itoa(s.Port), "listen_addresses": s.Host, "unix_socket_directories": s.dir,
+		"port": strconv.Itoa(s.Port), "listen_addresses": s.Host, "unix_socket_directories": s.Dir,
 		"max_connections": "200", "shared_buffers": "32MB", "password_encryption": "scram-sha-256",
 		"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "log_min_messages": "warning",
 		"autovacuum": "on", "jit": "off", "logging_collector": "off",
@@ -212,15 +161,12 @@ func (s *Server) offerTLS(f *tlstest.Files, settings map[string]string) error {
 	if err != nil {
 		return err
 	}
-	own := filepath.Join(s.dir, "server.key")
+	own := filepath.Join(s.Dir, "server.key")
 	if err := os.WriteFile(own, key, 0o600); err != nil {
 		return err
 	}
 	settings["ssl"], settings["ssl_ca_file"], settings["ssl_cert_file"], settings["ssl_key_file"] = "on", f.CA, f.Cert, own
-	if s.as == nil {
-		return nil
-	}
-	return os.Chown(own, int(s.as.Uid), int(s.as.Gid))
+	return s.Give(own)
 }
 
 // prepend inserts lines at the beginning of a file of the server.
@@ -238,118 +184,31 @@ func (s *Server) prepend(name string, lines []string) error {
 	return errors.Join(err, f.Close())
 }
 
-func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+func (s *Server) data() string { return filepath.Join(s.Dir, "data") }
 
 func (s *Server) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(s.bin, name), args...)
-	cmd.Dir = s.dir
-	// The environment of the caller must not configure the server.
-	cmd.Env = []string{"PATH=" + s.bin + ":/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as, Setpgid: true}
-	return cmd
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return s.Run(filepath.Join(s.bin, name), args...)
 }
 
 // Start starts the server on its old data and port, and waits until it answers.
-// Starting a running server does nothing.
+//
+// After a kill, processes of the last server may keep the shared memory for a moment, in which a
+// new server fails.
 func (s *Server) Start() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cmd != nil {
-		return nil
-	}
-	// After a kill, processes of the last server may keep the shared memory for a moment, in which
-	// a new server fails.
-	deadline := time.Now().Add(await.Patience)
-	for {
-		err := s.startLocked(deadline)
-		if err == nil || time.Now().After(deadline) {
+	for deadline := time.Now().Add(await.Patience); ; <-time.After(100 * time.Millisecond) {
+		if err := s.Daemon.Start(); err == nil || time.Now().After(deadline) {
 			return err
 		}
-		<-time.After(100 * time.Millisecond)
 	}
 }
 
-func (s *Server) startLocked(deadline time.Time) error {
-	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	cmd := s.command("postgres", "-D", s.data())
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	exited := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(exited) }()
-	for {
-		if s.answers() == nil {
-			s.cmd, s.exited = cmd, exited
-			return nil
-		}
-		select {
-		case <-exited:
-			return fmt.Errorf("PostgreSQL ended while starting:\n%s", s.LogTail(2000))
-		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			_ = cmd.Process.Kill()
-			<-exited
-			return fmt.Errorf("PostgreSQL did not answer in time:\n%s", s.LogTail(2000))
-		}
-	}
-}
-
-func (s *Server) answers() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
+func (s *Server) answers(ctx context.Context) error {
 	c, err := pgx.Connect(ctx, s.DSN("postgres"))
 	if err != nil {
 		return err
 	}
 	return c.Close(ctx)
 }
-
-// Stop stops the server as an administrator in a hurry would: it cuts the sessions and saves the
-// data. Stopping a stopped server does nothing.
-func (s *Server) Stop() { s.end(syscall.SIGINT) }
-
-// Kill kills the server, as a crash would.
-func (s *Server) Kill() { s.end(syscall.SIGKILL) }
-
-func (s *Server) end(sig syscall.Signal) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cmd == nil {
-		return
-	}
-	_ = s.cmd.Process.Signal(sig)
-	select {
-	case <-s.exited:
-	case <-time.After(await.Patience):
-		_ = s.cmd.Process.Kill()
-		<-s.exited
-	}
-	s.cmd, s.exited = nil, nil
-}
-
-// Close stops the server and removes its files.
-func (s *Server) Close() {
-	s.end(syscall.SIGQUIT)
-	os.RemoveAll(s.dir)
-}
-
-// Addr is host:port.
-func (s *Server) Addr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
 
 // DSN returns the superuser's URL of a database, without TLS.
 func (s *Server) DSN(database string) string { return s.UserDSN(Superuser, Password, database) }
@@ -391,12 +250,3 @@ func (s *Server) Int(t testing.TB, database, sql string) (n int64) {
 
 // Binary returns the path of a program of the server's version: "psql", "pgbench".
 func (s *Server) Binary(name string) string { return filepath.Join(s.bin, name) }
-
-// LogTail returns the end of the server's log.
-func (s *Server) LogTail(bytes int) string {
-	b, err := os.ReadFile(filepath.Join(s.dir, "log"))
-	if err != nil {
-		return err.Error()
-	}
-	return string(b[max(0, len(b)-bytes):])
-}

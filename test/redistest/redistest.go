@@ -14,12 +14,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/keyturn/keyturn/test/await"
+	"github.com/keyturn/keyturn/test/daemon"
 )
 
 // Admin and Password are the administrator's of every server.
@@ -39,18 +37,9 @@ type Options struct {
 	sentinel string // the configuration of a Sentinel, which this is then
 }
 
-// A Server is one Redis. Its methods are safe for concurrent use.
-type Server struct {
-	Host string
-	Port int
-	Dir  string // all of its files; the access control list is users.acl, or in redis.conf
-	args []string
-	path string
-
-	mu     sync.Mutex // guards the process
-	cmd    *exec.Cmd
-	exited chan struct{}
-}
+// A Server is one Redis. Its methods are safe for concurrent use. The access control list is
+// users.acl, or in redis.conf. What is not in a file is lost when it stops.
+type Server struct{ *daemon.Daemon }
 
 // ErrAbsent means that this machine has no server to start.
 var ErrAbsent = errors.New("no Redis server is installed: neither redis-server nor valkey-server is in PATH (Debian: apt-get install redis-server)")
@@ -60,14 +49,7 @@ var ErrAbsent = errors.New("no Redis server is installed: neither redis-server n
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	s, err := New(o)
-	if errors.Is(err, ErrAbsent) && os.Getenv("KEYTURN_TEST_REQUIRE") == "" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
-	return s
+	return daemon.Started(t, s, err, ErrAbsent)
 }
 
 // New starts a server. The caller closes it.
@@ -78,30 +60,29 @@ func New(o Options) (*Server, error) {
 			return nil, ErrAbsent
 		}
 	}
-	dir, err := os.MkdirTemp("", "kt-redis-")
+	d, err := daemon.New("kt-redis-")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Host: "127.0.0.1", Dir: dir, path: path}
-	if s.Port, err = freePort(); err != nil {
-		return nil, err
-	}
-	s.args = []string{
-		"--port", strconv.Itoa(s.Port), "--bind", s.Host, "--dir", dir, "--save", "", "--appendonly", "no", "--daemonize", "no",
-		"--logfile", filepath.Join(dir, "log"), "--pidfile", filepath.Join(dir, "pid"),
-	}
-	users := filepath.Join(dir, "users.acl")
+	s := &Server{d}
+	d.EndBy, d.Log = syscall.SIGKILL, filepath.Join(d.Dir, "log")
+	d.Answers = func(ctx context.Context) error { _, err := s.Do(ctx, "PING"); return err }
+	args := []string{"--port", strconv.Itoa(s.Port), "--bind", s.Host, "--dir", d.Dir, "--logfile", d.Log}
+	users := filepath.Join(d.Dir, "users.acl")
 	if o.ConfigFile || o.sentinel != "" {
-		users = filepath.Join(dir, "redis.conf")
-		s.args = append([]string{users}, s.args...)
+		users = filepath.Join(d.Dir, "redis.conf")
+		args = append([]string{users}, args...)
 	} else {
-		s.args = append(s.args, "--aclfile", users)
+		args = append(args, "--aclfile", users)
 	}
-	s.args = append(s.args, o.Args...)
-	list := fmt.Sprintf("user default off\nuser %s on >%s ~* &* +@all\n%s", Admin, Password, o.sentinel)
 	if o.sentinel != "" {
-		s.args = []string{users, "--port", strconv.Itoa(s.Port), "--bind", s.Host, "--dir", dir, "--logfile", filepath.Join(dir, "log"), "--sentinel"}
+		args = append(args, "--sentinel")
+	} else {
+		args = append(args, "--save", "", "--appendonly", "no", "--daemonize", "no", "--pidfile", filepath.Join(d.Dir, "pid"))
 	}
+	args = append(args, o.Args...)
+	d.Command = func() *exec.Cmd { return s.Run(path, args...) }
+	list := fmt.Sprintf("user default off\nuser %s on >%s ~* &* +@all\n%s", Admin, Password, o.sentinel)
 	if err := os.WriteFile(users, []byte(list), 0o600); err != nil {
 		return nil, err
 	}
@@ -111,74 +92,6 @@ func New(o Options) (*Server, error) {
 	}
 	return s, nil
 }
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
-// Start starts the server on its old files and port, and waits until it answers.
-// Starting a running server does nothing.
-func (s *Server) Start() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.exited != nil {
-		return nil
-	}
-	cmd := exec.Command(s.path, s.args...)
-	cmd.Dir = s.Dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	exited := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(exited) }()
-	for deadline := time.Now().Add(await.Patience); ; {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		_, err := s.Do(ctx, "PING")
-		cancel()
-		if err == nil {
-			s.cmd, s.exited = cmd, exited
-			return nil
-		}
-		select {
-		case <-exited:
-			return fmt.Errorf("the server ended while starting:\n%s", s.LogTail(2000))
-		case <-time.After(10 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			_ = cmd.Process.Kill()
-			<-exited
-			return fmt.Errorf("the server did not answer in time: %w\n%s", err, s.LogTail(2000))
-		}
-	}
-}
-
-// Stop ends the server. Stopping a stopped server does nothing. What is not in a file is
-// forgotten.
-func (s *Server) Stop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.exited == nil {
-		return
-	}
-	_ = s.cmd.Process.Kill()
-	<-s.exited
-	s.exited = nil
-}
-
-// Close ends the server and removes its files.
-func (s *Server) Close() {
-	s.Stop()
-	os.RemoveAll(s.Dir)
-}
-
-// Addr is host:port.
-func (s *Server) Addr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
 
 // Do runs a command as the administrator. It returns the reply's text: of a list, its elements in
 // lines, and "(nil)" for null.
@@ -254,13 +167,4 @@ func (s *Server) Login(ctx context.Context, name, password string) error {
 func (s *Server) Exists(ctx context.Context, name string) (bool, error) {
 	text, err := s.Do(ctx, "ACL", "GETUSER", name)
 	return text != "(nil)", err
-}
-
-// LogTail returns the end of the server's log.
-func (s *Server) LogTail(bytes int) string {
-	b, err := os.ReadFile(filepath.Join(s.Dir, "log"))
-	if err != nil {
-		return err.Error()
-	}
-	return string(b[max(0, len(b)-bytes):])
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/test/await"
+	"github.com/keyturn/keyturn/test/daemon"
 )
 
 // Servers are those of a cluster, or a primary and its replicas. Each has its own users.
@@ -32,7 +33,7 @@ func StartTLSCluster(t testing.TB, args ...string) Servers {
 func startCluster(t testing.TB, encrypted bool, args ...string) Servers {
 	t.Helper()
 	port := func() string {
-		n, err := freePort()
+		n, err := daemon.FreePort()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,6 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/test/await"
+	"github.com/keyturn/keyturn/test/daemon"
 	"github.com/keyturn/keyturn/test/redistest"
 	"github.com/keyturn/keyturn/test/tlstest"
 )
@@ -141,8 +141,12 @@ func TestNothingToOverhear(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	certs := tlstest.Certificates(t)
+	free, err := daemon.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := redistest.Start(t, redistest.Options{Args: []string{
-		"--tls-port", freePort(t), "--tls-cert-file", certs.Cert, "--tls-key-file", certs.Key, "--tls-ca-cert-file", certs.CA, "--tls-auth-clients", "no",
+		"--tls-port", strconv.Itoa(free), "--tls-cert-file", certs.Cert, "--tls-key-file", certs.Key, "--tls-ca-cert-file", certs.CA, "--tls-auth-clients", "no",
 	}})
 	plain := strconv.Itoa(s.Port)
 	secured, err := s.Do(t.Context(), "CONFIG", "GET", "tls-port")
@@ -175,16 +179,6 @@ func TestTLS(t *testing.T) {
 		conn.Close()
 		cancel()
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 // Where the list cannot be kept, nothing is made.
@@ -248,8 +242,7 @@ func TestSessionsEnd(t *testing.T) {
 // changes of its list without an error.
 func TestFailover(t *testing.T) {
 	old, promoted := redistest.Start(t, redistest.Options{}), redistest.Start(t, redistest.Options{})
-	address := net.JoinHostPort(promoted.Host, strconv.Itoa(promoted.Port))
-	databasetest.RunFailover(t, target(old, configOf(old, redistest.Admin, redistest.Password, "")), address, func() {
+	databasetest.RunFailover(t, target(old, configOf(old, redistest.Admin, redistest.Password, "")), promoted.Addr(), func() {
 		if _, err := old.Do(t.Context(), "REPLICAOF", promoted.Host, strconv.Itoa(promoted.Port)); err != nil {
 			t.Fatal(err)
 		}
