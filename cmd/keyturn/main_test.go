@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -103,8 +104,8 @@ func freeAddress(ts *testscript.TestScript) string {
 	return l.Addr().String()
 }
 
-// accepts waits until a server listens. It answers a connection when it is ready.
-func accepts(address string, ended chan error) error {
+// until waits until a server is ready.
+func until(ready func() bool, ended chan error) error {
 	late := time.After(await.Patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -114,39 +115,34 @@ func accepts(address string, ended chan error) error {
 			ended <- err
 			return fmt.Errorf("it ended: %w", err)
 		case <-late:
-			return fmt.Errorf("nobody listens at %s", address)
+			return errors.New("it does not answer")
 		case <-tick.C:
 		}
-		if c, err := net.Dial("tcp", address); err == nil {
-			return c.Close()
+		if ready() {
+			return nil
 		}
 	}
 }
 
+// accepts waits until a server listens. It answers a connection when it is ready.
+func accepts(address string, ended chan error) error {
+	return until(func() bool {
+		c, err := net.Dial("tcp", address)
+		return err == nil && c.Close() == nil
+	}, ended)
+}
+
 // answers requests url until the answer is 200.
 func answers(url string, ended chan error) error {
-	late := time.After(await.Patience)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-ended:
-			ended <- err
-			return fmt.Errorf("it ended: %w", err)
-		case <-late:
-			return fmt.Errorf("no answer from %s", url)
-		case <-tick.C:
-		}
+	return until(func() bool {
 		response, err := http.Get(url)
 		if err != nil {
-			continue // not listening yet
+			return false // not listening yet
 		}
 		io.Copy(io.Discard, response.Body)
 		response.Body.Close()
-		if response.StatusCode == http.StatusOK {
-			return nil
-		}
-	}
+		return response.StatusCode == http.StatusOK
+	}, ended)
 }
 
 // setout sets an environment variable to the last standard output, without surrounding spaces.

@@ -78,7 +78,7 @@ func TestOutputPolicyIsEnough(t *testing.T) {
 	if environment().Server == nil {
 		t.Skip("this binary is built without a server: nothing here was tested")
 	}
-	address := developmentServer(t)
+	address := developmentServer(t, os.Stderr)
 	log := filepath.Join(t.TempDir(), "audit.log")
 	tried := map[string]bool{}
 	run := func(token, line string) (string, int) {
@@ -174,7 +174,7 @@ func lessThan(policy string) []string {
 }
 
 // developmentServer starts a development server and returns its address.
-func developmentServer(t *testing.T) string {
+func developmentServer(t testing.TB, stderr io.Writer) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func developmentServer(t *testing.T) string {
 	ended := make(chan error, 1)
 	go func() {
 		args := []string{"-dev", "-dev-root-token-id=root", "-dev-no-store-token", "-dev-listen-address=" + address, "-log-level=error"}
-		code := environment().Server(ctx, args, strings.NewReader(""), io.Discard, os.Stderr)
+		code := environment().Server(ctx, args, strings.NewReader(""), io.Discard, stderr)
 		ended <- fmt.Errorf("exit code %d", code)
 	}()
 	t.Cleanup(func() {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -18,27 +17,7 @@ const canary = "CANARY-d41d8cd98f00"
 // pathServer starts a development server with a canary at secret/denied/a, and a token whose
 // policy allows everything below secret/ except that. It returns the address and the token.
 func pathServer(f *testing.F) (address, token string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		f.Fatal(err)
-	}
-	address = l.Addr().String()
-	l.Close()
-	f.Setenv("HOME", f.TempDir())
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() {
-		args := []string{"-dev", "-dev-root-token-id=root", "-dev-no-store-token", "-dev-listen-address=" + address, "-log-level=error"}
-		code := environment().Server(ctx, args, strings.NewReader(""), io.Discard, io.Discard)
-		ended <- fmt.Errorf("exit code %d", code)
-	}()
-	f.Cleanup(func() {
-		cancel()
-		<-ended
-	})
-	if err := answers("http://"+address+"/v1/sys/health", ended); err != nil {
-		f.Fatal(err)
-	}
+	address = strings.TrimPrefix(developmentServer(f, io.Discard), "http://")
 	for _, r := range [][3]string{
 		{"PUT", "secret/data/denied/a", `{"data":{"x":"` + canary + `"}}`},
 		{"PUT", "secret/data/open/a", `{"data":{"x":"y"}}`},

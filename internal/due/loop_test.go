@@ -16,23 +16,43 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
+// stored returns a store and a function that commits to it.
+func stored(t *testing.T) (*memory.Store, func(ops []storage.Op)) {
+	store := memory.Open()
+	t.Cleanup(func() { _ = store.Close() })
+	return store, func(ops []storage.Op) {
+		if _, err := store.Commit(t.Context(), storage.Batch{Ops: ops}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// start runs a loop until end is called.
+func start(ctx context.Context, loop *Loop) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = loop.Run(ctx) }()
+	return func() { cancel(); <-done }
+}
+
+// run runs a loop for d.
+func run(t *testing.T, loop *Loop, d time.Duration) {
+	end := start(t.Context(), loop)
+	time.Sleep(d)
+	end()
+}
+
 // TestMovedWhileDraining: an item that its handler moves, while the loop still drains the lane, is
 // handled in time, not only after the next rescan.
 func TestMovedWhileDraining(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := memory.Open()
-		defer store.Close()
-		commit := func(ops ...storage.Op) {
-			if _, err := store.Commit(t.Context(), storage.Batch{Ops: ops}); err != nil {
-				t.Error(err)
-			}
-		}
+		store, commit := stored(t)
 		begin := time.Now()
 		moving := Item{Lane: "work", At: begin.Add(time.Second), Kind: "key", ID: "a"}
 		other := Item{Lane: "work", At: begin.Add(time.Second), Kind: "key", ID: "b"}
 		movedTo := begin.Add(5 * time.Second)
-		commit(Move(moving, time.Time{}, moving.At)...)
-		commit(Move(other, time.Time{}, other.At)...)
+		commit(Move(moving, time.Time{}, moving.At))
+		commit(Move(other, time.Time{}, other.At))
 
 		var mu sync.Mutex
 		var late time.Duration
@@ -42,14 +62,14 @@ func TestMovedWhileDraining(t *testing.T) {
 			Handle: func(_ context.Context, it Item) Outcome {
 				switch {
 				case it.ID == "a" && it.At.Equal(moving.At):
-					commit(Move(it, it.At, movedTo)...)
+					commit(Move(it, it.At, movedTo))
 				case it.ID == "a":
 					mu.Lock()
 					handled, late = handled+1, time.Since(movedTo)
 					mu.Unlock()
-					commit(Move(it, it.At, time.Time{})...)
+					commit(Move(it, it.At, time.Time{}))
 				default:
-					commit(Move(it, it.At, time.Time{})...)
+					commit(Move(it, it.At, time.Time{}))
 				}
 				return Handled
 			},
@@ -59,15 +79,7 @@ func TestMovedWhileDraining(t *testing.T) {
 				}
 			},
 		})
-		ctx, end := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_ = loop.Run(ctx)
-		}()
-		time.Sleep(50 * time.Second)
-		end()
-		<-done
+		run(t, loop, 50*time.Second)
 		if handled != 1 || late > 100*time.Millisecond {
 			t.Errorf("handled %d times, %s late; want once, at once", handled, late)
 		}
@@ -78,13 +90,7 @@ func TestMovedWhileDraining(t *testing.T) {
 // again.
 func TestMovedBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := memory.Open()
-		defer store.Close()
-		commit := func(ops []storage.Op) {
-			if _, err := store.Commit(t.Context(), storage.Batch{Ops: ops}); err != nil {
-				t.Error(err)
-			}
-		}
+		store, commit := stored(t)
 		it := Item{Lane: "work", At: time.Now().Add(time.Second), Kind: "key", ID: "a"}
 		commit(Move(it, time.Time{}, it.At))
 		handled := 0
@@ -100,15 +106,7 @@ func TestMovedBack(t *testing.T) {
 				time.Sleep(10 * time.Millisecond) // the loop reads the row while the handler is still running
 				return Handled
 			}})
-		ctx, end := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_ = loop.Run(ctx)
-		}()
-		time.Sleep(30 * time.Second)
-		end()
-		<-done
+		run(t, loop, 30*time.Second)
 		if handled != 2 {
 			t.Errorf("handled %d times, want 2", handled)
 		}
@@ -123,13 +121,7 @@ func TestItemThatAlwaysFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				store := memory.Open()
-				defer store.Close()
-				commit := func(ops []storage.Op) {
-					if _, err := store.Commit(t.Context(), storage.Batch{Ops: ops}); err != nil {
-						t.Error(err)
-					}
-				}
+				store, commit := stored(t)
 				begin := time.Now()
 				for i, id := range []string{"bad", "good", "good too", "later", "last"} {
 					it := Item{Lane: "token", Kind: "token", ID: id, At: begin.Add(time.Second)}
@@ -153,12 +145,7 @@ func TestItemThatAlwaysFails(t *testing.T) {
 						commit(Move(it, it.At, time.Time{}))
 						return Handled
 					}})
-				ctx, end := context.WithCancel(t.Context())
-				done := make(chan struct{})
-				go func() { defer close(done); _ = loop.Run(ctx) }()
-				time.Sleep(10 * time.Minute)
-				end()
-				<-done
+				run(t, loop, 10*time.Minute)
 				limit := map[Outcome]time.Duration{
 					ItemFailed: time.Second, StoreFailed: 5 * time.Second, TargetFailed: 2 * time.Minute,
 				}[out]
@@ -189,24 +176,16 @@ func (d damaged) Scan(ctx context.Context, from, to string) iter.Seq2[storage.En
 // TestDamagedRow: an item whose value cannot be read is handled, because its key is sufficient.
 func TestDamagedRow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := memory.Open()
-		defer store.Close()
+		store, commit := stored(t)
 		it := Item{Lane: "token", Kind: "token", ID: "a", At: time.Now()}
-		if _, err := store.Commit(t.Context(), storage.Batch{Ops: Move(it, time.Time{}, it.At)}); err != nil {
-			t.Fatal(err)
-		}
+		commit(Move(it, time.Time{}, it.At))
 		var handled atomic.Int32
 		loop := NewLoop(Config{Store: damaged{store},
 			Log: slog.New(slog.DiscardHandler), Handle: func(context.Context, Item) Outcome {
 				handled.Add(1)
 				return Handled
 			}})
-		ctx, end := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); _ = loop.Run(ctx) }()
-		time.Sleep(time.Second)
-		end()
-		<-done
+		run(t, loop, time.Second)
 		if handled.Load() == 0 {
 			t.Error("it was not handled")
 		}
@@ -217,18 +196,13 @@ func TestDamagedRow(t *testing.T) {
 // loop does not probe with it endlessly.
 func TestProbesDoNotSpin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := memory.Open()
-		defer store.Close()
-		commit := func(ops []storage.Op) {
-			if _, err := store.Commit(t.Context(), storage.Batch{Ops: ops}); err != nil {
-				t.Error(err)
-			}
-		}
+		store, commit := stored(t)
 		now := time.Now()
 		commit(Move(Item{Lane: "db", Kind: "lease", ID: "damaged", At: now}, time.Time{}, now))
 		commit(Move(Item{Lane: "db", Kind: "lease", ID: "failing", At: now}, time.Time{}, now))
 		var tries atomic.Int32
-		ctx, end := context.WithCancel(t.Context())
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
 		loop := NewLoop(Config{Store: store,
 			Log: slog.New(slog.DiscardHandler), Handle: func(_ context.Context, it Item) Outcome {
 				if it.ID == "failing" {
@@ -236,15 +210,13 @@ func TestProbesDoNotSpin(t *testing.T) {
 					return TargetFailed
 				}
 				if tries.Add(1) > 1000 {
-					end() // the bubble's time does not advance while the loop spins
+					stop() // the bubble's time does not advance while the loop spins
 				}
 				return ItemFailed
 			}})
-		done := make(chan struct{})
-		go func() { defer close(done); _ = loop.Run(ctx) }()
+		end := start(ctx, loop)
 		time.Sleep(10 * time.Minute)
 		end()
-		<-done
 		if n := tries.Load(); n < 5 || n > 1000 {
 			t.Errorf("it was tried %d times in ten minutes", n)
 		}
@@ -271,14 +243,9 @@ func (s *scanned) Scan(ctx context.Context, from, to string) iter.Seq2[storage.E
 // traces there. Items that are added there later are found nevertheless.
 func TestDoesNotRescanEmptyRange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &scanned{Store: memory.Open()}
-		defer store.Close()
+		inner, commit := stored(t)
+		store := &scanned{Store: inner}
 		begin := time.Now()
-		commit := func(ops ...storage.Op) {
-			if _, err := store.Commit(t.Context(), storage.Batch{Ops: ops}); err != nil {
-				t.Error(err)
-			}
-		}
 		at := func(after time.Duration, id string) Item {
 			return Item{Lane: "work", At: begin.Add(after).Truncate(time.Millisecond), Kind: "k", ID: id}
 		}
@@ -289,26 +256,23 @@ func TestDoesNotRescanEmptyRange(t *testing.T) {
 				mu.Lock()
 				handled = append(handled, it.ID)
 				mu.Unlock()
-				commit(Move(it, it.At, time.Time{})...)
+				commit(Move(it, it.At, time.Time{}))
 				return Handled
 			}})
-		ctx, end := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); _ = loop.Run(ctx) }()
+		end := start(t.Context(), loop)
 		gone := at(5*time.Second, "gone")
-		commit(Move(gone, time.Time{}, gone.At)...)
+		commit(Move(gone, time.Time{}, gone.At))
 		for _, it := range []Item{
 			at(time.Second, "first"), at(10*time.Second, "second"), at(12*time.Second, "third"),
 		} {
-			commit(Move(it, time.Time{}, it.At)...)
+			commit(Move(it, time.Time{}, it.At))
 		}
 		time.Sleep(2 * time.Second)
-		commit(Move(gone, gone.At, time.Time{})...)
+		commit(Move(gone, gone.At, time.Time{}))
 		time.Sleep(9 * time.Second)
-		commit(Move(at(3*time.Second, "late"), time.Time{}, begin.Add(3*time.Second).Truncate(time.Millisecond))...)
+		commit(Move(at(3*time.Second, "late"), time.Time{}, begin.Add(3*time.Second).Truncate(time.Millisecond)))
 		time.Sleep(2 * time.Second)
 		end()
-		<-done
 		if want := []string{"first", "second", "late", "third"}; !slices.Equal(handled, want) {
 			t.Errorf("handled %v, want %v", handled, want)
 		}

@@ -160,12 +160,14 @@ func TestRevokeDeepTree(t *testing.T) {
 	}
 }
 
+// revocations are the ways to revoke a token.
+var revocations = map[string]func(s *token.Store, ctx context.Context, id string) error{
+	"with its children": (*token.Store).Revoke, "alone": (*token.Store).RevokeOrphan,
+}
+
 // TestRevokeWideTree: a wide tree is walked in pages, to its last child.
 func TestRevokeWideTree(t *testing.T) {
-	for name, revoke := range map[string]func(s *token.Store, id string) error{
-		"with its children": func(s *token.Store, id string) error { return s.Revoke(t.Context(), id) },
-		"alone":             func(s *token.Store, id string) error { return s.RevokeOrphan(t.Context(), id) },
-	} {
+	for name, revoke := range revocations {
 		t.Run(name, func(t *testing.T) {
 			s, v := open(t)
 			first := create(t, s, nil)
@@ -174,7 +176,7 @@ func TestRevokeWideTree(t *testing.T) {
 				children = append(children, create(t, s, first))
 			}
 			grandchild := create(t, s, children[600])
-			if err := revoke(s, first.ID); err != nil {
+			if err := revoke(s, t.Context(), first.ID); err != nil {
 				t.Fatal(err)
 			}
 			if name == "with its children" {
@@ -271,10 +273,7 @@ func TestAccessorsInPages(t *testing.T) {
 // children stays valid, like its own children. A stale edge to it, or to a removed token, is
 // removed.
 func TestOrphanBelowAStaleEdge(t *testing.T) {
-	for name, revoke := range map[string]func(s *token.Store, id string) error{
-		"with its children": func(s *token.Store, id string) error { return s.Revoke(t.Context(), id) },
-		"alone":             func(s *token.Store, id string) error { return s.RevokeOrphan(t.Context(), id) },
-	} {
+	for name, revoke := range revocations {
 		t.Run(name, func(t *testing.T) {
 			s, v := open(t)
 			first := create(t, s, nil)
@@ -285,7 +284,7 @@ func TestOrphanBelowAStaleEdge(t *testing.T) {
 				storage.Set(edges+"gone", nil)); err != nil {
 				t.Fatal(err)
 			}
-			if err := revoke(s, first.ID); err != nil {
+			if err := revoke(s, t.Context(), first.ID); err != nil {
 				t.Fatal(err)
 			}
 			for _, id := range []string{orphan.ID, child.ID} {

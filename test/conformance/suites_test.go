@@ -4,8 +4,7 @@ package conformance
 
 import (
 	"maps"
-	"net"
-	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,13 +86,7 @@ func startAWS(t *testing.T) string {
 	for _, name := range []string{"ci", "deploy", "admin"} {
 		a.AddRole(awsserver.Account, awsserver.Role{Name: name, MaxSession: 12 * time.Hour})
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &http.Server{Handler: a, ReadHeaderTimeout: time.Minute}
-	ended := make(chan struct{})
-	go func() { defer close(ended); _ = h.Serve(l) }()
-	t.Cleanup(func() { _ = h.Close(); <-ended })
-	return "http://" + l.Addr().String()
+	srv := httptest.NewServer(a)
+	t.Cleanup(srv.Close)
+	return srv.URL
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// rows returns everything that a store contains, decrypted, by key.
-func rows(t testing.TB, st storage.Store) map[string]storage.Entry {
+// opened returns the barrier of a store. The caller closes it.
+func opened(t testing.TB, st storage.Store) *barrier.Barrier {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	e, err := st.Get(ctx, seal.RecordKey)
@@ -37,6 +37,13 @@ func rows(t testing.TB, st storage.Store) map[string]storage.Entry {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return b
+}
+
+// rows returns everything that a store contains, decrypted, by key.
+func rows(t testing.TB, st storage.Store) map[string]storage.Entry {
+	t.Helper()
+	ctx, b := context.WithoutCancel(t.Context()), opened(t, st)
 	defer b.Close()
 	out := map[string]storage.Entry{}
 	for e, err := range b.View("").Scan(ctx, "", "") {

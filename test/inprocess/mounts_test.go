@@ -10,12 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/due"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/mount"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 	"github.com/keyturn/keyturn/internal/storage/memory"
@@ -24,25 +22,9 @@ import (
 // behind changes rows of a store without its server.
 func behind(t testing.TB, st storage.Store, ops ...storage.Op) {
 	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	e, err := st.Get(ctx, seal.RecordKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rec, err := seal.Decode(e.Value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, _, err := seal.Unseal(ctx, plainSeal{}, rec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := barrier.Open(ctx, st, root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := opened(t, st)
 	defer b.Close()
-	if _, err := b.Commit(ctx, ops...); err != nil {
+	if _, err := b.Commit(context.WithoutCancel(t.Context()), ops...); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -4,8 +4,7 @@ package system
 
 import (
 	"encoding/json"
-	"net"
-	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -51,15 +50,9 @@ func startCloud(t *testing.T) *cloud {
 	t.Helper()
 	a := awsserver.New(awsserver.Options{})
 	a.AddAdmin(awsserver.Account, awsAdmin, awsID, awsSecret)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &http.Server{Handler: a, ReadHeaderTimeout: time.Minute}
-	ended := make(chan struct{})
-	go func() { defer close(ended); _ = h.Serve(l) }()
-	t.Cleanup(func() { _ = h.Close(); <-ended })
-	return &cloud{a, "http://" + l.Addr().String()}
+	srv := httptest.NewServer(a)
+	t.Cleanup(srv.Close)
+	return &cloud{a, srv.URL}
 }
 
 // issuedUsers returns the users at AWS except the administrator.

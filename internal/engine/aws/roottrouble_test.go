@@ -144,47 +144,34 @@ func TestNewRootKeyIsDeletedByHand(t *testing.T) {
 
 // TestWritesPutNothingOff: who writes config/root does not thereby put off a try.
 func TestWritesPutNothingOff(t *testing.T) {
-	t.Run("often", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "4h"})
-			w.deny("CreateAccessKey")
-			time.Sleep(10 * time.Hour)
-			w.aws.Clear()
-			for range 4 {
-				w.Must(t, route.Write, "config/root", rootWithoutPair)
-				time.Sleep(30 * time.Minute)
-			}
-			if w.root("access_key") == awstest.ID {
-				t.Error("it is put off by each write")
-			}
+	window := fields{"rotation_schedule": "0 3 * * SAT", "rotation_window": "1h"}
+	for name, tt := range map[string]struct {
+		schedule fields
+		fails    time.Duration
+		write    fields
+		times    int
+		pause    time.Duration
+	}{
+		"often":            {fields{"rotation_period": "4h"}, 10 * time.Hour, rootWithoutPair, 4, 30 * time.Minute},
+		"late in a window": {window, 3*time.Hour + 40*time.Minute, with(rootWithoutPair, fields{"max_retries": 2}), 1, 25 * time.Minute},
+		"a wider window":   {window, 3*time.Hour + 30*time.Minute, fields{"rotation_window": "4h"}, 1, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := rotating(t, awstest.Options{}, enginetest.Config{}, tt.schedule)
+				w.deny("CreateAccessKey")
+				time.Sleep(tt.fails)
+				w.aws.Clear()
+				for range tt.times {
+					w.Must(t, route.Write, "config/root", tt.write)
+					time.Sleep(tt.pause)
+				}
+				if w.root("access_key") == awstest.ID {
+					t.Error("it is put off")
+				}
+			})
 		})
-	})
-	t.Run("late in a window", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_schedule": "0 3 * * SAT", "rotation_window": "1h"})
-			w.deny("CreateAccessKey")
-			time.Sleep(3*time.Hour + 40*time.Minute)
-			w.aws.Clear()
-			w.Must(t, route.Write, "config/root", with(rootWithoutPair, fields{"max_retries": 2}))
-			time.Sleep(25 * time.Minute)
-			if w.root("access_key") == awstest.ID {
-				t.Error("it is put off to the next week")
-			}
-		})
-	})
-	t.Run("a wider window", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_schedule": "0 3 * * SAT", "rotation_window": "1h"})
-			w.deny("CreateAccessKey")
-			time.Sleep(3*time.Hour + 30*time.Minute)
-			w.aws.Clear()
-			w.Must(t, route.Write, "config/root", fields{"rotation_window": "4h"})
-			time.Sleep(time.Minute)
-			if w.root("access_key") == awstest.ID {
-				t.Error("it is put off to the next week")
-			}
-		})
-	})
+	}
 	t.Run("a new pair", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := rotating(t, awstest.Options{}, enginetest.Config{}, fields{"rotation_period": "4h"})

@@ -271,3 +271,8 @@ func (c *credentialConfig) warnRotation(r *route.Request, p *Provider, found Fou
 		r.Warn("%s: {{password}} is not in it, so that no password can be rotated by it; put it where the new password belongs", found.field)
 	}
 }
+
+// IdentifierByte reports whether a byte can be in an unquoted identifier of PostgreSQL or MySQL.
+func IdentifierByte(b byte) bool {
+	return b == '_' || b == '$' || b >= 0x80 || b >= '0' && b <= '9' || b|0x20 >= 'a' && b|0x20 <= 'z'
+}

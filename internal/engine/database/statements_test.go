@@ -156,3 +156,13 @@ func FuzzStatementsCost(f *testing.F) {
 	}}, costtest.Shape{Head: "[", Unit: `"a",`, Tail: `"b"]`}, costtest.Shape{Head: `"[`, Unit: `\"a\",`, Tail: `\"b\"]"`}, costtest.Shape{Head: `"`, Unit: "QUFB", Tail: `"`},
 		costtest.Shape{Head: `["`, Unit: `["`}, costtest.Shape{Unit: "["})
 }
+
+// TestIdentifierByte checks the bytes of identifiers against the scanners of PostgreSQL and MySQL.
+func TestIdentifierByte(t *testing.T) {
+	const ascii = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$"
+	for i := range 256 {
+		if b := byte(i); IdentifierByte(b) != (b >= 0x80 || strings.IndexByte(ascii, b) >= 0) {
+			t.Errorf("%q: %v", b, IdentifierByte(b))
+		}
+	}
+}

@@ -191,7 +191,7 @@ func (o *opening) add(at place, b byte) {
 	if len(o.words) == openingWords {
 		return
 	}
-	if at == code && wordByte(b) {
+	if at == code && database.IdentifierByte(b) {
 		if len(o.word) < 64 { // no relevant word is longer
 			o.word = append(o.word, b)
 		}
@@ -246,10 +246,6 @@ func firstWords(sql string) (word, next string) {
 	return o.words[0], next
 }
 
-func wordByte(b byte) bool {
-	return b == '_' || b == '$' || b >= 0x80 || b >= '0' && b <= '9' || b|0x20 >= 'a' && b|0x20 <= 'z'
-}
-
 // stateless are the commands that do not change the session. After others the session is closed.
 var stateless = []string{"CREATE", "ALTER", "DROP", "GRANT", "REVOKE"}
 
@@ -293,7 +289,7 @@ func (l *lexer) fit(value string) (string, bool) {
 	case quoted:
 		return strings.ReplaceAll(value, "`", "``"), true
 	}
-	harmless := !strings.ContainsFunc(value, func(c rune) bool { return c >= 0x80 || !wordByte(byte(c)) })
+	harmless := !strings.ContainsFunc(value, func(c rune) bool { return c >= 0x80 || !database.IdentifierByte(byte(c)) })
 	return value, harmless
 }
 

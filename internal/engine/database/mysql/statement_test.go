@@ -66,16 +66,6 @@ func TestRefusedStatements(t *testing.T) {
 	}
 }
 
-// TestWordByte checks the bytes of words against MySQL's unquoted identifiers.
-func TestWordByte(t *testing.T) {
-	const ascii = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$"
-	for i := range 256 {
-		if b := byte(i); wordByte(b) != (b >= 0x80 || strings.IndexByte(ascii, b) >= 0) {
-			t.Errorf("%q: %v", b, wordByte(b))
-		}
-	}
-}
-
 // FuzzText checks that no value can end the quotes around it.
 func FuzzText(f *testing.F) {
 	f.Add(`it's \ "x"`, "SELECT '{{password}}', 1")

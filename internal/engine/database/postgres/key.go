@@ -31,12 +31,8 @@ func (c *conn) SetKey(ctx context.Context, name string, key database.Key, statem
 		return invalid(k.op, err)
 	}
 	key.Fill(values)
-	k.field, k.texts = "rotation_statements", statements
-	s, err := compile(k.field, statements, values)
-	if err != nil {
-		return invalid(k.op, err)
-	}
-	return runForUser(ctx, c, k, name, s)
+	k.field = "rotation_statements"
+	return runForUser(ctx, c, k, name, statements, values)
 }
 
 // LoginCertificate opens a session with a certificate. If pg_hba.conf does not ask for a

@@ -75,7 +75,7 @@ func (l *lexer) open(rest string) int {
 	case strings.HasPrefix(rest, "/*"):
 		l.place, l.deep = comment, 1
 		return 2
-	case rest[0] == '$' && !identifierByte(l.prev):
+	case rest[0] == '$' && !database.IdentifierByte(l.prev):
 		if tag := dollarTag(rest); tag != "" {
 			l.place, l.tag = dollar, tag
 			return len(tag)
@@ -92,7 +92,7 @@ func (l *lexer) prefixed() bool {
 		(len(word) == len(before) && word[len(word)-1]|0x20 != 'e') {
 		return false
 	}
-	return len(word) == 1 || !identifierByte(word[len(word)-2])
+	return len(word) == 1 || !database.IdentifierByte(word[len(word)-2])
 }
 
 func (l *lexer) inQuotes(rest string) int {
@@ -129,17 +129,13 @@ func (l *lexer) inComment(rest string) int {
 	return 1
 }
 
-func identifierByte(b byte) bool {
-	return b == '_' || b == '$' || b >= 0x80 || b >= '0' && b <= '9' || b|0x20 >= 'a' && b|0x20 <= 'z'
-}
-
 // dollarTag returns the opening $tag$ that rest starts with, or "".
 func dollarTag(rest string) string {
 	for i := 1; i < len(rest); i++ {
 		switch b := rest[i]; {
 		case b == '$':
 			return rest[:i+1]
-		case !identifierByte(b), i == 1 && b >= '0' && b <= '9':
+		case !database.IdentifierByte(b), i == 1 && b >= '0' && b <= '9':
 			return ""
 		}
 	}
@@ -221,7 +217,7 @@ func checkText(field, text string) error {
 // metaCommand returns the psql command at the start of rest, shortened for an error.
 func metaCommand(rest string) string {
 	end := 1
-	for end < len(rest) && end < 16 && identifierByte(rest[end]) && rest[end] < 0x80 {
+	for end < len(rest) && end < 16 && database.IdentifierByte(rest[end]) && rest[end] < 0x80 {
 		end++
 	}
 	return rest[:end]
@@ -293,7 +289,7 @@ func fit(value string, at place) (string, bool) {
 		return value, !strings.ContainsAny(value, `'"\`) && !strings.HasPrefix(value, "$") && !strings.HasSuffix(value, "$") && dollarsAreApart(value)
 	default:
 		return value, !strings.ContainsFunc(value, func(r rune) bool {
-			return r >= 0x80 || !identifierByte(byte(r)) && !strings.ContainsRune(".:+- ", r) || r == '$'
+			return r >= 0x80 || !database.IdentifierByte(byte(r)) && !strings.ContainsRune(".:+- ", r) || r == '$'
 		}) && !strings.Contains(value, "--")
 	}
 }
@@ -350,7 +346,7 @@ type splitter struct {
 }
 
 func (s *splitter) add(b byte) (words string, done bool) {
-	if identifierByte(b) {
+	if database.IdentifierByte(b) {
 		s.word = append(s.word, b)
 		return "", false
 	}

@@ -49,16 +49,6 @@ func TestSubstitute(t *testing.T) {
 	}
 }
 
-// TestIdentifierByte checks the bytes of identifiers against PostgreSQL's scanner.
-func TestIdentifierByte(t *testing.T) {
-	const ascii = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$"
-	for i := range 256 {
-		if b := byte(i); identifierByte(b) != (b >= 0x80 || strings.IndexByte(ascii, b) >= 0) {
-			t.Errorf("%q: %v", b, identifierByte(b))
-		}
-	}
-}
-
 func TestSubstituteRefuses(t *testing.T) {
 	for _, test := range []struct{ sql, password string }{
 		{`SET x = {{password}}`, `a;b`},

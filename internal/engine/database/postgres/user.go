@@ -132,13 +132,9 @@ func (c *conn) Renew(ctx context.Context, name string, expires time.Time, statem
 	if len(statements) == 0 {
 		return c.alter(ctx, k, name, "VALID UNTIL "+quoteText(expiration(expires)))
 	}
-	k.field, k.texts = "renew_statements", statements
 	values, _ := c.values(name, secret.Value{}, expires)
-	s, err := compile(k.field, statements, values)
-	if err != nil {
-		return invalid(k.op, err)
-	}
-	return runForUser(ctx, c, k, name, s)
+	k.field = "renew_statements"
+	return runForUser(ctx, c, k, name, statements, values)
 }
 
 // SetPassword changes a password.
@@ -159,16 +155,17 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 	if len(statements) == 0 {
 		return c.alter(ctx, k, name, "PASSWORD "+quoteText(values["password"]))
 	}
-	k.field, k.texts = "rotation_statements", statements
+	k.field = "rotation_statements"
+	return runForUser(ctx, c, k, name, statements, values)
+}
+
+// runForUser runs the role's statements of k.field for a user that must exist.
+func runForUser(ctx context.Context, c *conn, k call, name string, statements []string, values map[string]string) error {
+	k.texts = statements
 	s, err := compile(k.field, statements, values)
 	if err != nil {
 		return invalid(k.op, err)
 	}
-	return runForUser(ctx, c, k, name, s)
-}
-
-// runForUser runs a role's statements for a user that must exist.
-func runForUser(ctx context.Context, c *conn, k call, name string, s script) error {
 	m := &message{body: s.sql, resets: s.resets(), repeatable: true}
 	results, err := c.change(ctx, m)
 	if err == nil {
