@@ -35,7 +35,7 @@ func start(ctx context.Context, loop *Loop) (end func()) {
 	return func() { cancel(); <-done }
 }
 
-// run runs a loop for d.
+// run runs a loop for d. It runs in a bubble.
 func run(t *testing.T, loop *Loop, d time.Duration) {
 	end := start(t.Context(), loop)
 	time.Sleep(d)

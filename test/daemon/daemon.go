@@ -98,15 +98,12 @@ func (d *Daemon) Run(path string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// A Server embeds a [Daemon].
-type Server interface {
-	Close()
-	LogTail(bytes int) string
-}
-
 // Started closes a started server at the end of the test. If err is absent, the test is skipped, or
 // fails if KEYTURN_TEST_REQUIRE is set, as "make test" does.
-func Started[S Server](t testing.TB, s S, err, absent error) S {
+func Started[S interface {
+	Close()
+	LogTail(bytes int) string
+}](t testing.TB, s S, err, absent error) S {
 	t.Helper()
 	if errors.Is(err, absent) && os.Getenv("KEYTURN_TEST_REQUIRE") == "" {
 		t.Skip(err)
