@@ -87,7 +87,7 @@ func (m *Mount) Rotations() rotate.Config {
 		Schedule: h.Schedule, ClockHeld: h.ClockHeld,
 		Event: func(kind string, details map[string]string) storage.Op { return h.Event(kind, Details(details)...) },
 		Audited: func(ctx context.Context, a rotate.Action, act func(ctx context.Context) error) error {
-			return h.Audited(ctx, Automatic{Operation: "rotate", Path: a.Path, Detail: a.Detail, Takes: a.Takes}, act)
+			return h.Audited(ctx, Automatic{Operation: "rotate", Path: a.Path, Detail: a.Detail, Takes: a.OnlyRevokes}, act)
 		},
 	}
 }

@@ -8,24 +8,24 @@ import (
 // The advice of a refusal or an alert must work in the record's present state. A rotation on
 // request is refused while another one is in flight, and while the record is paused.
 
-// instead says how to give consumers a credential that works.
-func instead(e *Edit) string {
+// adviceWorking says how to give consumers a credential that works.
+func adviceWorking(e *Edit) string {
 	t := e.turn()
 	if t == nil || e.kind.Place == nil {
-		return rotateAgain(e)
+		return adviceRotate(e)
 	}
 	version := t.Put.Version
 	if t.Back != nil {
 		version = t.Back.Put.Version
 	}
 	if version == 0 || t.Published().IsZero() {
-		return rotateAgain(e)
+		return adviceRotate(e)
 	}
 	return fmt.Sprintf("publish the current key %s again with \"kv rollback -version=%d %s\"", t.Live().Key(), version, e.kind.Place(e.Rec))
 }
 
-// rotateAgain says how to get another credential if there is none to go back to.
-func rotateAgain(e *Edit) string {
+// adviceRotate says how to get another credential if there is none to go back to.
+func adviceRotate(e *Edit) string {
 	t := e.turn()
 	switch {
 	case t == nil && e.Rec.Paused != nil:
@@ -42,8 +42,8 @@ func rotateAgain(e *Edit) string {
 	return fmt.Sprintf("rotate once rotation %d has ended", t.N)
 }
 
-// Unless says what a person can do about a rotation that blocks a request.
-func (t *Turn) Unless() string {
+// Advice says what a person can do about a rotation that blocks a request.
+func (t *Turn) Advice() string {
 	if t.Back != nil || t.State == Retiring {
 		return "wait for its end"
 	}

@@ -7,8 +7,8 @@ import (
 )
 
 // alerts are the alerts of a record that stand at once, at most one of each sort. Except in
-// alarm, one sort never ends another. Otherwise somebody who can cause one alert, by writing a
-// secret or by stopping a provider, could hide another.
+// alertPerson, one sort never ends another. Otherwise somebody who can cause one alert, by writing
+// a secret or by stopping a provider, could hide another.
 type alerts struct{ place, step, person *Alert }
 
 func (r *Record) alerts() (all alerts) {
@@ -38,11 +38,11 @@ func (r *Record) setAlerts(all alerts) {
 	}
 }
 
-// Alarm returns the text of all alerts of a record, and the time of the oldest one.
-func (r *Record) Alarm() (text string, since time.Time) { return r.alarmBut("") }
+// AlertText returns the text of all alerts of a record, and the time of the oldest one.
+func (r *Record) AlertText() (text string, since time.Time) { return r.alertTextExcept("") }
 
-// alarmBut is Alarm without the alert whose text is known.
-func (r *Record) alarmBut(known string) (text string, since time.Time) {
+// alertTextExcept is AlertText without the alert whose text is known.
+func (r *Record) alertTextExcept(known string) (text string, since time.Time) {
 	for a := r.Alert; a != nil; a = a.Before {
 		if a.Text == known {
 			continue
@@ -62,59 +62,59 @@ func (r *Record) alarmBut(known string) (text string, since time.Time) {
 // consumers read stays until they read the right value.
 func (r *Record) Reviewed() { r.setAlerts(alerts{place: r.alerts().place}) }
 
-// alarm raises an alert that waits for a person. The new alert replaces the one about failing
-// calls, because the new alert reports how those calls ended.
-func (e *Edit) alarm(format string, args ...any) {
+// alertPerson raises an alert that waits for a person. The new alert replaces the one about
+// failing calls, because the new alert reports how those calls ended.
+func (e *Edit) alertPerson(format string, args ...any) {
 	all := e.Rec.alerts()
 	was := cmp.Or(all.step, all.person)
 	all.step = nil
-	all.person = e.alert(was, Alert{Text: fmt.Sprintf(format, args...)})
+	all.person = e.newAlert(was, Alert{Text: fmt.Sprintf(format, args...)})
 	e.Rec.setAlerts(all)
 }
 
-// raise raises an alert about the calls of a state.
-func (e *Edit) raise(step State, text string) {
+// alertStep raises an alert about the calls of a state.
+func (e *Edit) alertStep(step State, text string) {
 	all := e.Rec.alerts()
-	all.step = e.alert(cmp.Or(all.step, all.person), Alert{Text: text, Step: step})
+	all.step = e.newAlert(cmp.Or(all.step, all.person), Alert{Text: text, Step: step})
 	e.Rec.setAlerts(all)
 }
 
-// astray raises an alert about what consumers read.
-func (e *Edit) astray(about, format string, args ...any) {
+// alertPlace raises an alert about what consumers read.
+func (e *Edit) alertPlace(about, format string, args ...any) {
 	all := e.Rec.alerts()
-	all.place = e.alert(all.place, Alert{Text: e.name() + ": " + fmt.Sprintf(format, args...), Place: true, About: about})
+	all.place = e.newAlert(all.place, Alert{Text: e.name() + ": " + fmt.Sprintf(format, args...), Place: true, About: about})
 	e.Rec.setAlerts(all)
 }
 
-// told reports whether there is already an alert about what the place holds.
-func told(e *Edit, about string) bool {
+// alertedAbout reports whether there is already an alert about what the place holds.
+func alertedAbout(e *Edit, about string) bool {
 	a := e.Rec.alerts().place
 	return a != nil && a.About == about
 }
 
-// alert makes an alert. The new alert keeps the time of the alert that it replaces, because
+// newAlert makes an alert. The new alert keeps the time of the alert that it replaces, because
 // trouble that carries over from one rotation to the next began with the first.
-func (e *Edit) alert(was *Alert, a Alert) *Alert {
+func (e *Edit) newAlert(was *Alert, a Alert) *Alert {
 	a.At = e.Now
 	if was != nil {
 		a.At = was.At
 	}
 	if was == nil || was.Text != a.Text {
-		e.Say("alert", a.Text)
+		e.addDetail("alert", a.Text)
 	}
 	return &a
 }
 
-// found ends the alert about what consumers read, because they read the right value.
-func (e *Edit) found() {
+// endPlaceAlert ends the alert about what consumers read, because they read the right value.
+func (e *Edit) endPlaceAlert() {
 	all := e.Rec.alerts()
 	all.place = nil
 	e.Rec.setAlerts(all)
 }
 
-// worked records that a call of the present state has succeeded. The alert about that state's
-// failing calls ends.
-func worked(e *Edit) {
+// callSucceeded records that a call of the present state has succeeded. The alert about that
+// state's failing calls ends.
+func callSucceeded(e *Edit) {
 	t := e.turn()
 	t.Tries = 0
 	all := e.Rec.alerts()
@@ -129,8 +129,8 @@ func worked(e *Edit) {
 	e.Rec.setAlerts(all)
 }
 
-// halt raises an alert and pauses the record until a person resumes it.
-func (e *Edit) halt(format string, args ...any) {
-	e.alarm(format, args...)
+// pauseWithAlert raises an alert and pauses the record until a person resumes it.
+func (e *Edit) pauseWithAlert(format string, args ...any) {
+	e.alertPerson(format, args...)
 	e.Rec.Paused = &Pause{At: e.Now, Reason: e.Rec.alerts().person.Text, Auto: true}
 }

@@ -55,10 +55,10 @@ func seconds(t time.Time) int64 {
 	return t.Unix()
 }
 
-// stand returns the standing of a record.
-func stand(k *Kind, r *Record) standing {
+// standingOf returns the standing of a record.
+func standingOf(k *Kind, r *Record) standing {
 	s := standing{
-		path: k.Path(called(k, r)), state: r.State(), next: seconds(r.Next), due: seconds(r.NextStep()),
+		path: k.Path(requestName(k, r)), state: r.State(), next: seconds(r.Next), due: seconds(r.NextStep()),
 		failures: r.Failures, published: r.published(), alert: r.Alert != nil, paused: r.Paused != nil,
 	}
 	if r.Current != nil {
@@ -101,7 +101,7 @@ func (c *census) drop(k *Kind, name string) {
 	}
 }
 
-func (c *census) count(step State, class string) {
+func (c *census) countFailed(step State, class string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failed[FailedStep{step, class}]++
@@ -114,9 +114,9 @@ func (c *census) countMissed() {
 	c.missed++
 }
 
-// found reports whether the census has version v of a row, and marks the row as found by the
+// seen reports whether the census has version v of a row, and marks the row as found by the
 // walk.
-func (c *census) found(key string, v storage.Version) bool {
+func (c *census) seen(key string, v storage.Version) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.all[key]
@@ -126,7 +126,7 @@ func (c *census) found(key string, v storage.Version) bool {
 	return s != nil && s.version == v
 }
 
-func (c *census) begin() {
+func (c *census) beginWalk() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.walk++
@@ -191,8 +191,8 @@ type FailedStep struct {
 	Class string
 }
 
-// ofServer is the class of errors on this side: of the store or the audit devices.
-const ofServer = "server"
+// classServer is the class of errors on this side: of the store or the audit devices.
+const classServer = "server"
 
 // overdueAfter is how late a rotation may publish before it counts as overdue, because settling
 // takes time.

@@ -10,11 +10,11 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// take waits for the lock of a record until ctx ends.
-func (m *Manager) take(ctx context.Context, k *Kind, name string) (release func(), err error) {
+// lock waits for the lock of a record until ctx ends.
+func (m *Manager) lock(ctx context.Context, k *Kind, name string) (release func(), err error) {
 	release, err = m.locks.Take(ctx, k.Records+name)
 	if err != nil {
-		err = fault.New("rotate.take", fault.Timeout, "%s %q is busy: a call to its provider is under way; try again", k.Noun, name)
+		err = fault.New("rotate.lock", fault.Timeout, "%s %q is busy: a call to its provider is under way; try again", k.Noun, name)
 	}
 	return release, err
 }
@@ -23,7 +23,7 @@ func (m *Manager) take(ctx context.Context, k *Kind, name string) (release func(
 // Change returns missing. If missing is nil too, f gets a new record.
 func (m *Manager) Change(ctx context.Context, kind, name string, missing error, f func(e *Edit) error) error {
 	k := m.kinds[kind]
-	release, err := m.take(ctx, k, name)
+	release, err := m.lock(ctx, k, name)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (m *Manager) Change(ctx context.Context, kind, name string, missing error, 
 		e = m.edit(k, &Record{Name: name, Tag: NewTag(name)})
 		e.Rec.Created, e.Sec = e.Now, &Secrets{Admin: map[string]secret.Value{}, Keys: map[string]Credential{}}
 	}
-	defer remember(e)()
+	defer recoverExchanges(e)()
 	return f(e)
 }
 
@@ -71,8 +71,8 @@ func (e *Edit) Delete(ctx context.Context) error {
 		}
 	}
 	ops := append([]storage.Op{storage.Remove(k.Records + name).If(e.version), storage.Remove(k.Secrets + name)}, e.Ops...)
-	if k.Unjudged != "" {
-		ops = append(ops, storage.Remove(k.Unjudged+name))
+	if k.Unchecked != "" {
+		ops = append(ops, storage.Remove(k.Unchecked+name))
 	}
 	if k.Forget != nil {
 		ops = append(ops, k.Forget(e.Rec)...)
@@ -103,7 +103,7 @@ func clearRows(ctx context.Context, e *Edit, prefix string) error {
 		if len(ops) == 0 {
 			return nil
 		}
-		if _, err := e.m.cfg.Store.Commit(ctx, append(ops, present(e))...); err != nil {
+		if _, err := e.m.cfg.Store.Commit(ctx, append(ops, expectUnchanged(e))...); err != nil {
 			return err
 		}
 	}

@@ -14,8 +14,8 @@ type Control struct{ e *Edit }
 // Control returns the requests that may be made for the record.
 func (e *Edit) Control() Control { return Control{e} }
 
-// An Ask is a request for a rotation now.
-type Ask struct {
+// An RotateRequest is a request for a rotation now.
+type RotateRequest struct {
 	By     string
 	Leaked bool
 	// KeyID says which credential leaked: the current one, or the one in its grace period. If
@@ -23,8 +23,8 @@ type Ask struct {
 	KeyID string
 }
 
-// An Answer says what a request for a rotation has begun.
-type Answer struct {
+// An RotateResult says what a request for a rotation has begun.
+type RotateResult struct {
 	Queued  bool // behind the one in flight
 	Retires bool // the previous credential without waiting for its readers
 	// Asleep is how long readers may still hold a value that is retired now.
@@ -33,14 +33,14 @@ type Answer struct {
 
 // RotateNow begins a rotation, with the same steps as one that fell due, and commits that. In
 // place, nothing is committed yet: Drive runs the first step, which commits its own intent.
-func (c Control) RotateNow(ctx context.Context, ask Ask) (out Answer, err error) {
+func (c Control) RotateNow(ctx context.Context, ask RotateRequest) (out RotateResult, err error) {
 	e := c.e
 	if err := mayBegin(ctx, e); err != nil {
 		return out, err
 	}
 	why := Start{Reason: "manual", By: ask.By, Leaked: ask.Leaked}
 	if e.Rec.Turn != nil {
-		err = hurry(e, ask, why, &out)
+		err = requestInFlight(e, ask, why, &out)
 	} else {
 		err = beginNow(ctx, e, ask, why, &out)
 	}
@@ -63,7 +63,7 @@ func asleep(e *Edit) time.Duration {
 	return e.timing().Asleep(published, e.Now)
 }
 
-func beginNow(ctx context.Context, e *Edit, ask Ask, why Start, out *Answer) error {
+func beginNow(ctx context.Context, e *Edit, ask RotateRequest, why Start, out *RotateResult) error {
 	if ask.KeyID != "" && ask.KeyID != e.Rec.Current.Key() {
 		return fault.New("rotate.RotateNow", fault.Invalid, "field \"key_id\": %q is not a valid key; the current one is %q", ask.KeyID, e.Rec.Current.Key())
 	}
@@ -87,11 +87,11 @@ func beginNow(ctx context.Context, e *Edit, ask Ask, why Start, out *Answer) err
 	return nil
 }
 
-// hurry handles a request for a rotation while another one is in flight.
-func hurry(e *Edit, ask Ask, why Start, out *Answer) error {
+// requestInFlight handles a request for a rotation while another one is in flight.
+func requestInFlight(e *Edit, ask RotateRequest, why Start, out *RotateResult) error {
 	t := e.turn()
 	if !ask.Leaked {
-		return fault.New("rotate.RotateNow", fault.Conflict, "rotation %d of %s is in flight (%s); %s, or give leaked=true, which retires the old key at once", t.N, e.name(), t.State, t.Unless())
+		return fault.New("rotate.RotateNow", fault.Conflict, "rotation %d of %s is in flight (%s); %s, or give leaked=true, which retires the old key at once", t.N, e.name(), t.State, t.Advice())
 	}
 	victim := t.Victim().Key()
 	if ask.KeyID != "" && ask.KeyID != victim && ask.KeyID != t.New.Key() && ask.KeyID != t.Old.Key() {
@@ -101,16 +101,16 @@ func hurry(e *Edit, ask Ask, why Start, out *Answer) error {
 		why.Leaked = t.Start.Leaked // the old one has not
 		e.Rec.markLeaked(t.New.Key())
 		e.Rec.Queued, out.Queued = &why, true
-		if t.offered() { // it may be read already: it is replaced at once
+		if t.mayBeRead() { // it may be read already: it is replaced at once
 			out.Retires, t.Start.Leaked, why.Leaked = true, true, true
 			return nil
 		}
-		e.Control().Undo("the new key leaked before it was published", true)
+		e.Control().RollBackUnpublished("the new key leaked before it was published", true)
 		return nil
 	}
 	out.Retires = true
 	kept := t.Live().Key()
-	read := t.Back != nil || t.offered() // readers may have the one that is kept
+	read := t.Back != nil || t.mayBeRead() // readers may have the one that is kept
 	if ask.KeyID == "" || ask.KeyID == victim {
 		e.Rec.markLeaked(victim)
 	}
@@ -168,28 +168,28 @@ func (c Control) RollBack(ctx context.Context, reason string, force bool) error 
 	if err := e.Unlock(ctx); err != nil {
 		return err
 	}
-	if err := mayGoBack(ctx, e, force); err != nil {
+	if err := mayRollBack(ctx, e, force); err != nil {
 		return err
 	}
-	if err := oldWorks(ctx, e, force); err != nil {
+	if err := checkOldWorks(ctx, e, force); err != nil {
 		return err
 	}
-	if t := e.turn(); e.kind.Style == InPlace && (t.New == nil || before(e, t.New.Account).ID == "") {
+	if t := e.turn(); e.kind.Style == InPlace && (t.New == nil || accountCredential(e, t.New.Account).ID == "") {
 		return fault.New("rotate.RollBack", fault.Conflict, "rotation %d of %s replaces a secret that is not known; there is nothing to go back to", t.N, e.name())
 	}
 	t := e.turn()
-	t.Back = &Back{At: e.Now, Reason: reason, ByUser: true, Put: Put{Again: t.Backs}}
-	if t.offered() {
-		t.Backs++
+	t.Back = &Back{At: e.Now, Reason: reason, ByUser: true, Put: Put{Again: t.Rollbacks}}
+	if t.mayBeRead() {
+		t.Rollbacks++
 	}
-	e.to(RollingBack)
-	if t.offered() && t.Old.hasLeaked() {
-		e.alarm("%s: the key %s, which has leaked, is published again because a rollback has forced it; rotate now as soon as consumers can do without it", e.name(), t.Old.Key())
+	e.moveTo(RollingBack)
+	if t.mayBeRead() && t.Old.hasLeaked() {
+		e.alertPerson("%s: the key %s, which has leaked, is published again because a rollback has forced it; rotate now as soon as consumers can do without it", e.name(), t.Old.Key())
 	}
 	return e.Commit(ctx, "rollback", e.Now)
 }
 
-func mayGoBack(ctx context.Context, e *Edit, force bool) error {
+func mayRollBack(ctx context.Context, e *Edit, force bool) error {
 	refuse := func(format string, args ...any) error {
 		return fault.New("rotate.RollBack", fault.Conflict, format, args...)
 	}
@@ -201,9 +201,9 @@ func mayGoBack(ctx context.Context, e *Edit, force bool) error {
 		return refuse("rotation %d of %s is already being rolled back (%s); wait until it has ended", t.N, e.name(), t.State)
 	case t.State == Retiring:
 		return refuse("rotation %d of %s is already retiring the old key; rotate once it has ended", t.N, e.name())
-	case !t.offered():
+	case !t.mayBeRead():
 		return nil
-	case len(e.Sec.Previous) == 0 && !wayBack(ctx, e):
+	case len(e.Sec.Previous) == 0 && !canPublishOld(ctx, e):
 		return refuse("nothing was published before rotation %d of %s; there is nothing to go back to", t.N, e.name())
 	case (t.Start.Leaked || t.Old.hasLeaked()) && !force:
 		return refuse("the old key is known to have leaked; give force=true to publish it nevertheless")
@@ -211,28 +211,28 @@ func mayGoBack(ctx context.Context, e *Edit, force bool) error {
 	return nil
 }
 
-// oldWorks refuses a rollback to a key that the provider refuses. Otherwise readers would get a
-// dead key, and the working one would be retired. If the provider cannot say now whether the old
+// checkOldWorks refuses a rollback to a key that the provider refuses. Otherwise readers would get
+// a dead key, and the working one would be retired. If the provider cannot say now whether the old
 // key works, the rollback goes ahead.
-func oldWorks(ctx context.Context, e *Edit, force bool) error {
+func checkOldWorks(ctx context.Context, e *Edit, force bool) error {
 	t := e.turn()
 	old, known := e.Sec.Keys[t.Old.Key()]
-	if force || !known || !t.offered() || e.kind.Style == InPlace || e.open(ctx) != nil || e.can.Proof == ProofNone {
+	if force || !known || !t.mayBeRead() || e.kind.Style == InPlace || e.open(ctx) != nil || e.can.Proof == ProofNone {
 		return nil
 	}
-	short, cancel := context.WithTimeout(ctx, judgeTimeout)
+	short, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	err := e.target.Verify(short, old)
 	if e.Now = time.Now().UTC(); err == nil || OutcomeOf(err) != Rejected {
 		return nil
 	}
-	return fault.New("rotate.RollBack", fault.Conflict, "the provider refuses the old key %q: somebody has deleted or disabled it there; %s, or give force=true to publish it nevertheless", old.ID, rotateAgain(e))
+	return fault.New("rotate.RollBack", fault.Conflict, "the provider refuses the old key %q: somebody has deleted or disabled it there; %s, or give force=true to publish it nevertheless", old.ID, adviceRotate(e))
 }
 
-// wayBack reports whether a rollback is possible although consumers read nothing before the
+// canPublishOld reports whether a rollback is possible although consumers read nothing before the
 // rotation. A rollback is possible if there is an old credential that can be published again, or
 // if consumers surely have not yet read anything that this rotation published.
-func wayBack(ctx context.Context, e *Edit) bool {
+func canPublishOld(ctx context.Context, e *Edit) bool {
 	if e.open(ctx) != nil {
 		return false
 	}
@@ -240,7 +240,7 @@ func wayBack(ctx context.Context, e *Edit) bool {
 		_, known := e.Sec.Keys[e.turn().Old.Key()]
 		return known
 	}
-	if len(prior(e)) > 0 {
+	if len(oldFields(e)) > 0 {
 		return true
 	}
 	same, _, err := unchanged(ctx, e)
@@ -263,8 +263,8 @@ func (c Control) Pause(ctx context.Context, reason string) error {
 func (c Control) Resume(ctx context.Context) error {
 	e := c.e
 	p := e.Rec.Paused
-	if t := e.Rec.Turn; p == nil && t != nil && t.Back != nil && t.Back.Ask { // it would ask at its end
-		t.Back.Ask, e.Rec.Alert = false, nil
+	if t := e.Rec.Turn; p == nil && t != nil && t.Back != nil && t.Back.Pause { // it would ask at its end
+		t.Back.Pause, e.Rec.Alert = false, nil
 		return e.Commit(ctx, "resumed", e.Planned())
 	}
 	if p == nil {
@@ -290,9 +290,9 @@ func (c Control) Resume(ctx context.Context) error {
 	return fault.New("rotate.Resume", fault.Held, "it is paused again: %s", e.Rec.Paused.Reason)
 }
 
-// Corrected retries at once what has failed, because the configuration was corrected. Corrected
-// ends a pause that waits for a person. The caller commits.
-func (c Control) Corrected() {
+// RetryCorrected retries at once what has failed, because the configuration was corrected.
+// RetryCorrected ends a pause that waits for a person. The caller commits.
+func (c Control) RetryCorrected() {
 	e := c.e
 	rec := e.Rec
 	if rec.Paused != nil && rec.Paused.Auto {
@@ -301,7 +301,7 @@ func (c Control) Corrected() {
 	}
 	switch {
 	case rec.Turn != nil && rec.Turn.Tries > 0:
-		rec.Turn.Tries, e.soon = 0, true
+		rec.Turn.Tries, e.retryNow = 0, true
 	case rec.Turn == nil && rec.Queued != nil:
 		rec.Queued.After = time.Time{}
 	case rec.Turn == nil && rec.Failures > 0:
@@ -318,12 +318,12 @@ func (c Control) Drive(ctx context.Context, done func(r *Record) bool) error {
 		if err := e.busy("rotate.Drive"); err != nil {
 			return err
 		}
-		e.failed = nil
+		e.auditErr = nil
 		if err := steps[e.kind.Style][e.Rec.State()](ctx, e); err != nil {
 			return err
 		}
-		if e.failed != nil {
-			return e.failed
+		if e.auditErr != nil {
+			return e.auditErr
 		}
 		if e.Now = time.Now().UTC(); e.Rec.Turn != nil && e.Rec.Due.Sub(e.Now) >= time.Second {
 			return nil
@@ -338,11 +338,11 @@ func inGrace(e *Edit) bool {
 	return t.State == Grace && !t.End.Now && time.Now().Before(t.End.After)
 }
 
-// TakeAway makes a call of the engine's own that takes something away at the provider. As in the
-// steps of a rotation, a commit that asserts the record's version comes before the call. The call
-// ends within two minutes.
-func (c Control) TakeAway(ctx context.Context, what string, do func(ctx context.Context) error) error {
-	failure, err := destroy(ctx, c.e, what, callTimeout, do)
+// DestructiveCall makes a destructive call of the engine's own. As in the steps of a rotation, a
+// commit that asserts the record's version comes before the call. The call ends within two
+// minutes.
+func (c Control) DestructiveCall(ctx context.Context, what string, do func(ctx context.Context) error) error {
+	failure, err := destructiveCall(ctx, c.e, what, callTimeout, do)
 	if err != nil {
 		return err
 	}
@@ -358,12 +358,12 @@ func (c Control) RetireNow() {
 	}
 }
 
-// Undo rolls back a rotation that has published nothing. The caller commits it, due now. byUser
-// means that the rotation does not count as failed.
-func (c Control) Undo(why string, byUser bool) {
+// RollBackUnpublished rolls back a rotation that has published nothing. The caller commits it, due
+// now. byUser means that the rotation does not count as failed.
+func (c Control) RollBackUnpublished(why string, byUser bool) {
 	e := c.e
 	e.turn().Back = &Back{At: e.Now, Reason: why, ByUser: byUser}
-	e.to(RollingBack)
+	e.moveTo(RollingBack)
 }
 
 // Disown makes the record forget its current credential without retiring it. An engine calls it
@@ -389,9 +389,9 @@ func (c Control) Supersede(why Start, old *Ref) {
 	e := c.e
 	e.start(why)
 	t := e.turn()
-	t.New, t.Old, t.Put = e.Rec.Current, old, Put{Asked: e.Now, At: e.Now, Next: e.Rec.Next}
+	t.New, t.Old, t.Put = e.Rec.Current, old, Put{IntendedAt: e.Now, At: e.Now, Next: e.Rec.Next}
 	t.enter(Grace, e.Now)
-	endAfter(e, e.Now, false)
+	planEnd(e, e.Now, false)
 }
 
 // Abandon ends the rotation in flight in its present state, and commits that. A person handles
@@ -402,11 +402,11 @@ func (c Control) Abandon(ctx context.Context, why string) error {
 		return err
 	}
 	t := e.turn()
-	if !t.offered() && t.Back == nil {
-		c.Undo(why, true)
+	if !t.mayBeRead() && t.Back == nil {
+		c.RollBackUnpublished(why, true)
 	}
 	if t.State != Retiring {
-		e.to(Retiring)
+		e.moveTo(Retiring)
 	}
 	t.unproven(why)
 	return finish(ctx, e)
@@ -424,21 +424,21 @@ func (c Control) Retime(was Timing) time.Time {
 		if same != now.When || !rec.Next.Before(e.Now) || now.When.Missed(rec.Next, e.Now) {
 			rec.Next = now.When.Next(rec.LastRotated, e.Now)
 		}
-		c.Fresh()
+		c.ResetFailures()
 	}
 	t := rec.Turn
 	if t == nil || t.State != Grace || t.End.Now || now.Hold(false) == was.Hold(false) {
 		return e.Planned()
 	}
 	end := t.End
-	endAfter(e, t.Published(), false)
+	planEnd(e, t.Published(), false)
 	t.End.Used, t.End.Revived = end.Used, end.Revived
 	return later(t.End.After, e.Now)
 }
 
-// Fresh resets the count of failed rotations. The cause of the failures may be gone, so the next
-// rotation is not delayed.
-func (c Control) Fresh() {
+// ResetFailures resets the count of failed rotations. The cause of the failures may be gone, so
+// the next rotation is not delayed.
+func (c Control) ResetFailures() {
 	e := c.e
 	e.Rec.Failures, e.Rec.Retry = 0, time.Time{}
 	if e.Rec.Turn == nil {
@@ -447,10 +447,10 @@ func (c Control) Fresh() {
 	}
 }
 
-// WindUp deletes the record once its rotation in flight has ended, and commits that. A credential
-// that was not published is retired; a replaced one gets its grace period. The current credential
-// stays.
-func (c Control) WindUp(ctx context.Context) error {
+// DeleteWhenDone deletes the record once its rotation in flight has ended, and commits that. A
+// credential that was not published is retired; a replaced one gets its grace period. The current
+// credential stays.
+func (c Control) DeleteWhenDone(ctx context.Context) error {
 	e := c.e
 	t := e.turn()
 	if t == nil {
@@ -462,10 +462,10 @@ func (c Control) WindUp(ctx context.Context) error {
 	e.Rec.Gone, e.Rec.Queued, e.Rec.Paused = true, nil, nil
 	due := e.Rec.Due
 	switch _, ours := e.Sec.Keys[t.Victim().Key()]; {
-	case !t.offered() && t.Back == nil && (e.kind.Style == TwoKey || t.State != e.kind.Style.first()):
-		c.Undo("its record was deleted", true)
+	case !t.mayBeRead() && t.Back == nil && (e.kind.Style == TwoKey || t.State != e.kind.Style.first()):
+		c.RollBackUnpublished("its record was deleted", true)
 		due = e.Now
-	case t.offered() && t.Back == nil && t.Old != nil && t.Old.Adopted && !ours:
+	case t.mayBeRead() && t.Back == nil && t.Old != nil && t.Old.Adopted && !ours:
 		t.Old = nil // it was there before the record, and goes on to work
 		due = e.Now
 	}

@@ -17,18 +17,18 @@ import (
 // create creates the new credential, after a search for keys that earlier calls may have left.
 func create(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
-		return unopened(ctx, e, err)
+		return openFailed(ctx, e, err)
 	}
 	t, can := e.turn(), e.can
 	a := t.last()
-	again := a != nil && a.open() && can.Retry == RetrySafe
+	again := a != nil && a.unresolved() && can.Retry == RetrySafe
 	if !again {
 		if done, err := sweep(ctx, e, false); !done || err != nil {
 			return err
 		}
 	}
 	for i := range t.Attempts {
-		if !t.Attempts[i].open() {
+		if !t.Attempts[i].unresolved() {
 			t.Attempts[i].Before = nil // nothing of it is looked for any more, and a record has its limit
 		}
 	}
@@ -40,7 +40,7 @@ func create(ctx context.Context, e *Edit) error {
 		a = t.last()
 	}
 	if can.List && !can.Label {
-		before, err := ids(ctx, e)
+		before, err := listIDs(ctx, e)
 		if err != nil {
 			if !again {
 				t.Attempts = t.Attempts[:len(t.Attempts)-1]
@@ -55,7 +55,7 @@ func create(ctx context.Context, e *Edit) error {
 	a.Marker, a.At, a.Outcome = m.String(), e.Now, ""
 	a.Deadline = e.Now.Add(max(can.Timeout, time.Second))
 	a.Late = a.Deadline.Add(can.Late)
-	e.Say("marker", a.Marker)
+	e.addDetail("marker", a.Marker)
 	if err := e.Commit(ctx, "creating", a.Deadline); err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func create(ctx context.Context, e *Edit) error {
 	made, err := e.target.(Creator).Create(callCtx, Order{Marker: m, Current: t.Old.Key()})
 	e.Now = time.Now().UTC()
 	if err != nil {
-		return notCreated(ctx, e, again, err)
+		return createFailed(ctx, e, again, err)
 	}
 	return created(ctx, e, made)
 }
@@ -84,8 +84,8 @@ func created(ctx context.Context, e *Edit, made Credential) error {
 	t := e.turn()
 	a := t.last()
 	a.Outcome = "created"
-	if why := stale(e, made.ID, made.Secret); why != "" {
-		return ask(ctx, e, why)
+	if why := notNew(e, made.ID, made.Secret); why != "" {
+		return stopForPerson(ctx, e, why)
 	}
 	t.New = &Ref{ID: made.ID, Account: made.Account, At: e.Now, Expires: made.Expires}
 	t.Until = e.Now.Add(e.target.Settle().Timeout)
@@ -93,18 +93,18 @@ func created(ctx context.Context, e *Edit, made Credential) error {
 	for _, v := range made.Secret {
 		e.Redactor.Know(v)
 	}
-	e.Say("key_id", made.ID)
+	e.addDetail("key_id", made.ID)
 	if e.target.Settle().Successes == 0 {
-		e.to(Verifying)
+		e.moveTo(Verifying)
 	} else {
-		e.to(Settling)
+		e.moveTo(Settling)
 	}
 	return commitKept(ctx, e, "created", e.Now)
 }
 
-// stale says why the answer of a creating call is not a new key: the key is the one in use, or
+// notNew says why the answer of a creating call is not a new key: the key is the one in use, or
 // existed before the call. Otherwise the rotation would retire a key that somebody uses.
-func stale(e *Edit, id string, fresh map[string]secret.Value) string {
+func notNew(e *Edit, id string, fresh map[string]secret.Value) string {
 	t := e.turn()
 	if id == t.Old.Key() || id == e.Rec.Current.Key() {
 		return fmt.Sprintf("the provider answered with the current key %s instead of a new one, and may have changed its secret", id)
@@ -119,10 +119,10 @@ func stale(e *Edit, id string, fresh map[string]secret.Value) string {
 	return ""
 }
 
-// notCreated records the outcome of a failed creating call. again means that the call repeated an
-// earlier one with the same marker. The earlier call may have created the key, whatever is known
-// about this one.
-func notCreated(ctx context.Context, e *Edit, again bool, err error) error {
+// createFailed records the outcome of a failed creating call. again means that the call repeated
+// an earlier one with the same marker. The earlier call may have created the key, whatever is
+// known about this one.
+func createFailed(ctx context.Context, e *Edit, again bool, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // the attempt stays open
 	}
@@ -130,27 +130,27 @@ func notCreated(ctx context.Context, e *Edit, again bool, err error) error {
 	a := t.last()
 	a.Outcome = OutcomeOf(err).String()
 	if f, ok := errors.AsType[*Failure](err); ok && f.ID != "" {
-		if why := stale(e, f.ID, nil); why != "" {
-			e.note(err)
+		if why := notNew(e, f.ID, nil); why != "" {
+			e.recordError(err)
 			a.Outcome = Permanent.String() // nothing of it is to be looked for, and surely not retired
-			return ask(ctx, e, why)
+			return stopForPerson(ctx, e, why)
 		}
 		a.IDs = append(a.IDs, f.ID)
 	} else if again {
 		a.Outcome = Unknown.String()
 	}
 	switch f, _ := errors.AsType[*Failure](err); {
-	case a.open() && len(a.IDs) == 0 && !recoverable(e):
-		e.note(err)
-		return ask(ctx, e, "the outcome of the creating call is not known, and a second one may do harm")
+	case a.unresolved() && len(a.IDs) == 0 && !recoverable(e):
+		e.recordError(err)
+		return stopForPerson(ctx, e, "the outcome of the creating call is not known, and a second one may do harm")
 	case f != nil && f.Repeats:
-		e.note(err)
-		return ask(ctx, e, "a key was created, and the next one would fail the same way: "+e.Rec.LastError)
+		e.recordError(err)
+		return stopForPerson(ctx, e, "a key was created, and the next one would fail the same way: "+e.Rec.LastError)
 	case f != nil && f.Outcome == Permanent && e.kind.Resumable:
-		e.note(err)
-		t.Back = &Back{At: e.Now, Reason: e.Rec.LastError, Ask: true}
-		e.alarm("rotation %d of %s failed: %s; the old key stays current; correct that, then resume", t.N, e.name(), e.Rec.LastError)
-		e.to(RollingBack)
+		e.recordError(err)
+		t.Back = &Back{At: e.Now, Reason: e.Rec.LastError, Pause: true}
+		e.alertPerson("rotation %d of %s failed: %s; the old key stays current; correct that, then resume", t.N, e.name(), e.Rec.LastError)
+		e.moveTo(RollingBack)
 		return e.Commit(ctx, "asks", e.Now)
 	}
 	return e.retry(ctx, err)
@@ -163,25 +163,25 @@ func recoverable(e *Edit) bool {
 	return can.Retry == RetrySafe || can.Retry == RetryAdopt && can.List
 }
 
-// ask rolls the rotation back. The record is then paused until a person has looked, if its kind
-// is resumable. Keys that are provably ours are still retired; nothing else is touched.
-func ask(ctx context.Context, e *Edit, why string) error {
+// stopForPerson rolls the rotation back. The record is then paused until a person has looked, if
+// its kind is resumable. Keys that are provably ours are still retired; nothing else is touched.
+func stopForPerson(ctx context.Context, e *Edit, why string) error {
 	t := e.turn()
 	var markers []string
 	for i := range t.Attempts {
-		if t.Attempts[i].open() {
+		if t.Attempts[i].unresolved() {
 			markers = append(markers, t.Attempts[i].Marker)
 		}
 	}
-	t.Back = &Back{At: e.Now, Reason: why, Ask: true}
+	t.Back = &Back{At: e.Now, Reason: why, Pause: true}
 	if a := t.last(); a != nil && len(a.IDs) > 0 { // it is known, and retired without a person
-		e.alarm("%s: %s; the key %s that the call has left is retired; correct the cause, then resume", e.name(), why, strings.Join(a.IDs, ", "))
+		e.alertPerson("%s: %s; the key %s that the call has left is retired; correct the cause, then resume", e.name(), why, strings.Join(a.IDs, ", "))
 	} else {
 		t.unproven("a creating call of unknown outcome may have left a key at the provider")
-		e.alarm("%s: %s; look at the provider for a key that belongs to %q, remove it, then resume", e.name(), why, markers)
+		e.alertPerson("%s: %s; look at the provider for a key that belongs to %q, remove it, then resume", e.name(), why, markers)
 	}
 	e.Rec.Queued = nil
-	e.to(RollingBack)
+	e.moveTo(RollingBack)
 	return e.Commit(ctx, "asks", e.Now)
 }
 
@@ -199,7 +199,7 @@ func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 	}
 	var open []*Attempt
 	for i := range t.Attempts {
-		if t.Attempts[i].open() {
+		if t.Attempts[i].unresolved() {
 			open = append(open, &t.Attempts[i])
 		}
 	}
@@ -209,16 +209,16 @@ func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 		return true, nil
 	case final && !can.List:
 		t.unproven("the provider has no list: a lost creating call may have left a key")
-		settled(open)
+		settleAll(open)
 		return true, nil
 	case !final && !recoverable(e):
-		return false, ask(ctx, e, "the outcome of a creating call is not known, and a second one may do harm")
+		return false, stopForPerson(ctx, e, "the outcome of a creating call is not known, and a second one may do harm")
 	}
-	late := latest(open)
+	late := latestLate(open)
 	switch early := e.Now.Before(late); {
 	case early && !can.Label && !final && t.Start.Leaked:
 		return true, nil // a leaked credential waits for no lost call, whose key is looked for at the end
-	case early && !can.Label && !final, early && final && looked(open):
+	case early && !can.Label && !final, early && final && allLooked(open):
 		return false, e.Commit(ctx, "late", late)
 	}
 	unsure, err := leftovers(ctx, e, open)
@@ -226,24 +226,24 @@ func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 		return false, e.retry(ctx, err)
 	}
 	if len(unsure) > 0 {
-		settled(open)
+		settleAll(open)
 		why := fmt.Sprintf("keys appeared at the provider, %q, and it has no labels to tell whether one is ours", unsure)
 		if final {
 			t.unproven(why)
-			e.alarm("%s: %s", e.name(), why)
+			e.alertPerson("%s: %s", e.name(), why)
 			return true, nil
 		}
-		return false, ask(ctx, e, why)
+		return false, stopForPerson(ctx, e, why)
 	}
 	for i := range t.Attempts {
 		if a := &t.Attempts[i]; len(a.IDs) > 0 && !a.Swept {
-			e.Say("key_id", a.IDs[len(a.IDs)-1])
+			e.addDetail("key_id", a.IDs[len(a.IDs)-1])
 			return false, e.Commit(ctx, "leftover", e.Now)
 		}
 	}
 	switch {
 	case !e.Now.Before(late):
-		settled(open)
+		settleAll(open)
 	case final: // once more when no effect can come any more
 		for _, a := range open {
 			a.Looked = true
@@ -253,19 +253,19 @@ func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 	return true, nil
 }
 
-// looked reports whether the calls' leftovers were already looked for once at the end of the
+// allLooked reports whether the calls' leftovers were already looked for once at the end of the
 // rotation.
-func looked(open []*Attempt) bool {
+func allLooked(open []*Attempt) bool {
 	return !slices.ContainsFunc(open, func(a *Attempt) bool { return !a.Looked })
 }
 
-func settled(open []*Attempt) {
+func settleAll(open []*Attempt) {
 	for _, a := range open {
 		a.Settled = true
 	}
 }
 
-func latest(open []*Attempt) (t time.Time) {
+func latestLate(open []*Attempt) (t time.Time) {
 	for _, a := range open {
 		if a.Late.After(t) {
 			t = a.Late
@@ -288,18 +288,18 @@ func leftovers(ctx context.Context, e *Edit, open []*Attempt) (unsure []string, 
 				continue
 			}
 			if a := t.attempt(l.Marker.String()); a != nil && !slices.Contains(a.IDs, l.ID) {
-				a.left(l.ID)
+				a.addLeftover(l.ID)
 			}
 		}
 		return nil, nil
 	}
 	a := open[0] // what a later call saw before it may be this one's
-	fresh, err := unknown(ctx, e, a, all)
+	fresh, err := lostCandidates(ctx, e, a, all)
 	if err != nil {
 		return nil, err
 	}
 	if len(fresh) == 1 && len(open) == 1 && inWindow(fresh[0].Created, a) {
-		a.left(fresh[0].ID)
+		a.addLeftover(fresh[0].ID)
 		return nil, nil
 	}
 	for _, l := range fresh {
@@ -308,10 +308,10 @@ func leftovers(ctx context.Context, e *Edit, open []*Attempt) (unsure []string, 
 	return unsure, nil
 }
 
-// unknown returns the credentials that did not exist before a call and that the call may have
-// created. A credential that was used belongs to somebody else, because nobody knows the secret
-// of a lost one.
-func unknown(ctx context.Context, e *Edit, a *Attempt, all []Listed) (fresh []Listed, err error) {
+// lostCandidates returns the credentials that did not exist before a call and that the call may
+// have created. A credential that was used belongs to somebody else, because nobody knows the
+// secret of a lost one.
+func lostCandidates(ctx context.Context, e *Edit, a *Attempt, all []Listed) (fresh []Listed, err error) {
 	known := append(slices.Clone(a.Before), e.turn().New.Key(), e.turn().Old.Key(), e.Rec.Current.Key())
 	for i := range e.turn().Attempts {
 		known = append(known, e.turn().Attempts[i].IDs...) // a list may show for a while what is retired
@@ -348,7 +348,7 @@ func sweepOne(ctx context.Context, e *Edit, a *Attempt) error {
 		if id == e.Rec.Current.Key() {
 			continue // whoever says what: the key in use is never swept
 		}
-		failure, err := destroy(ctx, e, "sweeping", callTimeout, func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) })
+		failure, err := destructiveCall(ctx, e, "sweeping", callTimeout, func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) })
 		switch {
 		case err != nil:
 			return err
@@ -357,7 +357,7 @@ func sweepOne(ctx context.Context, e *Edit, a *Attempt) error {
 		}
 	}
 	a.Swept = true
-	worked(e)
-	e.Say("key_id", fmt.Sprint(a.IDs))
+	callSucceeded(e)
+	e.addDetail("key_id", fmt.Sprint(a.IDs))
 	return e.Commit(ctx, "swept", e.Now)
 }

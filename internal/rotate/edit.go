@@ -25,22 +25,22 @@ type Edit struct {
 	// keys.
 	Ops, Abs []storage.Op
 
-	m       *Manager
-	kind    *Kind
-	version storage.Version // of the record; 0: it is new
-	due     time.Time       // where the due item is, as the record is stored
-	current string          // the credential that is current, as the record is stored
-	target  Target          // once opened
-	can     Capabilities    // of target
-	working bool            // on a due item, which must move
-	soon    bool            // the step in flight is tried at once
-	said    map[string]string
-	failed  error      // of the call outside, for the audit log
-	trouble *Error     // of the call outside, for the log, once it is committed
-	made    []Exchange // requests that no commit holds yet
-	counted int        // of them in Kept of the rotation in flight
-	quiet   bool       // the commit that is made holds none
-	missed  time.Time  // the rotation whose window is over, for the log, once it is committed
+	m         *Manager
+	kind      *Kind
+	version   storage.Version // of the record; 0: it is new
+	due       time.Time       // where the due item is, as the record is stored
+	current   string          // the credential that is current, as the record is stored
+	target    Target          // once opened
+	can       Capabilities    // of target
+	working   bool            // on a due item, which must move
+	retryNow  bool            // the step in flight is tried at once
+	details   map[string]string
+	auditErr  error      // of the call outside, for the audit log
+	logErr    *Error     // of the call outside, for the log, once it is committed
+	exchanges []Exchange // requests that no commit holds yet
+	counted   int        // of them in Kept of the rotation in flight
+	quiet     bool       // the commit that is made holds none
+	missed    time.Time  // the rotation whose window is over, for the log, once it is committed
 }
 
 // load reads a record to change it, or returns nil if there is none. The caller holds the
@@ -63,8 +63,8 @@ func (m *Manager) load(ctx context.Context, k *Kind, name string) (*Edit, error)
 	if err != nil || e.Rec == nil {
 		return nil, err
 	}
-	if until, known := m.returned.Load(k.Records + name); known && e.Rec.Calling.Equal(until.(time.Time)) {
-		e.Rec.Calling = time.Time{} // the commit after the call has failed
+	if until, known := m.returnedCalls.Load(k.Records + name); known && e.Rec.CallUntil.Equal(until.(time.Time)) {
+		e.Rec.CallUntil = time.Time{} // the commit after the call has failed
 	}
 	e.due, e.current = e.Rec.Due, e.Rec.Current.Key()
 	if e.Sec != nil {
@@ -83,13 +83,13 @@ func (k *Kind) decode(row storage.Entry, into *Record) (*Secrets, error) {
 	name := into.Name
 	err := decode(row, into)
 	_, other := errors.AsType[*json.UnmarshalTypeError](err)
-	if k.Adopt == nil || err != nil && !other {
+	if k.Migrate == nil || err != nil && !other {
 		return nil, err
 	}
 	if other { // a field of the name had another type
 		*into = Record{Name: name}
 	}
-	s, aerr := k.Adopt(row.Value, into)
+	s, aerr := k.Migrate(row.Value, into)
 	if aerr == nil && s == nil {
 		aerr = err
 	}
@@ -138,15 +138,15 @@ func (e *Edit) turn() *Turn { return e.Rec.Turn }
 func (e *Edit) timing() Timing { return e.kind.Timing(e.Rec) }
 
 // name returns the record's name for messages: key "stripe".
-func (e *Edit) name() string { return fmt.Sprintf("%s %q", e.kind.Noun, called(e.kind, e.Rec)) }
+func (e *Edit) name() string { return fmt.Sprintf("%s %q", e.kind.Noun, requestName(e.kind, e.Rec)) }
 
-// Say adds a detail to the event and the journal row of the next commit. Values must not be
+// addDetail adds a detail to the event and the journal row of the next commit. Values must not be
 // secret.
-func (e *Edit) Say(name, value string) {
-	if e.said == nil {
-		e.said = map[string]string{}
+func (e *Edit) addDetail(name, value string) {
+	if e.details == nil {
+		e.details = map[string]string{}
 	}
-	e.said[name] = value
+	e.details[name] = value
 }
 
 // Commit stores the record, its secrets if they were read, a row of the journal and an event.
@@ -199,20 +199,20 @@ func commitKept(ctx context.Context, e *Edit, what string, due time.Time) error 
 	}
 }
 
-// present returns the operation that makes another commit to the mount's store fail if the record
-// has changed since it was read.
-func present(e *Edit) storage.Op { return storage.Expect(e.kind.Records+e.Rec.Name, e.version) }
+// expectUnchanged returns the operation that makes another commit to the mount's store fail if the
+// record has changed since it was read.
+func expectUnchanged(e *Edit) storage.Op { return storage.Expect(e.kind.Records+e.Rec.Name, e.version) }
 
-// asserted is present as an operation on absolute keys, for a commit to the store of another
-// mount.
-func asserted(e *Edit) storage.Op {
-	return e.m.cfg.Store.Abs(present(e))
+// expectUnchangedAbs is present as an operation on absolute keys, for a commit to the store of
+// another mount.
+func expectUnchangedAbs(e *Edit) storage.Op {
+	return e.m.cfg.Store.Abs(expectUnchanged(e))
 }
 
 // trim makes the next commit remove the oldest rows of a journal that has become too long.
 //
 // The record counts the rows, so that trim seldom reads them. A row that was written without the
-// record (see unjudged) is not counted until trim has read the journal.
+// record (see Manager.storeUnchecked) is not counted until trim has read the journal.
 func trim(ctx context.Context, e *Edit) error {
 	if e.Rec.Journaled < maxJournal+trimmed || len(e.Ops)+len(e.Abs) > storage.MaxOps/2 {
 		return nil
@@ -249,38 +249,38 @@ func removals(keys []string) (ops []storage.Op) {
 // the trimming commit itself removes. Commits of their own remove any rows above that.
 const trimmed = 20
 
-// These commits have no journal row and no event. braked happens to each record every other
-// minute while the brake is on, perhaps for weeks. tries counts a call before it is made. refusal
-// counts a refused write.
+// These commits have no journal row and no event. braked happens to each record every other minute
+// while the brake is on, perhaps for weeks. callCounted counts a call before it is made.
+// refusalCounted counts a refused write.
 const (
-	braked  = "braked"
-	tries   = "tries"
-	refusal = "refusal"
+	braked         = "braked"
+	callCounted    = "call-counted"
+	refusalCounted = "refusal-counted"
 )
 
 func (e *Edit) committed(v storage.Version) {
-	e.version, e.Ops, e.Abs, e.said = v, nil, nil, nil
+	e.version, e.Ops, e.Abs, e.details = v, nil, nil, nil
 	if !e.quiet {
-		e.made, e.counted = nil, 0
+		e.exchanges, e.counted = nil, 0
 	}
 	e.due, e.current = e.Rec.Due, e.Rec.Current.Key()
-	if e.Rec.Calling.IsZero() {
-		e.m.returned.Delete(e.kind.Records + e.Rec.Name)
+	if e.Rec.CallUntil.IsZero() {
+		e.m.returnedCalls.Delete(e.kind.Records + e.Rec.Name)
 	}
-	e.m.census.set(e.kind, e.Rec.Name, v, stand(e.kind, e.Rec))
-	logTrouble(e)
+	e.m.census.set(e.kind, e.Rec.Name, v, standingOf(e.kind, e.Rec))
+	logFailure(e)
 }
 
-// logTrouble logs and counts a failed call and a missed window.
-func logTrouble(e *Edit) {
-	if t := e.trouble; t != nil {
-		e.m.cfg.Log.Warn("a step of a rotation failed", "path", e.m.cfg.Mount()+e.kind.Path(called(e.kind, e.Rec)), "rotation", e.Rec.Number(), "step", t.State,
+// logFailure logs and counts a failed call and a missed window.
+func logFailure(e *Edit) {
+	if t := e.logErr; t != nil {
+		e.m.cfg.Log.Warn("a step of a rotation failed", "path", e.m.cfg.Mount()+e.kind.Path(requestName(e.kind, e.Rec)), "rotation", e.Rec.Number(), "step", t.State,
 			"class", t.Outcome, "next_try", e.Rec.Due, "error", t.Text)
-		e.m.census.count(t.State, t.Outcome)
+		e.m.census.countFailed(t.State, t.Outcome)
 	}
-	e.trouble = nil
+	e.logErr = nil
 	if !e.missed.IsZero() {
-		e.m.cfg.Log.Warn("a rotation missed its window", "path", e.m.cfg.Mount()+e.kind.Path(called(e.kind, e.Rec)), "due", e.missed, "next_rotation", e.Rec.Next, "error", e.Rec.LastError)
+		e.m.cfg.Log.Warn("a rotation missed its window", "path", e.m.cfg.Mount()+e.kind.Path(requestName(e.kind, e.Rec)), "due", e.missed, "next_rotation", e.Rec.Next, "error", e.Rec.LastError)
 		e.m.census.countMissed()
 	}
 	e.missed = time.Time{}
@@ -289,13 +289,13 @@ func logTrouble(e *Edit) {
 func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err error) {
 	rec, from := e.Rec, e.due // a commit that failed has moved none
 	if !due.IsZero() {
-		due = later(due, rec.Calling)
+		due = later(due, rec.CallUntil)
 	}
-	rec.Due = tick(due, from, e.working)
-	e.quiet = what == braked || what == lives || what == tries || what == refusal
+	rec.Due = roundDue(due, from, e.working)
+	e.quiet = what == braked || what == nothingWrong || what == callCounted || what == refusalCounted
 	var made []Exchange
 	if !e.quiet {
-		made = exchanged(e)
+		made = newExchanges(e)
 		rec.Journaled++
 	}
 	b, err := encode(rec)
@@ -315,17 +315,17 @@ func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err err
 	if e.quiet {
 		return ops, abs, nil
 	}
-	row, err := encode(row(e, what, made))
+	row, err := encode(journalRow(e, what, made))
 	if err != nil {
 		return nil, nil, err
 	}
 	return append(ops, storage.Append(e.kind.Journal+rec.Name+"/", row)), append(abs, event(e, what)), nil
 }
 
-// tick rounds a time up to whole milliseconds, which the due index can hold. While the record
+// roundDue rounds a time up to whole milliseconds, which the due index can hold. While the record
 // works on the item at from, tick returns a different time than from, because the due loop takes
 // an unchanged row for the one that it has just done.
-func tick(due, from time.Time, working bool) time.Time {
+func roundDue(due, from time.Time, working bool) time.Time {
 	due = due.UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond)
 	if due.Unix() <= 0 {
 		return time.Time{}
@@ -348,15 +348,15 @@ type JournalRow struct {
 	Requests []Exchange `json:"requests,omitempty"`
 }
 
-func row(e *Edit, what string, made []Exchange) JournalRow {
-	return JournalRow{At: e.Now, What: what, Turn: e.Rec.Number(), State: e.Rec.State(), Due: e.Rec.Due, More: e.said, Requests: made}
+func journalRow(e *Edit, what string, made []Exchange) JournalRow {
+	return JournalRow{At: e.Now, What: what, Turn: e.Rec.Number(), State: e.Rec.State(), Due: e.Rec.Due, More: e.details, Requests: made}
 }
 
 // event returns the operation that records an event.
 func event(e *Edit, what string) storage.Op {
 	data := e.kind.Details(e.Rec)
 	data["rotation"], data["state"] = fmt.Sprint(e.Rec.Number()), string(e.Rec.State())
-	for k, v := range e.said {
+	for k, v := range e.details {
 		data[k] = v
 	}
 	return e.m.cfg.Event("rotation/"+what, data)
@@ -365,9 +365,9 @@ func event(e *Edit, what string) storage.Op {
 // maxText bounds the stored text of a third party's error.
 const maxText = 500
 
-// words returns the text of an error that may be stored and shown. The text is our own message,
-// or a third party's text, redacted and cut.
-func (e *Edit) words(err error) string {
+// errorText returns the text of an error that may be stored and shown. The text is our own
+// message, or a third party's text, redacted and cut.
+func (e *Edit) errorText(err error) string {
 	text := fault.Message(err)
 	if text == "" {
 		text = e.Redactor.Scrub(err.Error())
@@ -393,13 +393,13 @@ type exchanger interface {
 	Exchanges() []Exchange
 }
 
-// exchanged returns the last exchanges with the provider since the previous commit, up to the
+// newExchanges returns the last exchanges with the provider since the previous commit, up to the
 // limit of the rotation.
-func exchanged(e *Edit) []Exchange {
+func newExchanges(e *Edit) []Exchange {
 	if target, ok := e.target.(exchanger); ok {
-		e.made = append(e.made, target.Exchanges()...)
+		e.exchanges = append(e.exchanges, target.Exchanges()...)
 	}
-	made := e.made[max(len(e.made)-maxExchanges, 0):]
+	made := e.exchanges[max(len(e.exchanges)-maxExchanges, 0):]
 	if t := e.Rec.Turn; t != nil {
 		t.Kept -= e.counted // a commit that failed holds none
 		made = made[:min(len(made), max(maxKept-t.Kept, 0))]
@@ -409,20 +409,20 @@ func exchanged(e *Edit) []Exchange {
 	return made
 }
 
-// remember takes over the exchanges that a failed commit of this process should have stored.
-// remember returns a function that saves them for the next commit, if no commit of this Edit
-// stores them.
-func remember(e *Edit) (leave func()) {
+// recoverExchanges takes over the exchanges that a failed commit of this process should have
+// stored. recoverExchanges returns a function that saves them for the next commit, if no commit of
+// this Edit stores them.
+func recoverExchanges(e *Edit) (leave func()) {
 	m, key := e.m, e.kind.Records+e.Rec.Name
 	if lost, known := m.unsaved.LoadAndDelete(key); known {
-		e.made = lost.([]Exchange)
+		e.exchanges = lost.([]Exchange)
 	}
 	return func() {
 		if target, ok := e.target.(exchanger); ok {
-			e.made = append(e.made, target.Exchanges()...)
+			e.exchanges = append(e.exchanges, target.Exchanges()...)
 		}
-		if n := len(e.made); n > 0 {
-			m.unsaved.Store(key, e.made[max(n-maxExchanges, 0):])
+		if n := len(e.exchanges); n > 0 {
+			m.unsaved.Store(key, e.exchanges[max(n-maxExchanges, 0):])
 		}
 	}
 }

@@ -113,7 +113,7 @@ func ShowReply(red *secret.Redactor, status int, body []byte, creates bool) stri
 	case len(body) > maxShown:
 		return "[not shown: it is too large]"
 	}
-	if text, ok := walkJSON(body, &walker{red: red, words: failed, creates: creates}); ok {
+	if text, ok := walkJSON(body, &walker{red: red, keepValues: failed, creates: creates}); ok {
 		return text
 	}
 	if !failed || creates {
@@ -132,8 +132,8 @@ func clip(text string) string {
 
 // A walker copies JSON with its values replaced.
 type walker struct {
-	red   *secret.Redactor
-	words bool // values that are no secrets stay,
+	red        *secret.Redactor
+	keepValues bool // values that are no secrets stay,
 	// creates: only fields that say why keep their values
 	creates bool
 	out     strings.Builder
@@ -208,13 +208,13 @@ func (w *walker) nested(dec *json.Decoder, open json.Delim, name string, hidden 
 // wrap the replies of their backends like that.
 func (w *walker) text(v, name string, hidden bool) {
 	switch {
-	case !w.words, w.creates && !saysWhy.MatchString(name):
+	case !w.keepValues, w.creates && !saysWhy.MatchString(name):
 		w.out.WriteString(`"[text]"`)
 	case hidden && !strings.ContainsAny(v, " "):
 		w.quote(redacted)
 	default:
 		if inner := strings.TrimSpace(v); strings.HasPrefix(inner, "{") || strings.HasPrefix(inner, "[") {
-			if text, ok := walkJSON([]byte(inner), &walker{red: w.red, words: w.words, creates: w.creates}); ok {
+			if text, ok := walkJSON([]byte(inner), &walker{red: w.red, keepValues: w.keepValues, creates: w.creates}); ok {
 				w.quote(text)
 				return
 			}
@@ -225,7 +225,7 @@ func (w *walker) text(v, name string, hidden bool) {
 
 // scalar writes a number or a boolean, or its type.
 func (w *walker) scalar(v, what, name string, hidden bool) {
-	if !w.words || hidden || w.creates && !saysWhy.MatchString(name) {
+	if !w.keepValues || hidden || w.creates && !saysWhy.MatchString(name) {
 		v = `"[` + what + `]"`
 	}
 	w.out.WriteString(v)

@@ -97,7 +97,7 @@ func TestShowReason(t *testing.T) {
 	if got := ShowReason(red, 500, "", "", false); got != "" {
 		t.Errorf("of no words is kept: %s", got)
 	}
-	if got, want := ShowWords(red, "dial sk_live_aaaabbbbcccc1234: hunter two is refused"), "dial [secret]: [secret] is refused"; got != want {
+	if got, want := ShowText(red, "dial sk_live_aaaabbbbcccc1234: hunter two is refused"), "dial [secret]: [secret] is refused"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

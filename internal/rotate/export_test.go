@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Crowd is a manager that knows of so many records, one in ten of which is in trouble.
-func Crowd(n int) *Manager {
+// ManagerOf is a manager that knows of so many records, one in ten of which is in trouble.
+func ManagerOf(n int) *Manager {
 	m := New(Config{Mount: func() string { return "mount/" }})
 	k := &Kind{Records: "r/", Path: func(name string) string { return "keys/" + name }}
 	for i := range n {
@@ -14,7 +14,7 @@ func Crowd(n int) *Manager {
 		if i%10 == 9 {
 			r.Failures = 1
 		}
-		m.census.set(k, r.Name, 1, stand(k, r))
+		m.census.set(k, r.Name, 1, standingOf(k, r))
 	}
 	return m
 }

@@ -16,13 +16,14 @@ func (r *Record) Unsettled(account string) bool {
 	if t == nil || t.New == nil || t.New.Account != account {
 		return false
 	}
-	return t.State == RollingBack || t.told()
+	return t.State == RollingBack || t.maybeSet()
 }
 
-// FindOut finds out which secret is in force, if that is unknown. FindOut tries the known
-// secrets, sets none, and commits what it finds. After nil, and without a rotation in flight, the
-// secret of Current is in force. An error says why the secret in force is still unknown.
-func (c Control) FindOut(ctx context.Context) error {
+// ResolveSecret finds out which secret is in force, if that is unknown. ResolveSecret tries the
+// known secrets, sets none, and commits what it finds. After nil, and without a rotation in
+// flight, the secret of Current is in force. An error says why the secret in force is still
+// unknown.
+func (c Control) ResolveSecret(ctx context.Context) error {
 	e := c.e
 	t := e.turn()
 	if t == nil || t.New == nil || !e.Rec.Unsettled(t.New.Account) {
@@ -32,24 +33,24 @@ func (c Control) FindOut(ctx context.Context) error {
 		return err
 	}
 	if t.State == RollingBack {
-		return findOld(ctx, e)
+		return resolveOld(ctx, e)
 	}
 	if outdated(e, t.New) {
-		return fault.New("rotate.FindOut", fault.Unavailable, "the secret was made for a place that %s no longer leads to; a new one is set at the current place", e.name())
+		return fault.New("rotate.ResolveSecret", fault.Unavailable, "the secret was made for a place that %s no longer leads to; a new one is set at the current place", e.name())
 	}
 	err := tryNew(ctx, e)
 	switch {
 	case err == nil:
-		return replaced(ctx, e, nil)
-	case OutcomeOf(err) == Rejected && before(e, t.New.Account).ID != "":
+		return makeCurrent(ctx, e, nil)
+	case OutcomeOf(err) == Rejected && accountCredential(e, t.New.Account).ID != "":
 		return nil
 	}
 	return err
 }
 
-// findOld tries whether the old secret of a rotation that is being rolled back is in force.
-func findOld(ctx context.Context, e *Edit) error {
-	if err := e.busy("rotate.FindOut"); err != nil {
+// resolveOld tries whether the old secret of a rotation that is being rolled back is in force.
+func resolveOld(ctx context.Context, e *Edit) error {
+	if err := e.busy("rotate.ResolveSecret"); err != nil {
 		return err // that call may set either secret yet
 	}
 	old, known := restorable(e, e.turn().New.Account)
@@ -63,11 +64,12 @@ func findOld(ctx context.Context, e *Edit) error {
 	return finish(context.WithoutCancel(ctx), e)
 }
 
-// Take makes a credential current for its account, because an administrator vouches for it. A
-// rotation in flight ends: whatever its outcome, this credential is in force. The caller commits.
-func (c Control) Take(ctx context.Context, given Credential, why string) error {
+// SetCurrent makes a credential current for its account, because an administrator vouches for it.
+// A rotation in flight ends: whatever its outcome, this credential is in force. The caller
+// commits.
+func (c Control) SetCurrent(ctx context.Context, given Credential, why string) error {
 	e := c.e
-	if err := e.busy("rotate.Take"); err != nil {
+	if err := e.busy("rotate.SetCurrent"); err != nil {
 		return err
 	}
 	if err := e.Unlock(ctx); err != nil {
@@ -77,7 +79,7 @@ func (c Control) Take(ctx context.Context, given Credential, why string) error {
 	if t := rec.Turn; t != nil {
 		t.Back = &Back{At: e.Now, Reason: why, ByUser: true}
 		t.Ended = e.Now
-		e.to(RolledBack)
+		e.moveTo(RolledBack)
 		row, err := encode(t)
 		if err != nil {
 			return err
@@ -91,6 +93,6 @@ func (c Control) Take(ctx context.Context, given Credential, why string) error {
 	e.Sec.Keys[given.ID] = given
 	e.Sec.forget(rec)
 	e.Sec.Know(e.Redactor)
-	e.Say("key_id", given.ID)
+	e.addDetail("key_id", given.ID)
 	return nil
 }

@@ -11,19 +11,19 @@ import (
 // Limits on writes by hand. The limits apply to values that only the provider can check. A key
 // that is recorded as current is written without a call.
 const (
-	handTries = 20              // calls to the provider at once
+	handCalls = 20              // calls to the provider at once
 	handEvery = 3 * time.Minute // and one more each
 	// countEvery is how often a refused write without a call to the provider is counted.
-	// tellEvery is how often refused writes are journaled.
-	countEvery = time.Minute
-	tellEvery  = 10 * time.Minute
+	// journalEvery is how often refused writes are journaled.
+	countEvery   = time.Minute
+	journalEvery = 10 * time.Minute
 )
 
 // spend takes one call to the provider from the budget of writes by hand, or returns how long to
 // wait for one. The caller commits that before the call.
 func (r *Record) spend(now time.Time) (wait time.Duration) {
-	const most = (handTries - 1) * handEvery
-	h := r.hand()
+	const most = (handCalls - 1) * handEvery
+	h := r.handWrites()
 	free := earlier(later(h.Free, now), now.Add(most+handEvery)) // whatever the clock was before
 	if ahead := free.Sub(now); ahead > most {
 		return ahead - most
@@ -32,42 +32,42 @@ func (r *Record) spend(now time.Time) (wait time.Duration) {
 	return 0
 }
 
-func (r *Record) hand() *Hand {
-	if r.Hand == nil {
-		r.Hand = new(Hand)
+func (r *Record) handWrites() *HandWrites {
+	if r.HandWrites == nil {
+		r.HandWrites = new(HandWrites)
 	}
-	return r.Hand
+	return r.HandWrites
 }
 
-// throttled handles a write of a value that may not be tried now. A forced write is stored
+// storeThrottled handles a write of a value that may not be tried now. A forced write is stored
 // untried.
-func throttled(j *judgement, wait time.Duration) error {
-	why := fmt.Sprintf("its place was written %d times and more in the last hour with values that had to be tried at the provider", handTries)
-	if !j.o.Force {
-		j.refused = true
+func storeThrottled(w *placeWrite, wait time.Duration) error {
+	why := fmt.Sprintf("its place was written %d times and more in the last hour with values that had to be tried at the provider", handCalls)
+	if !w.o.Force {
+		w.refused = true
 		return fault.New("rotate.Overwrite", fault.Unavailable, "nothing was written: %s; try again in %s, or write it untested with -force (options.force in the API)", why, Rough(wait))
 	}
-	j.e.Rec.Look.By = j.o.by()
-	j.e.Rec.planLook(j.e.Now)
-	j.e.Rec.Look.At = later(j.e.Rec.Look.At, j.e.Now.Add(wait))
-	j.e.astray(aboutWrite(j), "its place holds a value, written by %s, that was not tried at the provider: %s; find who writes it; write the right one, or %s", j.o.by(), why, instead(j.e))
-	j.o.Warn("it was written, but whether that key works was not checked: %s", why)
-	return j.store("unchecked", j.e.unmoved())
+	w.e.Rec.Look.By = w.o.by()
+	w.e.Rec.planLook(w.e.Now)
+	w.e.Rec.Look.At = later(w.e.Rec.Look.At, w.e.Now.Add(wait))
+	w.e.alertPlace(aboutWrite(w), "its place holds a value, written by %s, that was not tried at the provider: %s; find who writes it; write the right one, or %s", w.o.by(), why, adviceWorking(w.e))
+	w.o.Warn("it was written, but whether that key works was not checked: %s", why)
+	return w.store("unchecked", w.e.unchangedDue())
 }
 
-// askFor asks the provider to verify a credential. The call is counted in the record before it is
-// made, so that the limit holds across servers. answer is the provider's answer; stop means that
-// no call was made.
-func askFor(ctx, short context.Context, j *judgement, c Credential) (answer error, stop bool, err error) {
-	if wait := j.e.Rec.spend(j.e.Now); wait > 0 {
-		return nil, true, throttled(j, wait)
+// verifyCounted asks the provider to verify a credential. The call is counted in the record before
+// it is made, so that the limit holds across servers. answer is the provider's answer; stopped
+// means that no call was made.
+func verifyCounted(ctx, short context.Context, w *placeWrite, c Credential) (answer error, stopped bool, err error) {
+	if wait := w.e.Rec.spend(w.e.Now); wait > 0 {
+		return nil, true, storeThrottled(w, wait)
 	}
-	if err := j.e.Commit(ctx, tries, j.e.unmoved()); err != nil {
+	if err := w.e.Commit(ctx, callCounted, w.e.unchangedDue()); err != nil {
 		return nil, true, err
 	}
-	j.asked = true
-	answer = j.e.target.Verify(short, c)
-	j.e.Now = time.Now().UTC()
+	w.calledProvider = true
+	answer = w.e.target.Verify(short, c)
+	w.e.Now = time.Now().UTC()
 	return answer, false, nil
 }
 
@@ -79,24 +79,24 @@ func (m *Manager) countRefused(ctx context.Context, k *Kind, name, by string, as
 	for range 5 {
 		var e *Edit
 		e, err = m.load(ctx, k, name)
-		if err != nil || e == nil || e.Rec.Gone || e.creating() || e.Rec.Calling.After(e.Now) {
+		if err != nil || e == nil || e.Rec.Gone || e.creatingElsewhere() || e.Rec.CallUntil.After(e.Now) {
 			return err
 		}
-		h := e.Rec.hand()
+		h := e.Rec.handWrites()
 		if !asked && e.Now.Sub(h.Last).Abs() < countEvery {
 			return nil
 		}
 		h.Refused, h.By, h.Last = h.Refused+1, by, e.Now.Round(0)
-		what := refusal
-		if e.Now.Sub(h.Told).Abs() >= tellEvery {
+		what := refusalCounted
+		if e.Now.Sub(h.Journaled).Abs() >= journalEvery {
 			what = "refused-writes"
-			e.Say("by", by)
-			e.Say("refused", fmt.Sprint(h.Refused-h.ToldOf))
-			h.Told, h.ToldOf = e.Now.Round(0), h.Refused
+			e.addDetail("by", by)
+			e.addDetail("refused", fmt.Sprint(h.Refused-h.JournaledCount))
+			h.Journaled, h.JournaledCount = e.Now.Round(0), h.Refused
 		}
-		err = e.Commit(ctx, what, e.unmoved())
-		if err == nil && what != refusal {
-			m.cfg.Log.Warn("writes of what consumers of a rotated key read are refused", "path", m.cfg.Mount()+k.Path(called(k, e.Rec)), "by", by, "refused", h.Refused)
+		err = e.Commit(ctx, what, e.unchangedDue())
+		if err == nil && what != refusalCounted {
+			m.cfg.Log.Warn("writes of what consumers of a rotated key read are refused", "path", m.cfg.Mount()+k.Path(requestName(k, e.Rec)), "by", by, "refused", h.Refused)
 		}
 		if !fault.Is(err, fault.Conflict) {
 			return err

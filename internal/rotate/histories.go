@@ -95,7 +95,7 @@ func (t *Turn) shown() PastTurn {
 		if name == "" { // the secret is replaced in place: nothing at the provider has the label
 			name = fmt.Sprintf("attempt %d:", a.N)
 		}
-		out.Attempts = append(out.Attempts, name+" "+a.Fate())
+		out.Attempts = append(out.Attempts, name+" "+a.Describe())
 	}
 	return out
 }

@@ -18,7 +18,7 @@ func TestTable(t *testing.T) {
 			if len(table[s].next) == 0 {
 				t.Errorf("%s: no transition leads out of %s", style, s)
 			}
-			if g := table[s].gives; g != "" && !slices.Contains(table[s].next, g) {
+			if g := table[s].onFailure; g != "" && !slices.Contains(table[s].next, g) {
 				t.Errorf("%s: %s gives up to %s, which it does not lead to", style, s, g)
 			}
 		}
@@ -84,14 +84,14 @@ func TestWordsAreRedactedAndShort(t *testing.T) {
 	for i := range long {
 		long[i] = 'x'
 	}
-	if got := r.words(fault.New("op", fault.Upstream, "refused %s", long)); len(got) > maxText+10 {
+	if got := r.errorText(fault.New("op", fault.Upstream, "refused %s", long)); len(got) > maxText+10 {
 		t.Errorf("%d bytes", len(got))
 	}
-	if got := r.words(&Failure{Err: fault.Wrap("op", fault.Upstream, errors.New("no canary-0815 here"))}); got != "op: no [secret] here" {
+	if got := r.errorText(&Failure{Err: fault.Wrap("op", fault.Upstream, errors.New("no canary-0815 here"))}); got != "op: no [secret] here" {
 		t.Errorf("what others wrote: %q", got)
 	}
 	r.Redactor.Know(secret.Text("provider"))
-	if got := r.words(&Failure{Err: fault.New("op", fault.Upstream, "the provider answered 401")}); got != "the provider answered 401" {
+	if got := r.errorText(&Failure{Err: fault.New("op", fault.Upstream, "the provider answered 401")}); got != "the provider answered 401" {
 		t.Errorf("our own words: %q", got)
 	}
 }

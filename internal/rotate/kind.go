@@ -22,15 +22,16 @@ type Kind struct {
 
 	// Prefixes of the rows, each ending in a slash. Kinds of one mount share none.
 	Records, Secrets, History, Journal string
-	// Unjudged is the prefix of rows that exist while a write of a place awaits its judgement; ""
+	// Unchecked is the prefix of rows that exist while a write of a place is not checked yet; ""
 	// if the kind has no places.
-	Unjudged string
-	// Claims is the row that each adoption of a credential and each retirement of an orphan writes;
-	// "" if the kind has neither.
+	Unchecked string
+	// Claims is the row that each adoption of a credential and each retirement of an orphan
+	// writes; "" if the kind has neither.
 	Claims string
 
-	// Called returns the name of a record in requests; nil means that it is the record's name.
-	Called func(r *Record) string
+	// RequestName returns the name of a record in requests; nil means that it is the record's
+	// name.
+	RequestName func(r *Record) string
 	// Path returns the API path of a record, below the mount: "keys/stripe".
 	Path func(name string) string
 	// Details name the record in events and audit entries; none is secret.
@@ -60,7 +61,7 @@ type Kind struct {
 	// that row, if any. If the row's fields have other types than a record's, r has only its name
 	// set, and the row is damaged if Adopt returns no secrets. nil means that there are no such
 	// rows.
-	Adopt func(row []byte, r *Record) (*Secrets, error)
+	Migrate func(row []byte, r *Record) (*Secrets, error)
 	// Missing makes a record from a row of the engine's own that an earlier version has stored,
 	// or returns nil if there is none. The record is stored with its next change. nil means that
 	// there are no such records.
@@ -70,9 +71,9 @@ type Kind struct {
 	Earlier func(ctx context.Context) iter.Seq2[string, error]
 }
 
-func called(k *Kind, r *Record) string {
-	if k.Called == nil {
+func requestName(k *Kind, r *Record) string {
+	if k.RequestName == nil {
 		return r.Name
 	}
-	return k.Called(r)
+	return k.RequestName(r)
 }

@@ -7,10 +7,10 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// leave begins the grace period of the credential that readers stop using.
-func leave(ctx context.Context, e *Edit) error {
+// enterGrace begins the grace period of the credential that readers stop using.
+func enterGrace(ctx context.Context, e *Edit) error {
 	t := e.turn()
-	endAfter(e, t.Published(), t.leaked())
+	planEnd(e, t.Published(), t.leaked())
 	if t.Back != nil {
 		t.Unproven = nil
 	} else { // for those who read it, the rotation has succeeded
@@ -19,16 +19,17 @@ func leave(ctx context.Context, e *Edit) error {
 	if err := join(ctx, e); err != nil {
 		return err
 	}
-	e.Say("key_id", t.Live().Key())
+	e.addDetail("key_id", t.Live().Key())
 	endLooks(e)
-	e.to(Grace)
+	e.moveTo(Grace)
 	return nil
 }
 
-// prior returns what consumers read again after a rollback. Somebody may have written the value
-// that they read before the rotation, with a secret other than the old credential's. In that case
-// prior returns the fields of the old credential, because the old credential becomes current.
-func prior(e *Edit) map[string]secret.Value {
+// oldFields returns what consumers read again after a rollback. Somebody may have written the
+// value that they read before the rotation, with a secret other than the old credential's. In that
+// case oldFields returns the fields of the old credential, because the old credential becomes
+// current.
+func oldFields(e *Edit) map[string]secret.Value {
 	place := e.target.Place()
 	old, known := e.Sec.Keys[e.turn().Old.Key()]
 	if !known || len(old.Secret) == 0 {
@@ -43,15 +44,15 @@ func prior(e *Edit) map[string]secret.Value {
 	return e.Sec.Previous
 }
 
-// endAfter plans the end of life of the victim, whose replacement was published at the given
+// planEnd plans the end of life of the victim, whose replacement was published at the given
 // time.
-func endAfter(e *Edit, at time.Time, leaked bool) {
+func planEnd(e *Edit, at time.Time, leaked bool) {
 	t, timing := e.turn(), e.timing()
 	after := at.Add(timing.Hold(leaked))
 	if t.Victim() == nil {
 		after = e.Now
 	}
-	if t.Flips == 0 || t.Hold.IsZero() {
+	if t.Swaps == 0 || t.Hold.IsZero() {
 		t.Hold = after.Add(timing.MaxHold)
 	}
 	t.End = Ending{After: after, Now: leaked, Hold: t.Hold}

@@ -17,14 +17,14 @@ func list(ctx context.Context, e *Edit) (all []Listed, err error) {
 	return all, err
 }
 
-// ids returns the IDs of all credentials that the provider shows.
-func ids(ctx context.Context, e *Edit) (out []string, err error) {
+// listIDs returns the IDs of all credentials that the provider shows.
+func listIDs(ctx context.Context, e *Edit) (out []string, err error) {
 	all, err := list(ctx, e)
 	for _, l := range all {
 		out = append(out, l.ID)
 	}
 	if len(out) > maxBefore {
-		return nil, &Failure{Outcome: Permanent, Err: fault.New("rotate.ids", fault.TooLarge, "the provider lists %d keys without labels, more than can be told apart; delete at the provider those that nobody uses", len(out))}
+		return nil, &Failure{Outcome: Permanent, Err: fault.New("rotate.listIDs", fault.TooLarge, "the provider lists %d keys without labels, more than can be told apart; delete at the provider those that nobody uses", len(out))}
 	}
 	return out, err
 }
@@ -32,7 +32,7 @@ func ids(ctx context.Context, e *Edit) (out []string, err error) {
 // lastUsed asks the provider when a key was last used.
 func lastUsed(ctx context.Context, e *Edit, id string) (used time.Time, err error) {
 	err = call(ctx, func(ctx context.Context) (err error) {
-		used, err = e.target.(UsageTeller).LastUsed(ctx, id)
+		used, err = e.target.(UsageReporter).LastUsed(ctx, id)
 		return err
 	})
 	e.Now = time.Now().UTC()

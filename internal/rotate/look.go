@@ -11,11 +11,11 @@ import (
 // tryCurrent asks the provider to verify the current credential, which consumers read. An alert
 // is raised if the provider refuses the credential twice in a row. No rotation begins
 // automatically, because a provider that refuses one key for a while may refuse all keys.
-func tryCurrent(ctx context.Context, j *judgement) error {
-	e, rec := j.e, j.e.Rec
+func tryCurrent(ctx context.Context, w *placeWrite) error {
+	e, rec := w.e, w.e.Rec
 	made, known := e.Sec.Keys[rec.Current.Key()]
 	if !known || e.can.Proof == ProofNone {
-		j.calm()
+		w.endDoubt()
 		return e.Commit(ctx, "restored", e.Planned())
 	}
 	err := call(ctx, func(ctx context.Context) error { return e.target.Verify(ctx, made) })
@@ -24,25 +24,25 @@ func tryCurrent(ctx context.Context, j *judgement) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err == nil:
-		what := lives
+		what := nothingWrong
 		if !onlyLooks(e) || rec.alerts().place != nil {
 			what = "restored"
 		}
-		j.calm()
+		w.endDoubt()
 		return e.Commit(ctx, what, e.Planned())
 	case OutcomeOf(err) != Rejected:
 		return e.lookAgain(ctx, err)
 	}
 	rec.planLook(e.Now)
-	e.Say("error", e.words(err))
-	if rec.Look.Failed >= sureLooks {
-		e.astray(aboutWrite(j), "the provider refuses the key %s, which its consumers read: somebody has deleted or disabled it there (%s); %s", rec.Current.Key(), e.words(err), instead(e))
-		e.m.cfg.Log.Warn("the provider refuses what consumers of a rotated key read", "path", e.m.cfg.Mount()+e.kind.Path(called(e.kind, rec)), "key_id", rec.Current.Key(), "next_look", rec.Look.At)
+	e.addDetail("error", e.errorText(err))
+	if rec.Look.Failed >= refusalsBeforeAlert {
+		e.alertPlace(aboutWrite(w), "the provider refuses the key %s, which its consumers read: somebody has deleted or disabled it there (%s); %s", rec.Current.Key(), e.errorText(err), adviceWorking(e))
+		e.m.cfg.Log.Warn("the provider refuses what consumers of a rotated key read", "path", e.m.cfg.Mount()+e.kind.Path(requestName(e.kind, rec)), "key_id", rec.Current.Key(), "next_look", rec.Look.At)
 	}
 	return e.Commit(ctx, "refused", e.Planned())
 }
 
-// look judges what consumers read.
+// look checks what consumers read.
 func look(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
 		return e.lookAgain(ctx, err)
@@ -58,24 +58,24 @@ func look(ctx context.Context, e *Edit) error {
 			o.Fields = there.Fields
 		}
 	}
-	j := judging(e, o, func(abs []storage.Op) error {
+	w := newPlaceWrite(e, o, func(abs []storage.Op) error {
 		v, err := e.m.cfg.Store.CommitWith(ctx, nil, abs)
 		if err == nil {
 			e.committed(v)
 		}
 		return err
 	})
-	j.looking = true
+	w.alreadyWritten = true
 	short, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	switch {
-	case j.same(e.Rec.Current):
-		return tryCurrent(ctx, j)
-	case onlyLooks(e) && told(e, about(there)): // who has written that, and what there is to do about it, is known
+	case w.isValueOf(e.Rec.Current):
+		return tryCurrent(ctx, w)
+	case onlyLooks(e) && alertedAbout(e, about(there)): // who has written that, and what there is to do about it, is known
 		endLooks(e)
-		return e.Commit(ctx, lives, e.Planned())
+		return e.Commit(ctx, nothingWrong, e.Planned())
 	}
-	return j.run(ctx, short)
+	return w.check(ctx, short)
 }
 
 // lookAgain plans another look after a look without an answer: the next day, or soon if there is
@@ -84,7 +84,7 @@ func (e *Edit) lookAgain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	e.Say("error", e.words(err))
+	e.addDetail("error", e.errorText(err))
 	if onlyLooks(e) {
 		endLooks(e)
 	} else {

@@ -9,16 +9,16 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A look reads what consumers read and judges it. Looks come once a day, and more often while it
+// A look reads what consumers read and checks it. Looks come once a day, and more often while it
 // is unknown whether that credential works.
 const (
-	dailyLook   = 24 * time.Hour
-	firstLook   = time.Minute
-	longestLook = time.Hour
-	quietLooks  = 4 // after so many that have failed, an alert stands: the value may be one that can never be tried
-	// sureLooks is how often in a row the provider must refuse the current credential before an
-	// alert is raised.
-	sureLooks = 2
+	dailyLook        = 24 * time.Hour
+	firstLook        = time.Minute
+	longestLook      = time.Hour
+	looksBeforeAlert = 4 // after so many that have failed, an alert stands: the value may be one that can never be tried
+	// refusalsBeforeAlert is how often in a row the provider must refuse the current credential
+	// before an alert is raised.
+	refusalsBeforeAlert = 2
 )
 
 // planLook plans the next look, with back-off.
@@ -38,8 +38,8 @@ func endLooks(e *Edit) {
 	}
 }
 
-// doubted reports whether it is unknown what consumers read, or whether that credential works.
-func (r *Record) doubted() bool {
+// inDoubt reports whether it is unknown what consumers read, or whether that credential works.
+func (r *Record) inDoubt() bool {
 	return r.Turn == nil && !r.Look.At.IsZero() && (r.Look.Failed > 0 || r.Look.By != "")
 }
 
@@ -50,14 +50,14 @@ func onlyLooks(e *Edit) bool {
 	return r.Turn == nil && r.Queued == nil && !r.Look.At.IsZero() && r.Look.Failed == 0 && r.Look.By == "" && (at.IsZero() || at.After(e.Now))
 }
 
-// unlooked plans a look at the end of a rotation, if somebody wrote the place during the rotation
-// and nothing has judged that write. The returned operations assert that no further write came in
-// between.
-func unlooked(ctx context.Context, e *Edit) ([]storage.Op, error) {
-	if e.kind.Unjudged == "" {
+// planOwedLook plans a look at the end of a rotation, if somebody wrote the place during the
+// rotation and nothing has checked that write. The returned operations assert that no further
+// write came in between.
+func planOwedLook(ctx context.Context, e *Edit) ([]storage.Op, error) {
+	if e.kind.Unchecked == "" {
 		return nil, nil
 	}
-	key := e.kind.Unjudged + e.Rec.Name
+	key := e.kind.Unchecked + e.Rec.Name
 	mark, err := e.m.cfg.Store.Get(ctx, key)
 	switch {
 	case err != nil:

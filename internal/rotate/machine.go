@@ -16,7 +16,7 @@ func (m *Manager) Work(ctx context.Context, kind, name string) error {
 	if k == nil {
 		return fault.New("rotate.Work", fault.Internal, "there is no work of kind %q for %q", kind, name)
 	}
-	release, err := m.take(ctx, k, name)
+	release, err := m.lock(ctx, k, name)
 	if err != nil {
 		return err
 	}
@@ -25,12 +25,12 @@ func (m *Manager) Work(ctx context.Context, kind, name string) error {
 	if err != nil || e == nil {
 		return err // a deleted record's item went with it
 	}
-	defer remember(e)()
+	defer recoverExchanges(e)()
 	e.working = true
 	state := e.Rec.State()
 	err = e.step(ctx)
 	if err != nil && ctx.Err() == nil && !fault.Is(err, fault.Conflict) { // another server has made the step
-		m.census.count(state, ofServer)
+		m.census.countFailed(state, classServer)
 	}
 	return err
 }
@@ -46,7 +46,7 @@ func (e *Edit) step(ctx context.Context) error {
 	if e.Rec.Gone && e.Rec.Turn == nil {
 		return e.Delete(ctx)
 	}
-	looks := e.Rec.doubted() && !e.Rec.Look.At.After(e.Now)
+	looks := e.Rec.inDoubt() && !e.Rec.Look.At.After(e.Now)
 	if e.Rec.Paused != nil && !looks {
 		return e.Commit(ctx, "paused", e.Planned())
 	}
@@ -77,7 +77,7 @@ func (e *Edit) step(ctx context.Context) error {
 func audited(ctx context.Context, e *Edit, do step) error {
 	ran := false
 	var stepErr error
-	a := Action{Path: e.m.cfg.Mount() + e.kind.Path(called(e.kind, e.Rec)), Detail: e.kind.Details(e.Rec)}
+	a := Action{Path: e.m.cfg.Mount() + e.kind.Path(requestName(e.kind, e.Rec)), Detail: e.kind.Details(e.Rec)}
 	delete(a.Detail, "path") // it is that of the record here
 	n, t := e.Rec.Number(), e.turn()
 	if t == nil {
@@ -87,21 +87,21 @@ func audited(ctx context.Context, e *Edit, do step) error {
 	// Retiring a leaked credential only takes access away, so it does not wait for an audit
 	// device.
 	if s := e.Rec.State(); s == Grace || s == Retiring {
-		a.Takes = t.leaked()
+		a.OnlyRevokes = t.leaked()
 	}
 	err := e.m.cfg.Audited(ctx, a, func(ctx context.Context) error {
 		ran = true
 		if stepErr = do(ctx, e); stepErr != nil {
 			return stepErr
 		}
-		return e.failed
+		return e.auditErr
 	})
 	switch {
 	case !ran:
 		return err
 	case stepErr != nil:
 		return stepErr
-	case err != nil && e.failed == nil:
+	case err != nil && e.auditErr == nil:
 		return err // the second line is owed
 	}
 	return nil
@@ -121,7 +121,7 @@ func begin(ctx context.Context, e *Edit) error {
 			return err
 		}
 		if why != "" {
-			e.alarm("%s", why)
+			e.alertPerson("%s", why)
 			return e.Commit(ctx, "unbound", e.Now.Add(readyWait))
 		}
 	}
@@ -130,7 +130,7 @@ func begin(ctx context.Context, e *Edit) error {
 		why = *e.Rec.Queued
 	}
 	if when := e.timing().When; why.Reason == "schedule" && when.Missed(e.Rec.Next, e.Now) {
-		return missed(ctx, e, when)
+		return planAfterMissed(ctx, e, when)
 	}
 	e.start(why)
 	if e.kind.Style == InPlace {
@@ -139,12 +139,12 @@ func begin(ctx context.Context, e *Edit) error {
 	return create(ctx, e) // the commit of its intent also says that the rotation has begun
 }
 
-// missed plans the next rotation after one that missed its window.
-func missed(ctx context.Context, e *Edit, when cron.When) error {
+// planAfterMissed plans the next rotation after one that missed its window.
+func planAfterMissed(ctx context.Context, e *Edit, when cron.When) error {
 	if e.Rec.Failures == 0 { // else the last error says why
 		e.Rec.LastError = "the window of " + e.Rec.Next.UTC().Format(time.RFC3339) + " was missed: the server did not run, or waited for its clock; the next one counts"
 	}
-	e.alarm("%s was not rotated at %s: its window is over; the next rotation counts", e.name(), e.Rec.Next.UTC().Format(time.RFC3339))
+	e.alertPerson("%s was not rotated at %s: its window is over; the next rotation counts", e.name(), e.Rec.Next.UTC().Format(time.RFC3339))
 	e.missed = e.Rec.Next
 	e.Rec.Next, e.Rec.Retry, e.Rec.Failures = when.Next(e.Rec.LastRotated, e.Now), time.Time{}, 0
 	return e.Commit(ctx, "missed", e.Rec.Next)

@@ -17,9 +17,9 @@ type Manager struct {
 	kinds  map[string]*Kind
 	locks  locks.Named
 	census *census
-	// returned holds, by the row of a record, the Calling time of a call of this process that has
-	// returned, until a commit records that.
-	returned sync.Map
+	// returnedCalls holds, by the row of a record, the CallUntil time of a call of this process
+	// that has returned, until a commit records that.
+	returnedCalls sync.Map
 	// unsaved holds, by the row of a record, the exchanges that no commit has stored.
 	unsaved sync.Map
 }
@@ -55,7 +55,7 @@ type Config struct {
 
 // An Action names a step for the audit log.
 type Action struct {
-	Path   string // full path of the record
-	Detail map[string]string
-	Takes  bool // it only takes access away
+	Path        string // full path of the record
+	Detail      map[string]string
+	OnlyRevokes bool // it only takes access away
 }

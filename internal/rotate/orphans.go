@@ -36,11 +36,11 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 	if err != nil {
 		return nil, err
 	}
-	known, tags, err := e.m.known(ctx)
+	known, tags, err := e.m.knownKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
-	read, err := readNow(ctx, e)
+	read, err := currentlyRead(ctx, e)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 		} else if l.ID == read {
 			o.Keep = "consumers read it at this moment, although it is not current on record; rotate first"
 		} else if t := e.turn(); t != nil {
-			if a := t.attempt(l.Marker.String()); a != nil && a.open() && mayUse(e, a) {
+			if a := t.attempt(l.Marker.String()); a != nil && a.unresolved() && mayUse(e, a) {
 				o.Keep = fmt.Sprintf("rotation %d is creating a key by the call %s, and this may be the one; look again after %s", t.N, a.Marker, a.Deadline.Add(clockMargin).UTC().Format(time.RFC3339))
 			}
 		}
@@ -99,7 +99,7 @@ func claim(ctx context.Context, e *Edit) error {
 }
 
 // RetireOrphan retires a credential that Orphans lists, and commits that. The credential is
-// judged again, and the commit before the call asserts the record and that no other record of the
+// checked again, and the commit before the call asserts the record and that no other record of the
 // mount has adopted the credential, so that a credential that has become current or previous
 // meanwhile is not retired.
 func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
@@ -128,23 +128,23 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 	var lost *Attempt
 	if t := e.turn(); t != nil {
 		if lost = t.attempt(markerOf(all[i]).String()); lost != nil {
-			lost.left(id)
+			lost.addLeftover(id)
 		}
 	}
-	e.Say("key_id", id)
-	e.Say("by", by)
-	failure, err := destroy(ctx, e, "retiring-orphan", callTimeout, func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) })
+	e.addDetail("key_id", id)
+	e.addDetail("by", by)
+	failure, err := destructiveCall(ctx, e, "retiring-orphan", callTimeout, func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) })
 	if err != nil {
 		return err
 	}
-	e.Say("key_id", id)
-	e.Say("by", by)
+	e.addDetail("key_id", id)
+	e.addDetail("by", by)
 	if failure != nil {
-		e.Say("error", e.words(failure))
+		e.addDetail("error", e.errorText(failure))
 		if err := e.Commit(ctx, "orphan-not-retired", due); err != nil {
 			return err
 		}
-		return fault.New(op, fault.Upstream, "the key %s may still be valid: %s; list the orphans again", id, e.words(failure))
+		return fault.New(op, fault.Upstream, "the key %s may still be valid: %s; list the orphans again", id, e.errorText(failure))
 	}
 	if lost != nil && len(lost.IDs) == 1 {
 		lost.Swept = true
@@ -158,10 +158,10 @@ func markerOf(o Orphan) Marker {
 	return m
 }
 
-// readNow returns the ID of the credential that consumers read, if a recorded rotation made it,
-// else "". The credential may no longer be recorded as ours, because the configuration was
+// currentlyRead returns the ID of the credential that consumers read, if a recorded rotation made
+// it, else "". The credential may no longer be recorded as ours, because the configuration was
 // pointed elsewhere, or because somebody put the credential back.
-func readNow(ctx context.Context, e *Edit) (string, error) {
+func currentlyRead(ctx context.Context, e *Edit) (string, error) {
 	place := e.target.Place()
 	if place == nil {
 		return "", nil
@@ -173,7 +173,7 @@ func readNow(ctx context.Context, e *Edit) (string, error) {
 	case err != nil || there == nil:
 		return "", err
 	}
-	made, err := judging(e, Overwrite{Fields: there.Fields}, nil).origin(ctx)
+	made, err := newPlaceWrite(e, Overwrite{Fields: there.Fields}, nil).findOrigin(ctx)
 	if err != nil || made == nil {
 		return "", err
 	}
@@ -198,8 +198,9 @@ func (r *Record) ids() (all []string) {
 	return all
 }
 
-// known returns the IDs of the credentials in the mount's records, and the tags of their markers.
-func (m *Manager) known(ctx context.Context) (ids, tags map[string]bool, err error) {
+// knownKeys returns the IDs of the credentials in the mount's records, and the tags of their
+// markers.
+func (m *Manager) knownKeys(ctx context.Context) (ids, tags map[string]bool, err error) {
 	ids, tags = map[string]bool{}, map[string]bool{}
 	for kind := range m.kinds {
 		for r, err := range m.Records(ctx, kind) {

@@ -9,11 +9,11 @@ import (
 func (e *Edit) Planned() time.Time {
 	rec := e.Rec
 	switch {
-	case rec.Paused != nil && !rec.doubted():
+	case rec.Paused != nil && !rec.inDoubt():
 		return time.Time{}
 	case rec.Paused != nil:
 		return later(rec.Look.At, e.Now) // looking changes nothing at the provider
-	case rec.Turn != nil && !rec.Due.IsZero() && !e.soon:
+	case rec.Turn != nil && !rec.Due.IsZero() && !e.retryNow:
 		return rec.Due
 	case rec.Turn != nil:
 		return e.Now

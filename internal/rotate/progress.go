@@ -22,14 +22,14 @@ func retryRotation(failures int) time.Duration {
 	return cron.Backoff(failures, time.Hour, 24*time.Hour)
 }
 
-// to moves the rotation to state s. If the table of transitions does not allow the move, to
+// moveTo moves the rotation to state s. If the table of transitions does not allow the move, to
 // panics.
-func (e *Edit) to(s State) {
+func (e *Edit) moveTo(s State) {
 	t := e.turn()
 	if !slices.Contains(transitions[e.kind.Style][t.State].next, s) {
 		panic(fmt.Sprintf("rotate: no transition from %s to %s", t.State, s)) // a programming error, found by the first test that walks it
 	}
-	worked(e)
+	callSucceeded(e)
 	t.enter(s, e.Now)
 }
 
@@ -42,9 +42,9 @@ func (e *Edit) retry(ctx context.Context, err error) error {
 	}
 	e.Now = time.Now().UTC()
 	t, outcome := e.turn(), OutcomeOf(err)
-	e.note(err)
+	e.recordError(err)
 	t.Tries++
-	gives := transitions[e.kind.Style][t.State].gives
+	gives := transitions[e.kind.Style][t.State].onFailure
 	if gives != "" && (outcome == Permanent || t.Tries >= maxTries) {
 		return giveUp(ctx, e, "%s failed: %s", t.State, e.Rec.LastError)
 	}
@@ -58,7 +58,7 @@ func (e *Edit) retry(ctx context.Context, err error) error {
 	}
 	wait = max(wait, retryAfter(err))
 	wait += rand.N(wait / 5)
-	e.raise(t.State, fmt.Sprintf("%s: %s has failed %s: %s; %s", e.name(), t.State, times(t.Tries), e.Rec.LastError, remedies[outcome]))
+	e.alertStep(t.State, fmt.Sprintf("%s: %s has failed %s: %s; %s", e.name(), t.State, times(t.Tries), e.Rec.LastError, remedies[outcome]))
 	return e.Commit(ctx, "stumbled", e.Now.Add(wait))
 }
 
@@ -80,14 +80,14 @@ var remedies = map[Outcome]string{
 	Untested:  "the call is retried with back-off",
 }
 
-// note records an error, redacted, in the record, the event, the journal and the rotation.
-func (e *Edit) note(err error) {
-	e.failed = err
-	e.Rec.LastError = e.words(err)
+// recordError records an error, redacted, in the record, the event, the journal and the rotation.
+func (e *Edit) recordError(err error) {
+	e.auditErr = err
+	e.Rec.LastError = e.errorText(err)
 	outcome := OutcomeOf(err).String()
-	e.Say("outcome", outcome)
-	e.Say("error", e.Rec.LastError)
-	e.trouble = &Error{e.Now, e.Rec.State(), outcome, e.Redactor.Scrub(err.Error())}
+	e.addDetail("outcome", outcome)
+	e.addDetail("error", e.Rec.LastError)
+	e.logErr = &Error{e.Now, e.Rec.State(), outcome, e.Redactor.Scrub(err.Error())}
 	t := e.turn()
 	if t == nil {
 		return
@@ -102,13 +102,13 @@ func (e *Edit) note(err error) {
 func giveUp(ctx context.Context, e *Edit, format string, args ...any) error {
 	t := e.turn()
 	t.Back = &Back{At: e.Now, Reason: fmt.Sprintf(format, args...)}
-	e.alarm("rotation %d of %s failed: %s; the old key stays current", t.N, e.name(), t.Back.Reason)
-	e.to(RollingBack)
+	e.alertPerson("rotation %d of %s failed: %s; the old key stays current", t.N, e.name(), t.Back.Reason)
+	e.moveTo(RollingBack)
 	return e.Commit(ctx, "gave-up", e.Now)
 }
 
-// destroy makes a call that takes something away at the provider: a call that retires, disables
-// or sets a credential. All such calls go through destroy, because they follow two rules:
+// destructiveCall makes a call that retires, disables or sets a credential. All such calls go
+// through destructiveCall, because they follow two rules:
 //
 //   - A commit that asserts the record's version comes right before the call. If another server
 //     has changed the record since it was read, the commit fails and no call is made.
@@ -116,14 +116,14 @@ func giveUp(ctx context.Context, e *Edit, format string, args ...any) error {
 //     Until then no other server drives the record or starts another such call.
 //
 // failure is the error of the call; err says why no call was made.
-func destroy(ctx context.Context, e *Edit, what string, within time.Duration, do func(ctx context.Context) error) (failure, err error) {
+func destructiveCall(ctx context.Context, e *Edit, what string, within time.Duration, do func(ctx context.Context) error) (failure, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	e.Now = time.Now().UTC()
 	until := e.Now.Add(within)
-	e.Rec.Calling = until.Add(clockMargin)
-	if err := e.Commit(ctx, what, e.Rec.Calling); err != nil {
+	e.Rec.CallUntil = until.Add(clockMargin)
+	if err := e.Commit(ctx, what, e.Rec.CallUntil); err != nil {
 		return nil, err
 	}
 	calls, cancel := cron.WithDeadline(ctx, until)
@@ -131,20 +131,19 @@ func destroy(ctx context.Context, e *Edit, what string, within time.Duration, do
 	if calls.Err() == nil {
 		failure = do(calls)
 	} else { // others may act by now
-		err = fault.New("rotate.destroy", fault.Unavailable, "the storage was too slow to record that a key is about to be retired, or this machine was suspended; the call is retried")
+		err = fault.New("rotate.destructiveCall", fault.Unavailable, "the storage was too slow to record that a key is about to be retired, or this machine was suspended; the call is retried")
 	}
-	e.m.returned.Store(e.kind.Records+e.Rec.Name, e.Rec.Calling)
-	e.Now, e.Rec.Calling = time.Now().UTC(), time.Time{} // the next commit says so
+	e.m.returnedCalls.Store(e.kind.Records+e.Rec.Name, e.Rec.CallUntil)
+	e.Now, e.Rec.CallUntil = time.Now().UTC(), time.Time{} // the next commit says so
 	return failure, err
 }
 
-// busy returns an error while another server may still be in a call that takes something away at
-// the provider.
+// busy returns an error while another server may still be in a destructive call.
 func (e *Edit) busy(op string) error {
-	if !e.Rec.Calling.After(time.Now()) {
+	if !e.Rec.CallUntil.After(time.Now()) {
 		return nil
 	}
-	return fault.New(op, fault.Unavailable, "a call to the provider of %s may still be under way: another server has begun it, or one has stopped in the middle of it; try again after %s", e.name(), e.Rec.Calling.Format(time.RFC3339))
+	return fault.New(op, fault.Unavailable, "a call to the provider of %s may still be under way: another server has begun it, or one has stopped in the middle of it; try again after %s", e.name(), e.Rec.CallUntil.Format(time.RFC3339))
 }
 
 // call makes a call to the provider with callTimeout.
@@ -158,10 +157,10 @@ func errClockHeld(op string) error {
 	return fault.New(op, fault.Held, "the server's clock has jumped and is held; confirm it first (sys/clock/trust)")
 }
 
-// unopened handles a target that cannot be opened. A wrong configuration or wrong credentials are
-// retried as a permanent failure. If our own store does not answer, the error is returned
+// openFailed handles a target that cannot be opened. A wrong configuration or wrong credentials
+// are retried as a permanent failure. If our own store does not answer, the error is returned
 // unchanged.
-func unopened(ctx context.Context, e *Edit, err error) error {
+func openFailed(ctx context.Context, e *Edit, err error) error {
 	switch fault.KindOf(err) {
 	case fault.Invalid, fault.Held, fault.NotFound, fault.Unsupported, fault.Denied:
 		return e.retry(ctx, &Failure{Outcome: Permanent, Err: err})
@@ -172,8 +171,8 @@ func unopened(ctx context.Context, e *Edit, err error) error {
 const (
 	// maxTries is how many calls in a row may fail before a state gives up. triesTake is how long
 	// maxTries failures take.
-	maxTries  = 9
-	triesTake = 45 * time.Minute
+	maxTries      = 9
+	triesDuration = 45 * time.Minute
 	// longestWait is the longest back-off of a call that never gives up. longestDoubt is the
 	// longest one while it is unknown which secret is in force, and for eager kinds.
 	longestWait  = 6 * time.Hour
@@ -190,9 +189,9 @@ const (
 const (
 	// clockMargin is the largest difference allowed between the clocks of two servers.
 	clockMargin = 10 * time.Second
-	// resumeAfter is when another process resumes a step whose process has died. A call that
-	// takes something away is over by then: setTimeout bounds the call, and clockMargin covers
-	// the difference between the clocks.
+	// resumeAfter is when another process resumes a step whose process has died. A destructive
+	// call is over by then: setTimeout bounds the call, and clockMargin covers the difference
+	// between the clocks.
 	resumeAfter = setTimeout + clockMargin
 )
 
@@ -205,9 +204,9 @@ func (e *Edit) start(why Start) {
 	t := &Turn{N: rec.Turns, ID: fmt.Sprintf("%s/%d", rec.Tag, rec.Turns), Start: why, Started: e.Now, Old: rec.Current}
 	rec.Turn = t
 	t.enter(e.kind.Style.first(), e.Now)
-	e.Say("reason", why.Reason)
+	e.addDetail("reason", why.Reason)
 	if why.Leaked {
-		e.Say("leaked", "true")
+		e.addDetail("leaked", "true")
 	}
 }
 

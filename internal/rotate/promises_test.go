@@ -16,9 +16,9 @@ var errRefused = &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("fake
 // TestRotationOfAnotherKey: while nothing is in flight, a request may name the current key alone.
 func TestRotationOfAnotherKey(t *testing.T) {
 	for id, fine := range map[string]bool{"": true, "A": true, "B": false} {
-		issued(t, 1, func(i *issuer) {
+		withIssuer(t, 1, func(i *issuer) {
 			i.change(func(e *rotate.Edit) error {
-				_, err := e.Control().RotateNow(i.Context(), rotate.Ask{By: "tester", KeyID: id})
+				_, err := e.Control().RotateNow(i.Context(), rotate.RotateRequest{By: "tester", KeyID: id})
 				if fine != (err == nil) || !fine && !fault.Is(err, fault.Invalid) {
 					i.Errorf("key %q: %v", id, err)
 				}
@@ -36,17 +36,17 @@ func TestRotationOfAnotherKey(t *testing.T) {
 // afterwards, and says nothing of a leak, retires that key without a grace all the same.
 func TestWhatLeakedStaysLeaked(t *testing.T) {
 	for _, leaked := range []bool{true, false} {
-		issued(t, 1, func(i *issuer) {
-			i.create = errRefused
+		withIssuer(t, 1, func(i *issuer) {
+			i.createErr = errRefused
 			i.change(func(e *rotate.Edit) error {
-				_, err := e.Control().RotateNow(i.Context(), rotate.Ask{By: "tester", Leaked: leaked})
+				_, err := e.Control().RotateNow(i.Context(), rotate.RotateRequest{By: "tester", Leaked: leaked})
 				return err
 			})
 			i.pass(time.Second)
 			if r := i.record(); r.Turn != nil || r.Failures != 1 {
 				i.Fatalf("the rotation has not failed: %+v", r)
 			}
-			i.create = nil
+			i.createErr = nil
 			if err := i.rotate(); err != nil {
 				i.Fatal(err)
 			}
@@ -69,16 +69,16 @@ func TestRetireNow(t *testing.T) {
 		})
 		i.pass(time.Minute)
 	}
-	issued(t, 2, func(i *issuer) {
+	withIssuer(t, 2, func(i *issuer) {
 		i.want("in the grace", "A", "B")
 		retire(i)
 		i.want("in the grace", "B")
 		retire(i)
 		i.want("without a rotation", "B")
-		i.create, i.loses = errAway, false
+		i.createErr, i.createsAnyway = errAway, false
 		_ = i.rotate()
 		retire(i)
-		i.create = nil
+		i.createErr = nil
 		i.pass(5 * time.Minute)
 		i.want("asked for before the grace began", "B", "C")
 	})
@@ -97,7 +97,7 @@ func TestWindUpInGrace(t *testing.T) {
 		"adopted":                  {true, false, []string{"A", "B"}},
 		"adopted, with its secret": {true, true, []string{"B"}},
 	} {
-		issued(t, 0, func(i *issuer) {
+		withIssuer(t, 0, func(i *issuer) {
 			if tt.adopt {
 				id := i.add()
 				i.change(func(e *rotate.Edit) error {
@@ -117,7 +117,7 @@ func TestWindUpInGrace(t *testing.T) {
 			if err := i.rotate(); err != nil {
 				i.Fatal(err)
 			}
-			i.change(func(e *rotate.Edit) error { return e.Control().WindUp(i.Context()) })
+			i.change(func(e *rotate.Edit) error { return e.Control().DeleteWhenDone(i.Context()) })
 			i.pass(time.Hour)
 			if i.key("A").ID == "" {
 				i.Errorf("%s: it is retired before its grace has ended", name)
@@ -135,9 +135,9 @@ func TestWindUpInGrace(t *testing.T) {
 // must not hold the rotation up. Of one that is there, it does, and a person is told.
 func TestUsageOfADeletedKey(t *testing.T) {
 	for _, deleted := range []bool{true, false} {
-		issued(t, 2, func(i *issuer) {
+		withIssuer(t, 2, func(i *issuer) {
 			i.want("in the grace", "A", "B")
-			i.usage = errRefused
+			i.usageErr = errRefused
 			if deleted {
 				i.keys = slices.DeleteFunc(i.keys, func(k rotate.Listed) bool { return k.ID == "A" })
 			}
@@ -159,7 +159,7 @@ func TestUsageOfADeletedKey(t *testing.T) {
 // TestNewKeyIsRefusedAtLast: a key that has worked, and that the provider refuses when it is to be
 // published, is proven anew, and given up once that takes too long. The old one stays current.
 func TestNewKeyIsRefusedAtLast(t *testing.T) {
-	issued(t, 1, func(i *issuer) {
+	withIssuer(t, 1, func(i *issuer) {
 		i.settle = rotate.Settle{Successes: 1, Interval: 5 * time.Second, Timeout: 10 * time.Minute}
 		calls := 0
 		i.verify = func() error {

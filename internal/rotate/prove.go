@@ -9,20 +9,20 @@ import (
 // consistent. verify repeats that once more after a wait.
 func settle(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
-		return unopened(ctx, e, err)
+		return openFailed(ctx, e, err)
 	}
 	t, s := e.turn(), e.target.Settle()
 	if e.can.Proof == ProofNone {
-		e.to(Verifying)
+		e.moveTo(Verifying)
 		return e.Commit(ctx, "settled", e.Now.Add(s.Interval))
 	}
 	err := tryNew(ctx, e)
 	switch {
 	case err == nil:
 		t.Streak++
-		worked(e)
+		callSucceeded(e)
 		if t.Streak >= s.Successes {
-			e.to(Verifying)
+			e.moveTo(Verifying)
 			return e.Commit(ctx, "settled", e.Now.Add(s.Interval))
 		}
 		return e.Commit(ctx, "works", e.Now.Add(s.Interval))
@@ -32,8 +32,8 @@ func settle(ctx context.Context, e *Edit) error {
 	t.Streak = 0
 	if OutcomeOf(err) != Rejected {
 		// A success in between resets the count of failures, but not the time limit.
-		if !e.Now.Before(later(t.Until, t.New.At.Add(triesTake))) {
-			e.note(err)
+		if !e.Now.Before(later(t.Until, t.New.At.Add(triesDuration))) {
+			e.recordError(err)
 			return giveUp(ctx, e, "the new key did not work steadily until settling ended: %s", e.Rec.LastError)
 		}
 		return e.retry(ctx, err)
@@ -46,20 +46,20 @@ func settle(ctx context.Context, e *Edit) error {
 func rejected(ctx context.Context, e *Edit, err error) error {
 	t := e.turn()
 	if !e.Now.Before(t.Until) {
-		e.note(err)
+		e.recordError(err)
 		return giveUp(ctx, e, "the new key was still refused when settling ended: %s", e.Rec.LastError)
 	}
 	if e.Rec.Alert == nil { // else it is about what the alert says
-		e.Rec.LastError = e.words(err)
+		e.Rec.LastError = e.errorText(err)
 	}
-	e.Say("outcome", Rejected.String())
+	e.addDetail("outcome", Rejected.String())
 	return e.Commit(ctx, "refused", e.Now.Add(max(e.target.Settle().Interval, retryAfter(err))))
 }
 
 // verify is the last check before readers get the credential.
 func verify(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
-		return unopened(ctx, e, err)
+		return openFailed(ctx, e, err)
 	}
 	t := e.turn()
 	t.Proof = e.can.Proof
@@ -77,14 +77,14 @@ func verify(ctx context.Context, e *Edit) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case OutcomeOf(err) == Rejected:
-			e.to(Settling) // until it has timed out
+			e.moveTo(Settling) // until it has timed out
 			return rejected(ctx, e, err)
 		default:
 			return e.retry(ctx, err)
 		}
 	}
-	e.Say("proof", string(t.Proof))
-	e.to(Publishing)
+	e.addDetail("proof", string(t.Proof))
+	e.moveTo(Publishing)
 	if e.target.Place() == nil { // publishing is a commit alone
 		return publish(ctx, e)
 	}

@@ -21,79 +21,79 @@ func pending(e *Edit) (Credential, error) {
 // recorded, somebody may have read the credential, so publishing never gives up on its own.
 func publish(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
-		return unopened(ctx, e, err)
+		return openFailed(ctx, e, err)
 	}
 	t := e.turn()
 	if e.target.Place() == nil {
-		t.Put = Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now)}
+		t.Put = Put{IntendedAt: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now)}
 	}
-	if t.Put.Asked.IsZero() {
-		return intend(ctx, e, &t.Put)
+	if t.Put.IntendedAt.IsZero() {
+		return recordIntent(ctx, e, &t.Put)
 	}
 	if e.target.Place() != nil {
 		made, err := pending(e)
 		if err != nil {
 			return e.retry(ctx, err)
 		}
-		p := publication(e, t.publication(), &t.Put)
+		p := basePublication(e, t.publicationID(), &t.Put)
 		p.Fields = e.target.Place().Fields(made)
 		p.NewID, p.OldID = t.New.Key(), t.Old.Key()
-		p.RetireAfter = retireAfter(e, t.Old, t.Put.Asked, t.Start.Leaked)
-		if done, err := put(ctx, e, p, &t.Put); !done || err != nil {
+		p.RetireAfter = retireAfter(e, t.Old, t.Put.IntendedAt, t.Start.Leaked)
+		if done, err := publishOnce(ctx, e, p, &t.Put); !done || err != nil {
 			return err
 		}
 	}
 	e.Rec.Current, e.Rec.LastRotated, e.Rec.Next = t.New, t.Put.At, t.Put.Next
 	e.Rec.Unproven = t.Unproven
-	return published(ctx, e, "published")
+	return commitPublished(ctx, e, "published")
 }
 
 // rollBack undoes a rotation. If the new credential may have been read, rollBack publishes the
 // old value again.
 func rollBack(ctx context.Context, e *Edit) error {
 	t := e.turn()
-	if !t.offered() {
+	if !t.mayBeRead() {
 		t.End = Ending{After: e.Now, Now: true}
-		e.to(Retiring)
+		e.moveTo(Retiring)
 		return e.Commit(ctx, "backed-out", e.Now)
 	}
 	if err := e.open(ctx); err != nil {
-		return unopened(ctx, e, err)
+		return openFailed(ctx, e, err)
 	}
 	back := &t.Back.Put
 	if e.target.Place() == nil {
-		*back = Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now)}
+		*back = Put{IntendedAt: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now)}
 	}
-	if back.Asked.IsZero() {
+	if back.IntendedAt.IsZero() {
 		untouched, version, err := unchanged(ctx, e)
 		switch {
 		case err != nil:
-			return unpublished(ctx, e, err)
+			return publishFailed(ctx, e, err)
 		case !untouched:
-			return intend(ctx, e, back)
+			return recordIntent(ctx, e, back)
 		}
 		// There is nothing to publish. The new credential still gets its grace period, because a
 		// delayed server may yet publish it.
-		*back = Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Version: version}
+		*back = Put{IntendedAt: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Version: version}
 	}
 	if e.target.Place() != nil && back.At.IsZero() {
-		p := publication(e, t.back(), back)
-		p.Fields = prior(e)
+		p := basePublication(e, t.rollbackPublicationID(), back)
+		p.Fields = oldFields(e)
 		p.NewID, p.OldID = t.Old.Key(), t.New.Key()
-		p.RetireAfter = retireAfter(e, t.New, back.Asked, t.Back.Leaked)
-		if done, err := put(ctx, e, p, back); !done || err != nil {
+		p.RetireAfter = retireAfter(e, t.New, back.IntendedAt, t.Back.Leaked)
+		if done, err := publishOnce(ctx, e, p, back); !done || err != nil {
 			return err
 		}
 	}
 	e.Rec.Current, e.Rec.Next = t.Old, back.Next
-	return published(ctx, e, "published-back")
+	return commitPublished(ctx, e, "published-back")
 }
 
 // unchanged reports whether consumers still read what they read when the rotation was about to
 // publish. unchanged also returns the version that they read.
 func unchanged(ctx context.Context, e *Edit) (same bool, version int, err error) {
 	t := e.turn()
-	if t.Put.Asked.IsZero() || !t.Put.At.IsZero() || t.Put.Again > 0 {
+	if t.Put.IntendedAt.IsZero() || !t.Put.At.IsZero() || t.Put.Again > 0 {
 		return false, 0, nil
 	}
 	there, err := e.target.Place().Read(ctx)
@@ -104,14 +104,14 @@ func unchanged(ctx context.Context, e *Edit) (same bool, version int, err error)
 	return err == nil && version == t.Put.CAS, version, err
 }
 
-// intend records the intent to publish, together with what consumers read now.
-func intend(ctx context.Context, e *Edit, to *Put) error {
+// recordIntent records the intent to publish, together with what consumers read now.
+func recordIntent(ctx context.Context, e *Edit, to *Put) error {
 	there, err := e.target.Place().Read(ctx)
 	e.Now = time.Now().UTC()
 	if err != nil {
-		return unpublished(ctx, e, err)
+		return publishFailed(ctx, e, err)
 	}
-	*to = Put{Asked: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Again: to.Again}
+	*to = Put{IntendedAt: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Again: to.Again}
 	if there != nil {
 		to.CAS = there.Version
 	}
@@ -133,9 +133,9 @@ func keepPrevious(e *Edit, there *Published) {
 	}
 }
 
-// publication returns the fields that publishing and rolling back have in common.
-func publication(e *Edit, id string, to *Put) Publication {
-	return Publication{ID: id, Asked: to.Asked, Next: to.Next, CAS: to.CAS}
+// basePublication returns the fields that publishing and rolling back have in common.
+func basePublication(e *Edit, id string, to *Put) Publication {
+	return Publication{ID: id, IntendedAt: to.IntendedAt, Next: to.Next, CAS: to.CAS}
 }
 
 // retireAfter returns when the credential that consumers stop reading is retired; zero if there
@@ -147,9 +147,9 @@ func retireAfter(e *Edit, old *Ref, asked time.Time, leaked bool) time.Time {
 	return asked.Add(e.timing().Hold(leaked))
 }
 
-// put publishes. If done is false, put has committed what went wrong or returns an error.
-func put(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err error) {
-	p.Along = append(p.Along, asserted(e))
+// publishOnce publishes. If done is false, put has committed what went wrong or returns an error.
+func publishOnce(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err error) {
+	p.Along = append(p.Along, expectUnchangedAbs(e))
 	version, err := e.target.Place().Publish(ctx, p)
 	e.Now = time.Now().UTC()
 	switch {
@@ -159,12 +159,12 @@ func put(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err e
 	case ctx.Err() != nil:
 		return false, ctx.Err()
 	case !fault.Is(err, fault.Conflict):
-		return false, unpublished(ctx, e, err)
+		return false, publishFailed(ctx, e, err)
 	}
 	// Somebody has written the place meanwhile. Publish over that version.
 	there, rerr := e.target.Place().Read(ctx)
 	if rerr != nil {
-		return false, unpublished(ctx, e, rerr)
+		return false, publishFailed(ctx, e, rerr)
 	}
 	to.CAS = 0
 	if there != nil {
@@ -173,30 +173,31 @@ func put(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err e
 	// A rollback must not publish values of the new credential. If the place holds such values,
 	// this rotation published them, and a later writer kept them.
 	made, known := e.Sec.Keys[e.turn().New.Key()]
-	if e.turn().Back == nil && e.turn().Put.Again == 0 && (there == nil || there.ID != p.ID && !(known && holds(e, there, made))) {
+	if e.turn().Back == nil && e.turn().Put.Again == 0 && (there == nil || there.ID != p.ID && !(known && readsSecretOf(e, there, made))) {
 		keepPrevious(e, there)
 	}
 	return false, e.Commit(ctx, "overtaken", e.Now)
 }
 
-// unpublished handles an error of publishing. An error that only a person can correct pauses the
+// publishFailed handles an error of publishing. An error that only a person can correct pauses the
 // record.
-func unpublished(ctx context.Context, e *Edit, err error) error {
+func publishFailed(ctx context.Context, e *Edit, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	switch fault.KindOf(err) {
 	case fault.Denied, fault.Invalid, fault.NotFound, fault.Unsupported:
-		e.note(err)
-		e.halt("%s cannot be published: %s; put that right, then resume", e.name(), e.Rec.LastError)
+		e.recordError(err)
+		e.pauseWithAlert("%s cannot be published: %s; put that right, then resume", e.name(), e.Rec.LastError)
 		return e.Commit(ctx, "paused", time.Time{})
 	}
 	return e.retry(ctx, err)
 }
 
-// published begins the grace period of the credential that readers stop using, and commits that.
-func published(ctx context.Context, e *Edit, what string) error {
-	if err := leave(ctx, e); err != nil {
+// commitPublished begins the grace period of the credential that readers stop using, and commits
+// that.
+func commitPublished(ctx context.Context, e *Edit, what string) error {
+	if err := enterGrace(ctx, e); err != nil {
 		return err
 	}
 	return e.Commit(ctx, what, e.turn().End.After)

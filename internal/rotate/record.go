@@ -48,13 +48,13 @@ type Record struct {
 	Alert       *Alert    `json:"alert"`
 	LastError   string    `json:"last_error"` // redacted
 	Unproven    []string  `json:"unproven"`   // of the last rotation that published
-	// Calling is until when a call that takes something away at the provider may be under way;
-	// zero means none is. Due is not before Calling.
-	Calling time.Time `json:"calling,omitzero"`
+	// CallUntil is until when a destructive call may be under way; zero means none is. Due is not
+	// before CallUntil.
+	CallUntil time.Time `json:"calling,omitzero"`
 	// Look plans the next look at what consumers read.
 	Look Look `json:"next_look,omitzero"`
 	// Hand counts writes of the place by hand.
-	Hand *Hand `json:"hand,omitempty"`
+	HandWrites *HandWrites `json:"hand,omitempty"`
 	// Gone means that the user has deleted the record. The server finishes the rotation in
 	// flight, then removes the record.
 	Gone bool `json:"gone,omitempty"`
@@ -71,8 +71,8 @@ type Record struct {
 
 // A Look plans when the server next reads what consumers read.
 type Look struct {
-	// At is a day after the last look, and sooner if somebody has written a value that could not be
-	// tried, or if the provider has refused the current credential.
+	// At is a day after the last look, and sooner if somebody has written a value that could not
+	// be tried, or if the provider has refused the current credential.
 	At     time.Time `json:"at"`
 	Failed int       `json:"failed,omitempty"` // looks that found no answer
 	By     string    `json:"by,omitempty"`     // who wrote the value that could not be tried
@@ -133,31 +133,31 @@ type Start struct {
 // A Turn is one rotation: the replacement of a credential, from the first recorded intent to the
 // last verification.
 type Turn struct {
-	N        uint32    `json:"n"`
-	ID       string    `json:"id"` // the same for no two rotations, ever: publishing is idempotent by it
-	Start    Start     `json:"start"`
-	Started  time.Time `json:"started"`
-	State    State     `json:"state"`
-	Stages   []Stage   `json:"stages"`
-	Attempts []Attempt `json:"attempts"`
-	New      *Ref      `json:"new"`
-	Old      *Ref      `json:"old"`
-	Tries    int       `json:"tries"`             // of the present call that failed
-	Refused  int       `json:"refused,omitempty"` // how often the provider has refused a value that it may have already
-	Streak   int       `json:"streak"`            // successful verifications in a row
-	Until    time.Time `json:"until"`             // when settling is given up
-	Proof    Proof     `json:"proof"`
-	Put      Put       `json:"put"`
-	Back     *Back     `json:"back"`            // the rotation is being rolled back
-	Backs    int       `json:"backs,omitempty"` // how often that was begun, after something was published
-	End      Ending    `json:"end"`
-	Unproven []string  `json:"unproven"`
-	Errors   []Error   `json:"errors"`
-	Ended    time.Time `json:"ended"`
-	Astray   string    `json:"astray,omitempty"` // what is wrong with what consumers read
-	Kept     int       `json:"kept,omitempty"`   // how many exchanges with the provider are kept
-	Flips    int       `json:"flips,omitempty"`  // how often the victim was written and became current again
-	Hold     time.Time `json:"hold,omitzero"`    // that of the first grace: flips do not move it
+	N            uint32    `json:"n"`
+	ID           string    `json:"id"` // the same for no two rotations, ever: publishing is idempotent by it
+	Start        Start     `json:"start"`
+	Started      time.Time `json:"started"`
+	State        State     `json:"state"`
+	Stages       []Stage   `json:"stages"`
+	Attempts     []Attempt `json:"attempts"`
+	New          *Ref      `json:"new"`
+	Old          *Ref      `json:"old"`
+	Tries        int       `json:"tries"`             // of the present call that failed
+	Refused      int       `json:"refused,omitempty"` // how often the provider has refused a value that it may have already
+	Streak       int       `json:"streak"`            // successful verifications in a row
+	Until        time.Time `json:"until"`             // when settling is given up
+	Proof        Proof     `json:"proof"`
+	Put          Put       `json:"put"`
+	Back         *Back     `json:"back"`            // the rotation is being rolled back
+	Rollbacks    int       `json:"backs,omitempty"` // how often that was begun, after something was published
+	End          Ending    `json:"end"`
+	Unproven     []string  `json:"unproven"`
+	Errors       []Error   `json:"errors"`
+	Ended        time.Time `json:"ended"`
+	PlaceProblem string    `json:"astray,omitempty"` // what is wrong with what consumers read
+	Kept         int       `json:"kept,omitempty"`   // how many exchanges with the provider are kept
+	Swaps        int       `json:"flips,omitempty"`  // how often the victim was written and became current again
+	Hold         time.Time `json:"hold,omitzero"`    // that of the first grace: flips do not move it
 }
 
 // A Stage records when a rotation entered a state.
@@ -181,31 +181,31 @@ type Attempt struct {
 	Settled  bool      `json:"settled"`          // no effect of the call is possible any more
 }
 
-// open reports whether an effect of the call may still be found.
-func (a *Attempt) open() bool {
+// unresolved reports whether an effect of the call may still be found.
+func (a *Attempt) unresolved() bool {
 	return !a.Settled && (a.Outcome == "" || a.Outcome == Unknown.String())
 }
 
-// Fate describes the outcome of the call for people.
-func (a *Attempt) Fate() string {
+// Describe describes the outcome of the call for people.
+func (a *Attempt) Describe() string {
 	ids := strings.Join(a.IDs, ", ")
 	switch {
 	case len(a.IDs) > 0 && a.Swept:
 		return a.Outcome + ": it left " + ids + ", which is retired"
 	case len(a.IDs) > 0:
 		return a.Outcome + ": it left " + ids + ", which is about to be retired"
-	case !a.open() && (a.Outcome == "" || a.Outcome == Unknown.String()):
+	case !a.unresolved() && (a.Outcome == "" || a.Outcome == Unknown.String()):
 		return "unknown: nothing that it left was found, and it can have no effect any more"
 	case a.Outcome == "":
 		return "under way"
-	case a.open():
+	case a.unresolved():
 		return "unknown: what it may have left is looked for until " + a.Late.UTC().Format(time.RFC3339)
 	}
 	return a.Outcome
 }
 
-// left records a credential that the call left behind, to be retired.
-func (a *Attempt) left(id string) {
+// addLeftover records a credential that the call left behind, to be retired.
+func (a *Attempt) addLeftover(id string) {
 	if !slices.Contains(a.IDs, id) {
 		a.IDs = append(a.IDs, id)
 	}
@@ -214,27 +214,27 @@ func (a *Attempt) left(id string) {
 
 // A Put is what was published, or is about to be.
 type Put struct {
-	Asked   time.Time `json:"asked"` // the intent; zero: nothing can have been published
-	CAS     int       `json:"cas"`
-	Next    time.Time `json:"next"`
-	At      time.Time `json:"at"` // done; zero: not known
-	Version int       `json:"version"`
-	Again   int       `json:"again,omitempty"` // how often it was published anew, after somebody had overwritten it
+	IntendedAt time.Time `json:"asked"` // the intent; zero: nothing can have been published
+	CAS        int       `json:"cas"`
+	Next       time.Time `json:"next"`
+	At         time.Time `json:"at"` // done; zero: not known
+	Version    int       `json:"version"`
+	Again      int       `json:"again,omitempty"` // how often it was published anew, after somebody had overwritten it
 }
 
-// publication returns the ID of the rotation's publication.
-func (t *Turn) publication() string {
+// publicationID returns the ID of the rotation's publication.
+func (t *Turn) publicationID() string {
 	if t.Put.Again > 0 {
 		return fmt.Sprintf("%s/again-%d", t.ID, t.Put.Again)
 	}
 	return t.ID
 }
 
-// offered reports whether readers may have received the new credential.
-func (t *Turn) offered() bool { return !t.Put.Asked.IsZero() || t.Put.Again > 0 }
+// mayBeRead reports whether readers may have received the new credential.
+func (t *Turn) mayBeRead() bool { return !t.Put.IntendedAt.IsZero() || t.Put.Again > 0 }
 
-// back returns the ID of the publication that rolls the rotation back.
-func (t *Turn) back() string {
+// rollbackPublicationID returns the ID of the publication that rolls the rotation back.
+func (t *Turn) rollbackPublicationID() string {
 	if n := t.Back.Put.Again; n > 0 {
 		return fmt.Sprintf("%s/back-%d", t.ID, n)
 	}
@@ -246,26 +246,26 @@ type Back struct {
 	At     time.Time `json:"at"`
 	Reason string    `json:"reason"`
 	ByUser bool      `json:"by_user"`
-	Ask    bool      `json:"ask"`    // the record waits for a person when the rotation has ended
+	Pause  bool      `json:"ask"`    // the record waits for a person when the rotation has ended
 	Leaked bool      `json:"leaked"` // the new credential does not get its grace
 	Put    Put       `json:"put"`    // of the old value, where the new one was published
 }
 
 // An Ending is the end of life of the credential that the rotation retires.
 type Ending struct {
-	After    time.Time `json:"after"` // not before
-	Now      bool      `json:"now"`   // whoever uses it
-	Hold     time.Time `json:"hold"`  // use keeps it until then, and then a person is called
-	Disabled time.Time `json:"disabled"`
-	Revived  time.Time `json:"revived,omitzero"` // somebody has enabled it again
-	Held     time.Time `json:"held,omitzero"`    // consumers read it, although the provider refused it
-	Used     time.Time `json:"used,omitzero"`    // as the provider said last
-	Retired  time.Time `json:"retired"`
-	Dead     time.Time `json:"dead"`
-	Proof    string    `json:"proof"` // "refused", "management", "not listed", "none"
-	Listed   time.Time `json:"listed"`
-	Wrong    int       `json:"wrong,omitempty"`  // how often the provider's list was not as it should be
-	Undead   int       `json:"undead,omitempty"` // how often the provider accepted it after it was retired
+	After      time.Time `json:"after"` // not before
+	Now        bool      `json:"now"`   // whoever uses it
+	Hold       time.Time `json:"hold"`  // use keeps it until then, and then a person is called
+	Disabled   time.Time `json:"disabled"`
+	Revived    time.Time `json:"revived,omitzero"` // somebody has enabled it again
+	Held       time.Time `json:"held,omitzero"`    // consumers read it, although the provider refused it
+	Used       time.Time `json:"used,omitzero"`    // as the provider said last
+	Retired    time.Time `json:"retired"`
+	Dead       time.Time `json:"dead"`
+	Proof      string    `json:"proof"` // "refused", "management", "not listed", "none"
+	Listed     time.Time `json:"listed"`
+	WrongLists int       `json:"wrong,omitempty"`  // how often the provider's list was not as it should be
+	Accepted   int       `json:"undead,omitempty"` // how often the provider accepted it after it was retired
 }
 
 // An Error is a failed call of a rotation.
@@ -328,7 +328,7 @@ func (t *Turn) IDs() (out []string) {
 		}
 	}
 	for _, a := range t.Attempts {
-		if a.open() {
+		if a.unresolved() {
 			out = append(out, a.Marker)
 		}
 	}
@@ -372,7 +372,7 @@ func (t *Turn) leftBy(id string) *Attempt {
 
 // Touched reports whether a call of the rotation may have had an effect.
 func (t *Turn) Touched() bool {
-	return t.New != nil || slices.ContainsFunc(t.Attempts, func(a Attempt) bool { return a.open() || len(a.IDs) > 0 })
+	return t.New != nil || slices.ContainsFunc(t.Attempts, func(a Attempt) bool { return a.unresolved() || len(a.IDs) > 0 })
 }
 
 // unproven records why the rotation does not count as proven.
@@ -426,24 +426,24 @@ type Alert struct {
 	Before *Alert `json:"before,omitempty"`
 }
 
-// A Hand counts the writes of a place by hand that call the provider or are refused. Without the
-// count, any client that may write the place could make this server try values at the provider as
-// fast as the provider answers, with the server's address and admin credentials.
-type Hand struct {
+// A HandWrites counts the writes of a place by hand that call the provider or are refused. Without
+// the count, any client that may write the place could make this server try values at the provider
+// as fast as the provider answers, with the server's address and admin credentials.
+type HandWrites struct {
 	// Free is when all calls that were made are paid for. Each call costs [handEvery].
 	Free time.Time `json:"free"`
 	// Refused counts the refused writes. By and Last describe the newest one.
 	Refused int       `json:"refused,omitempty"`
 	By      string    `json:"by,omitempty"`
 	Last    time.Time `json:"last,omitzero"`
-	// Told is when a count was last journaled. ToldOf is the count that the journal has.
-	Told   time.Time `json:"told,omitzero"`
-	ToldOf int       `json:"told_of,omitempty"`
+	// Journaled is when a count was last journaled. JournaledCount is that count.
+	Journaled      time.Time `json:"told,omitzero"`
+	JournaledCount int       `json:"told_of,omitempty"`
 }
 
-// lives is the result of a look that found nothing wrong. A commit that records lives has no
-// journal row and no event.
-const lives = "lives"
+// nothingWrong is the result of a look that found nothing wrong. A commit that records
+// nothingWrong has no journal row and no event.
+const nothingWrong = "nothing-wrong"
 
 // published reports whether the rotation in flight has published.
 func (r *Record) published() bool { return r.Turn != nil && !r.Turn.Published().IsZero() }

@@ -11,21 +11,21 @@ import (
 // A Recorder keeps the requests of one target until a commit of its record stores them. Targets
 // embed it. The zero value is empty and ready to use. It is safe for concurrent use.
 type Recorder struct {
-	mu   sync.Mutex // guards made
-	made []Exchange
+	mu          sync.Mutex // guards made
+	uncommitted []Exchange
 }
 
-// maxMade bounds the exchanges of one step in memory, because a list may have many pages.
-const maxMade = 20
+// maxUncommitted bounds the exchanges of one step in memory, because a list may have many pages.
+const maxUncommitted = 20
 
-// Tell records an exchange with the provider.
-func (r *Recorder) Tell(x Exchange) {
+// RecordExchange records an exchange with the provider.
+func (r *Recorder) RecordExchange(x Exchange) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.made) == maxMade {
-		r.made = r.made[1:]
+	if len(r.uncommitted) == maxUncommitted {
+		r.uncommitted = r.uncommitted[1:]
 	}
-	r.made = append(r.made, x)
+	r.uncommitted = append(r.uncommitted, x)
 }
 
 // Exchanges returns the requests since the last call of Exchanges. The commit that follows stores
@@ -33,8 +33,8 @@ func (r *Recorder) Tell(x Exchange) {
 func (r *Recorder) Exchanges() []Exchange {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	made := r.made
-	r.made = nil
+	made := r.uncommitted
+	r.uncommitted = nil
 	return made
 }
 
@@ -57,6 +57,6 @@ func ShowReason(red *secret.Redactor, status int, code, message string, creates 
 	return ShowReply(red, status, body, creates)
 }
 
-// ShowWords returns what may be stored of a third party's text that is not a reply, such as a
+// ShowText returns what may be stored of a third party's text that is not a reply, such as a
 // driver's or the network's error.
-func ShowWords(red *secret.Redactor, words string) string { return clip(mask(red, words)) }
+func ShowText(red *secret.Redactor, words string) string { return clip(mask(red, words)) }

@@ -20,7 +20,7 @@ func wait(ctx context.Context, e *Edit) error {
 		return endGrace(ctx, e)
 	}
 	if err := e.open(ctx); err != nil {
-		return unopened(ctx, e, err)
+		return openFailed(ctx, e, err)
 	}
 	if done, err := reconcile(ctx, e); done || err != nil {
 		return err
@@ -30,7 +30,7 @@ func wait(ctx context.Context, e *Edit) error {
 	}
 	used, err := lastUsed(ctx, e, victim.ID)
 	if err != nil {
-		if OutcomeOf(err) == Permanent && gone(ctx, e, victim.ID) {
+		if OutcomeOf(err) == Permanent && notListed(ctx, e, victim.ID) {
 			return endGrace(ctx, e)
 		}
 		return e.retry(ctx, err)
@@ -40,47 +40,47 @@ func wait(ctx context.Context, e *Edit) error {
 	}
 	idle := e.timing().Idle
 	t.End.Used = used
-	worked(e)
+	callSucceeded(e)
 	e.Rec.LastError = ""
 	used = t.Needed()
 	if !used.Add(idle).After(e.Now) {
 		return endGrace(ctx, e)
 	}
-	e.Say("last_used", used.UTC().Format(time.RFC3339))
+	e.addDetail("last_used", used.UTC().Format(time.RFC3339))
 	again := later(earlier(used.Add(idle), t.End.Hold), e.Now.Add(time.Minute))
 	if !e.Now.Before(t.End.Hold) {
-		e.alarm("%s: the old key %s is still used %s after its grace; find who uses it, or rotate with leaked=true", e.name(), victim.ID, e.Now.Sub(t.End.After).Round(time.Minute))
+		e.alertPerson("%s: the old key %s is still used %s after its grace; find who uses it, or rotate with leaked=true", e.name(), victim.ID, e.Now.Sub(t.End.After).Round(time.Minute))
 		again = e.Now.Add(max(idle, time.Minute))
 	}
 	return e.Commit(ctx, "in-use", again)
 }
 
-// gone reports whether the provider no longer lists a key.
-func gone(ctx context.Context, e *Edit, id string) bool {
+// notListed reports whether the provider no longer lists a key.
+func notListed(ctx context.Context, e *Edit, id string) bool {
 	if !e.can.List {
 		return false
 	}
-	ids, err := ids(ctx, e)
+	ids, err := listIDs(ctx, e)
 	return err == nil && !slices.Contains(ids, id)
 }
 
 // endGrace moves the rotation to Retiring and makes the first call there, which has its own
 // commit before it.
 func endGrace(ctx context.Context, e *Edit) error {
-	if done, err := keepsOld(ctx, e); done || err != nil {
+	if done, err := keepOldIfLiveRefused(ctx, e); done || err != nil {
 		return err
 	}
-	e.to(Retiring)
+	e.moveTo(Retiring)
 	if e.turn().Victim() == nil {
 		return retire(ctx, e)
 	}
-	return takeAway(ctx, e) // what consumers read has just been compared
+	return continueRetiring(ctx, e) // what consumers read has just been compared
 }
 
-// keepsOld keeps the old key as long as the provider refuses the key that readers have, because
-// the old key may be the only one that works. An old key that nobody may use any more is not
-// kept.
-func keepsOld(ctx context.Context, e *Edit) (done bool, err error) {
+// keepOldIfLiveRefused keeps the old key as long as the provider refuses the key that readers
+// have, because the old key may be the only one that works. An old key that nobody may use any
+// more is not kept.
+func keepOldIfLiveRefused(ctx context.Context, e *Edit) (done bool, err error) {
 	t := e.turn()
 	if t.Victim() == nil || t.End.Now || e.can.Proof == ProofNone {
 		return false, nil
@@ -97,7 +97,7 @@ func keepsOld(ctx context.Context, e *Edit) (done bool, err error) {
 	case err == nil || OutcomeOf(err) != Rejected:
 		return false, nil
 	}
-	e.note(err)
+	e.recordError(err)
 	remedy := "enable the first key again"
 	switch by := e.kind.RollBack; {
 	case by != nil:
@@ -105,9 +105,9 @@ func keepsOld(ctx context.Context, e *Edit) (done bool, err error) {
 	case e.kind.Resumable:
 		remedy += ", or roll back to the second"
 	}
-	e.raise(t.State, fmt.Sprintf("%s: the provider refuses the key %s, which its consumers read: somebody has deleted or "+
+	e.alertStep(t.State, fmt.Sprintf("%s: the provider refuses the key %s, which its consumers read: somebody has deleted or "+
 		"disabled it there; the key %s is not retired; %s", e.name(), live.ID, t.Victim().ID, remedy))
-	return true, e.Commit(ctx, "held", e.Now.Add(heldWait))
+	return true, e.Commit(ctx, "held", e.Now.Add(personWait))
 }
 
 // retire retires the old key – disable, wait, delete, verify that it is dead – and then ends the
@@ -121,27 +121,28 @@ func retire(ctx context.Context, e *Edit) error {
 		return finish(ctx, e) // the provider has nothing of this turn
 	}
 	if err := e.open(ctx); err != nil {
-		return unopened(ctx, e, err)
+		return openFailed(ctx, e, err)
 	}
 	if t.End.Retired.IsZero() && !t.Published().IsZero() {
 		if done, err := reconcile(ctx, e); done || err != nil {
 			return err
 		}
 	}
-	return takeAway(ctx, e)
+	return continueRetiring(ctx, e)
 }
 
-// takeAway makes the next of these calls: disable, retire, verify. takeAway continues without a
-// commit where none is needed: verifying only reads, and retiring is repeatable.
-func takeAway(ctx context.Context, e *Edit) error {
+// continueRetiring makes the next of these calls: disable, retire, verify. continueRetiring
+// continues without a commit where none is needed: verifying only reads, and retiring is
+// repeatable.
+func continueRetiring(ctx context.Context, e *Edit) error {
 	t, end := e.turn(), &e.turn().End
 	switch {
 	case t.Victim() == nil:
-		return account(ctx, e)
+		return checkEndState(ctx, e)
 	case end.Disabled.IsZero() && end.Retired.IsZero() && e.can.Disable && !end.Now:
 		return disableVictim(ctx, e)
-	case end.Retired.IsZero() && !end.Disabled.IsZero() && e.Now.Before(end.Disabled.Add(rest(e))):
-		return e.Commit(ctx, "waiting", end.Disabled.Add(rest(e)))
+	case end.Retired.IsZero() && !end.Disabled.IsZero() && e.Now.Before(end.Disabled.Add(disabledWait(e))):
+		return e.Commit(ctx, "waiting", end.Disabled.Add(disabledWait(e)))
 	case end.Retired.IsZero() && !end.Disabled.IsZero() && e.can.ListsDisabled && !end.Now:
 		return retireDisabled(ctx, e)
 	case end.Retired.IsZero():
@@ -154,11 +155,11 @@ func takeAway(ctx context.Context, e *Edit) error {
 // the keys that it should have.
 func conclude(ctx context.Context, e *Edit) error {
 	if e.turn().End.Dead.IsZero() {
-		if done, err := bury(ctx, e); !done || err != nil {
+		if done, err := verifyRetired(ctx, e); !done || err != nil {
 			return err
 		}
 	}
-	return account(ctx, e)
+	return checkEndState(ctx, e)
 }
 
 // retireDisabled retires a disabled credential, unless somebody has enabled the credential again.
@@ -171,82 +172,82 @@ func retireDisabled(ctx context.Context, e *Edit) error {
 	end, id := &e.turn().End, e.turn().Victim().Key()
 	if i := slices.IndexFunc(all, func(l Listed) bool { return l.ID == id }); i >= 0 && !all[i].Disabled {
 		end.Disabled, end.Revived = time.Time{}, e.Now
-		e.Say("revived", id)
-		e.to(Grace)
+		e.addDetail("revived", id)
+		e.moveTo(Grace)
 		end.After = e.Now.Add(e.timing().Idle)
 		return e.Commit(ctx, "revived", end.After)
 	}
 	return retireVictim(ctx, e)
 }
 
-// rest returns how long a disabled credential waits before it is retired. During that time its
-// users already fail, while an administrator can still enable the credential. A credential that
-// nobody may use any more does not wait.
-func rest(e *Edit) time.Duration {
+// disabledWait returns how long a disabled credential waits before it is retired. During that time
+// its users already fail, while an administrator can still enable the credential. A credential
+// that nobody may use any more does not wait.
+func disabledWait(e *Edit) time.Duration {
 	if e.turn().End.Now {
 		return 0
 	}
-	return e.timing().Rest
+	return e.timing().DisabledWait
 }
 
 func disableVictim(ctx context.Context, e *Edit) error {
-	if done, err := undo(ctx, e, "disabling", e.target.(Disabler).Disable); !done || err != nil {
+	if done, err := callOnVictim(ctx, e, "disabling", e.target.(Disabler).Disable); !done || err != nil {
 		return err
 	}
 	e.turn().End.Disabled = e.Now
-	if wait := rest(e); wait > 0 {
+	if wait := disabledWait(e); wait > 0 {
 		return e.Commit(ctx, "disabled", e.Now.Add(wait))
 	}
-	return takeAway(ctx, e)
+	return continueRetiring(ctx, e)
 }
 
 func retireVictim(ctx context.Context, e *Edit) error {
-	if done, err := undo(ctx, e, "retiring", e.target.(Creator).Retire); !done || err != nil {
+	if done, err := callOnVictim(ctx, e, "retiring", e.target.(Creator).Retire); !done || err != nil {
 		return err
 	}
 	e.turn().End.Retired = e.Now
 	return conclude(ctx, e)
 }
 
-// undo makes a repeatable call that disables or retires the victim. If done is false, undo has
-// committed what went wrong or returns an error.
-func undo(ctx context.Context, e *Edit, intent string, do func(context.Context, string) error) (done bool, err error) {
+// callOnVictim makes a repeatable call that disables or retires the victim. If done is false, undo
+// has committed what went wrong or returns an error.
+func callOnVictim(ctx context.Context, e *Edit, intent string, do func(context.Context, string) error) (done bool, err error) {
 	id := e.turn().Victim().ID
 	if id == e.Rec.Current.Key() {
 		return false, e.retry(ctx, &Failure{Outcome: Permanent, Err: fault.New("rotate.retire", fault.Internal, "the key %s is the current one and is not retired; look at its history, and report it", id)})
 	}
-	e.Say("key_id", id)
-	failure, err := destroy(ctx, e, intent, callTimeout, func(ctx context.Context) error { return do(ctx, id) })
+	e.addDetail("key_id", id)
+	failure, err := destructiveCall(ctx, e, intent, callTimeout, func(ctx context.Context) error { return do(ctx, id) })
 	switch {
 	case err != nil:
 		return false, err
 	case failure != nil:
 		return false, e.retry(ctx, failure)
 	}
-	if e.turn().End.Undead == 0 { // else the alert that it lives stands until it is refused
-		worked(e)
+	if e.turn().End.Accepted == 0 { // else the alert that it lives stands until it is refused
+		callSucceeded(e)
 	}
-	e.Say("key_id", id)
+	e.addDetail("key_id", id)
 	return true, nil
 }
 
-// undeadTries is how often the provider may accept a retired credential before the credential is
+// maxAccepted is how often the provider may accept a retired credential before the credential is
 // retired once more. The provider's replicas need some seconds, and the back-off gives them half
 // a minute.
-const undeadTries = 3
+const maxAccepted = 3
 
-// young is how long a provider that is eventually consistent may refuse a new credential and not
-// list it. In that time neither proves that a credential is gone which was never published.
-const young = time.Minute
+// newKeyLag is how long a provider that is eventually consistent may refuse a new credential and
+// not list it. In that time neither proves that a credential is gone which was never published.
+const newKeyLag = time.Minute
 
-// bury verifies that the provider refuses the retired key. If done is false, bury has committed
-// what went wrong or returns an error.
-func bury(ctx context.Context, e *Edit) (done bool, err error) {
+// verifyRetired verifies that the provider refuses the retired key. If done is false, bury has
+// committed what went wrong or returns an error.
+func verifyRetired(ctx context.Context, e *Edit) (done bool, err error) {
 	t := e.turn()
 	end := &t.End
-	if t.Back != nil && !t.offered() {
-		if tells := earlier(t.Until, t.New.At.Add(young)); e.Now.Before(tells) {
-			return false, e.Commit(ctx, "young", tells)
+	if t.Back != nil && !t.mayBeRead() {
+		if provable := earlier(t.Until, t.New.At.Add(newKeyLag)); e.Now.Before(provable) {
+			return false, e.Commit(ctx, "young", provable)
 		}
 	}
 	cred, known := e.Sec.Keys[t.Victim().ID]
@@ -255,8 +256,8 @@ func bury(ctx context.Context, e *Edit) (done bool, err error) {
 		e.Now = time.Now().UTC()
 		if err != nil {
 			if OutcomeOf(err) == Alive {
-				t.Tries = end.Undead // retiring once more succeeds in between, and does not count
-				if end.Undead++; end.Undead >= undeadTries {
+				t.Tries = end.Accepted // retiring once more succeeds in between, and does not count
+				if end.Accepted++; end.Accepted >= maxAccepted {
 					end.Retired = time.Time{} // the provider has said that it is deleted, and was wrong: once more
 				}
 			}
@@ -272,18 +273,18 @@ func bury(ctx context.Context, e *Edit) (done bool, err error) {
 		t.unproven("the retired key's death was not proven by using it")
 	}
 	end.Dead = e.Now
-	worked(e)
-	e.Say("proof", end.Proof)
+	callSucceeded(e)
+	e.addDetail("proof", end.Proof)
 	return true, nil
 }
 
-// wrongLists is how often in a row the provider's list may be wrong before an alert is raised.
+// maxWrongLists is how often in a row the provider's list may be wrong before an alert is raised.
 // The list may lag for the first minute.
-const wrongLists = 4
+const maxWrongLists = 4
 
-// account checks the end state: no late effect is still to come, and the provider's present list
-// shows exactly the keys that should exist.
-func account(ctx context.Context, e *Edit) error {
+// checkEndState checks the end state: no late effect is still to come, and the provider's present
+// list shows exactly the keys that should exist.
+func checkEndState(ctx context.Context, e *Edit) error {
 	if done, err := sweep(ctx, e, true); !done || err != nil {
 		return err
 	}
@@ -302,21 +303,21 @@ func account(ctx context.Context, e *Edit) error {
 	}
 	if missing := t.Live(); len(wrong) == 0 && missing != nil && !slices.ContainsFunc(all, func(l Listed) bool { return l.ID == missing.ID }) {
 		wrong = append(wrong, fmt.Sprintf("the current key %s is not listed", missing.ID))
-		if t.End.Wrong >= maxTries { // somebody has deleted it: the next rotation makes it good, and must not wait for this one
+		if t.End.WrongLists >= maxTries { // somebody has deleted it: the next rotation makes it good, and must not wait for this one
 			t.unproven(wrong[0])
 			return finish(ctx, e)
 		}
 	}
 	if len(wrong) > 0 {
-		t.End.Wrong++ // what succeeds in between, such as retiring once more, does not count
-		t.Tries = t.End.Wrong
+		t.End.WrongLists++ // what succeeds in between, such as retiring once more, does not count
+		t.Tries = t.End.WrongLists
 		text := strings.Join(wrong, "; ")
-		e.Say("error", text)
+		e.addDetail("error", text)
 		e.Rec.LastError = text
-		if t.End.Wrong >= wrongLists {
-			e.alarm("%s: the provider's list is not as expected: %s; it is read again with back-off; check which keys the provider shows", e.name(), text)
+		if t.End.WrongLists >= maxWrongLists {
+			e.alertPerson("%s: the provider's list is not as expected: %s; it is read again with back-off; check which keys the provider shows", e.name(), text)
 		}
-		return e.Commit(ctx, "unaccounted", e.Now.Add(backoff(t.End.Wrong, time.Hour)))
+		return e.Commit(ctx, "unaccounted", e.Now.Add(backoff(t.End.WrongLists, time.Hour)))
 	}
 	t.End.Listed = e.Now
 	if t.End.Proof == "none" {
@@ -341,25 +342,25 @@ func compare(ctx context.Context, e *Edit, all []Listed) (wrong []string, err er
 			t.End.Retired, t.End.Dead = time.Time{}, time.Time{} // once more
 		case t.leftBy(l.ID) != nil:
 			wrong = append(wrong, fmt.Sprintf("the key %s, which a lost call has left, is still listed", l.ID))
-			t.leftBy(l.ID).left(l.ID)
+			t.leftBy(l.ID).addLeftover(l.ID)
 		case l.Marker.Installation == inst && l.Marker.Key == e.Rec.Tag:
 			wrong = append(wrong, fmt.Sprintf("key %s with our label %q should not be there", l.ID, l.Label))
-			a, err := onRecord(ctx, e, l.Marker)
+			a, err := recordedAttempt(ctx, e, l.Marker)
 			if err != nil {
 				return nil, err
 			}
 			if a != nil {
-				a.left(l.ID)
+				a.addLeftover(l.ID)
 			}
 		}
 	}
 	return wrong, nil
 }
 
-// onRecord returns the attempt with a marker, or nil. onRecord searches this rotation and the
-// earlier rotation that the marker names, because a key may appear later than the provider
-// promised. An attempt of an earlier rotation is copied to this one.
-func onRecord(ctx context.Context, e *Edit, m Marker) (*Attempt, error) {
+// recordedAttempt returns the attempt with a marker, or nil. recordedAttempt searches this
+// rotation and the earlier rotation that the marker names, because a key may appear later than the
+// provider promised. An attempt of an earlier rotation is copied to this one.
+func recordedAttempt(ctx context.Context, e *Edit, m Marker) (*Attempt, error) {
 	t := e.turn()
 	if a := t.attempt(m.String()); a != nil || m.Turn >= t.N {
 		return a, nil
@@ -392,7 +393,7 @@ func finish(ctx context.Context, e *Edit) error {
 		rec.Unproven = t.Unproven
 	case t.Back.ByUser:
 		result = RolledBack
-		if !t.offered() { // it never published: plan as if it had
+		if !t.mayBeRead() { // it never published: plan as if it had
 			rec.Next = e.timing().When.Next(e.Now, e.Now)
 		}
 	default:
@@ -403,7 +404,7 @@ func finish(ctx context.Context, e *Edit) error {
 		if t.Start.Leaked && rec.Queued == nil { // what leaked does not wait for the schedule
 			rec.Queued = &Start{Reason: "retry", By: t.Start.By, Leaked: true, After: e.Now.Add(retryRotation(rec.Failures))}
 		}
-		if t.Back.Ask && e.kind.Resumable {
+		if t.Back.Pause && e.kind.Resumable {
 			rec.Paused = &Pause{At: e.Now, Reason: t.Back.Reason, Auto: true}
 		}
 	}
@@ -411,8 +412,8 @@ func finish(ctx context.Context, e *Edit) error {
 		endLooks(e)
 	}
 	t.Ended = e.Now
-	e.to(result)
-	e.Say("result", string(result))
+	e.moveTo(result)
+	e.addDetail("result", string(result))
 	e.Sec.forget(rec)
 	row, err := encode(t)
 	if err != nil {
@@ -422,7 +423,7 @@ func finish(ctx context.Context, e *Edit) error {
 	if rec.Gone {
 		return e.Delete(ctx)
 	}
-	unlooked, err := unlooked(ctx, e)
+	unlooked, err := planOwedLook(ctx, e)
 	if err != nil {
 		return err
 	}

@@ -41,44 +41,44 @@ func (c Control) ReturnTo(ctx context.Context, r Return) error {
 	if place := e.target.Place(); place == nil || place.Versions == nil {
 		return c.RollBack(ctx, reason, r.Force)
 	}
-	j := judging(e, Overwrite{By: r.By, Force: r.Force, Shown: true, Warn: r.Warn}, nil)
-	err := j.find(ctx, r)
-	if r.Rotation == 0 && r.Version == 0 && (err != nil || j.read(ctx)) {
+	w := newPlaceWrite(e, Overwrite{By: r.By, Force: r.Force, Shown: true, Warn: r.Warn}, nil)
+	err := w.findVersion(ctx, r)
+	if r.Rotation == 0 && r.Version == 0 && (err != nil || w.isRead(ctx)) {
 		return c.RollBack(ctx, reason, r.Force) // it says why there is nothing to go back to
 	}
 	if err != nil {
 		return err
 	}
-	for _, v := range j.o.Fields {
+	for _, v := range w.o.Fields {
 		e.Redactor.Know(v)
 	}
 	switch t := e.turn(); {
 	case t == nil:
-		return j.putBack(ctx)
-	case t.Back == nil && j.secretOf(t.Old):
-		if err := mixed(j); err != nil {
+		return w.publishAgain(ctx)
+	case t.Back == nil && w.secretOf(t.Old):
+		if err := checkMixed(w); err != nil {
 			return err
 		}
-		e.Sec.Previous = j.o.Fields // consumers may have read another value when the rotation published
+		e.Sec.Previous = w.o.Fields // consumers may have read another value when the rotation published
 		return c.RollBack(ctx, reason, r.Force)
 	default:
-		return fault.New("rotate.ReturnTo", fault.Conflict, "rotation %d of %s is in flight (%s), and can only be rolled back to the key %q; to go on, %s", t.N, e.name(), t.State, t.Old.Key(), t.Unless())
+		return fault.New("rotate.ReturnTo", fault.Conflict, "rotation %d of %s is in flight (%s), and can only be rolled back to the key %q; to go on, %s", t.N, e.name(), t.State, t.Old.Key(), t.Advice())
 	}
 }
 
-// read reports whether consumers read the version that find found, or whether that is unknown.
-func (j *judgement) read(ctx context.Context) bool {
-	there, err := j.e.target.Place().Read(ctx)
-	return err != nil || there != nil && j.sameSecret(there.Fields, j.o.Fields)
+// isRead reports whether consumers read the version that find found, or whether that is unknown.
+func (w *placeWrite) isRead(ctx context.Context) bool {
+	there, err := w.e.target.Place().Read(ctx)
+	return err != nil || there != nil && w.sameSecret(there.Fields, w.o.Fields)
 }
 
-// find searches the versions of the place for the requested credential.
-func (j *judgement) find(ctx context.Context, r Return) error {
-	all, err := j.e.target.Place().Versions(ctx)
+// findVersion searches the versions of the place for the requested credential.
+func (w *placeWrite) findVersion(ctx context.Context, r Return) error {
+	all, err := w.e.target.Place().Versions(ctx)
 	if err != nil {
 		return err
 	}
-	is := func(p Published) bool { return j.sameSecret(p.Fields, j.reads(j.e.Rec.Current)) }
+	is := func(p Published) bool { return w.sameSecret(p.Fields, w.fieldsOf(w.e.Rec.Current)) }
 	what := "the current key"
 	switch {
 	case r.Version > 0:
@@ -86,51 +86,51 @@ func (j *judgement) find(ctx context.Context, r Return) error {
 		is = func(p Published) bool { return p.Version == r.Version }
 	case r.Rotation > 0:
 		what = fmt.Sprintf("the key of rotation %d", r.Rotation)
-		id := fmt.Sprintf("%s/%d", j.e.Rec.Tag, r.Rotation)
+		id := fmt.Sprintf("%s/%d", w.e.Rec.Tag, r.Rotation)
 		is = func(p Published) bool { return p.ID == id || strings.HasPrefix(p.ID, id+"/again-") }
-		if err := j.mayReturn(ctx, id); err != nil {
+		if err := w.checkRotation(ctx, id); err != nil {
 			return err
 		}
 	}
 	for _, p := range all {
 		if is(p) && len(p.Fields) > 0 {
-			j.o.Fields = p.Fields
+			w.o.Fields = p.Fields
 			return nil
 		}
 	}
-	return fault.New("rotate.ReturnTo", fault.Invalid, "%s is not among the versions that the path of %s still has; to get another key, %s", what, j.name(), rotateAgain(j.e))
+	return fault.New("rotate.ReturnTo", fault.Invalid, "%s is not among the versions that the path of %s still has; to get another key, %s", what, w.name(), adviceRotate(w.e))
 }
 
-// mayReturn returns an error if the rotation's key is known to be retired.
-func (j *judgement) mayReturn(ctx context.Context, publication string) error {
-	made, err := j.past.published(ctx, publication)
+// checkRotation returns an error if the rotation's key is known to be retired.
+func (w *placeWrite) checkRotation(ctx context.Context, publication string) error {
+	made, err := w.past.ofPublication(ctx, publication)
 	switch {
 	case err != nil:
 		return err
 	case made == nil:
-		return fault.New("rotate.ReturnTo", fault.Invalid, "%s has no such rotation on record; see \"rotate history\"", j.name())
+		return fault.New("rotate.ReturnTo", fault.Invalid, "%s has no such rotation on record; see \"rotate history\"", w.name())
 	}
-	return j.notRetired(ctx, made)
+	return w.checkNotRetired(ctx, made)
 }
 
-func (j *judgement) notRetired(ctx context.Context, made *making) error {
-	at, err := j.past.retired(ctx, made.ref)
-	switch leaked, lerr := j.past.leaked(ctx, made.ref); {
+func (w *placeWrite) checkNotRetired(ctx context.Context, made *origin) error {
+	at, err := w.past.retiredAt(ctx, made.ref)
+	switch leaked, lerr := w.past.leaked(ctx, made.ref); {
 	case err != nil || lerr != nil:
 		return errors.Join(err, lerr)
-	case at.IsZero() && leaked && !j.o.Force && made.ref.Key() != j.e.Rec.Current.Key():
+	case at.IsZero() && leaked && !w.o.Force && made.ref.Key() != w.e.Rec.Current.Key():
 		err = fault.New("rotate.ReturnTo", fault.Conflict, "the key of rotation %d is known to have leaked; give force=true to publish it nevertheless", made.n)
 	case !at.IsZero():
-		err = fault.New("rotate.ReturnTo", fault.Invalid, "the key of rotation %d was retired on %s; it cannot come back; %s", made.n, date(at), rotateAgain(j.e))
+		err = fault.New("rotate.ReturnTo", fault.Invalid, "the key of rotation %d was retired on %s; it cannot come back; %s", made.n, date(at), adviceRotate(w.e))
 	}
 	return err
 }
 
-// putBack publishes an earlier credential once more, while no rotation is in flight. The
+// publishAgain publishes an earlier credential once more, while no rotation is in flight. The
 // credential must still work.
-func (j *judgement) putBack(ctx context.Context) error {
+func (w *placeWrite) publishAgain(ctx context.Context) error {
 	const op = "rotate.ReturnTo"
-	place := j.e.target.Place()
+	place := w.e.target.Place()
 	there, err := place.Read(ctx)
 	if err != nil {
 		return err
@@ -139,66 +139,66 @@ func (j *judgement) putBack(ctx context.Context) error {
 	if there != nil {
 		cas, reads = there.Version, there.Fields
 	}
-	if j.sameSecret(reads, j.o.Fields) {
-		return fault.New(op, fault.Conflict, "consumers of %s read that key already, and no rotation is in flight; rotate now to replace it", j.name())
+	if w.sameSecret(reads, w.o.Fields) {
+		return fault.New(op, fault.Conflict, "consumers of %s read that key already, and no rotation is in flight; rotate now to replace it", w.name())
 	}
-	made, err := j.origin(ctx)
+	made, err := w.findOrigin(ctx)
 	if err == nil && made != nil {
-		err = j.notRetired(ctx, made)
+		err = w.checkNotRetired(ctx, made)
 	}
 	if err != nil {
 		return err
 	}
-	if err := j.lives(ctx); err != nil {
+	if err := w.verifyWorks(ctx); err != nil {
 		return err
 	}
 	// If the process dies after the publication, this look finds it.
-	j.e.Rec.Look.At, j.e.Rec.Look.By = j.e.Now.Add(firstLook), j.o.by()
-	if err := j.e.Commit(ctx, "returning", j.e.Planned()); err != nil {
+	w.e.Rec.Look.At, w.e.Rec.Look.By = w.e.Now.Add(firstLook), w.o.by()
+	if err := w.e.Commit(ctx, "returning", w.e.Planned()); err != nil {
 		return err
 	}
-	p := Publication{ID: fmt.Sprintf("%s/return-%d", j.e.Rec.Tag, cas), Asked: j.e.Now, Next: j.e.Rec.Next, CAS: cas, Fields: j.o.Fields, Along: []storage.Op{asserted(j.e)}}
-	current := j.secretOf(j.e.Rec.Current)
+	p := Publication{ID: fmt.Sprintf("%s/return-%d", w.e.Rec.Tag, cas), IntendedAt: w.e.Now, Next: w.e.Rec.Next, CAS: cas, Fields: w.o.Fields, Along: []storage.Op{expectUnchangedAbs(w.e)}}
+	current := w.secretOf(w.e.Rec.Current)
 	if current {
-		p.NewID = j.e.Rec.Current.Key()
+		p.NewID = w.e.Rec.Current.Key()
 	}
 	version, err := place.Publish(ctx, p)
 	if err != nil {
 		return err
 	}
-	j.e.Now, j.o.Version = time.Now().UTC(), version
-	if j.calm(); !current {
-		j.e.astray(aboutWrite(j), "its place holds a value that no rotation has published, put back by %s; the next rotation replaces it without retiring it", j.o.By)
-		j.o.Warn("no rotation of %s has made that key: it is never retired on its own, and the next rotation replaces it", j.name())
+	w.e.Now, w.o.Version = time.Now().UTC(), version
+	if w.endDoubt(); !current {
+		w.e.alertPlace(aboutWrite(w), "its place holds a value that no rotation has published, put back by %s; the next rotation replaces it without retiring it", w.o.By)
+		w.o.Warn("no rotation of %s has made that key: it is never retired on its own, and the next rotation replaces it", w.name())
 	}
-	j.mention()
-	return j.e.Commit(ctx, "returned", j.e.Planned())
+	w.addWriteDetails()
+	return w.e.Commit(ctx, "returned", w.e.Planned())
 }
 
-// lives asks the provider whether it accepts the credential that is about to be published.
-func (j *judgement) lives(ctx context.Context) error {
-	if err := mixed(j); err != nil {
+// verifyWorks asks the provider whether it accepts the credential that is about to be published.
+func (w *placeWrite) verifyWorks(ctx context.Context) error {
+	if err := checkMixed(w); err != nil {
 		return err
 	}
-	c, triable := j.candidate()
+	c, triable := w.candidate()
 	if !triable {
-		j.o.Warn("whether that key works cannot be checked, because %s has no way to try one", j.name())
+		w.o.Warn("whether that key works cannot be checked, because %s has no way to try one", w.name())
 		return nil
 	}
-	err := call(ctx, func(ctx context.Context) error { return j.e.target.Verify(ctx, c) })
-	j.e.Now = time.Now().UTC()
+	err := call(ctx, func(ctx context.Context) error { return w.e.target.Verify(ctx, c) })
+	w.e.Now = time.Now().UTC()
 	switch {
 	case err == nil:
 		return nil
 	case OutcomeOf(err) == Rejected:
-		return fault.New("rotate.ReturnTo", fault.Invalid, "the provider of %s refuses that key; it cannot come back; %s", j.name(), rotateAgain(j.e))
+		return fault.New("rotate.ReturnTo", fault.Invalid, "the provider of %s refuses that key; it cannot come back; %s", w.name(), adviceRotate(w.e))
 	}
-	return fault.New("rotate.ReturnTo", fault.Unavailable, "whether that key still works could not be checked (%s), and nothing was published; try again", j.e.words(err))
+	return fault.New("rotate.ReturnTo", fault.Unavailable, "whether that key still works could not be checked (%s), and nothing was published; try again", w.e.errorText(err))
 }
 
-// mixed returns an error if the version holds parts of two credentials.
-func mixed(j *judgement) error {
-	if why := mismatch(j); why != "" {
+// checkMixed returns an error if the version holds parts of two credentials.
+func checkMixed(w *placeWrite) error {
+	if why := mismatch(w); why != "" {
 		return fault.New("rotate.ReturnTo", fault.Invalid, "that version cannot come back: %s; roll back without a version, or rotate now", why)
 	}
 	return nil

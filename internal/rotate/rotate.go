@@ -26,9 +26,9 @@
 //     outside. The intent of the call is durable before the call, and its result is the next
 //     commit. Every commit asserts the record's version and holds the moved due item, an event
 //     and a row of the journal.
-//   - A call that takes something away at the provider – it retires, disables or sets – comes
-//     right after a commit that asserts the record's version and records until when the call may
-//     be under way. Until then no other server makes such a call.
+//   - A destructive call – it retires, disables or sets a credential – comes right after a commit
+//     that asserts the record's version and records until when the call may be under way. Until
+//     then no other server makes such a call.
 //   - Nothing is published before it is verified. A credential is retired only after its
 //     replacement was published and every reader has had time to read the replacement. Two
 //     credentials are retired sooner: a leaked one, and a new one that was never published. Only
@@ -44,9 +44,9 @@
 // (record, credential, secrets, marker, target, kind, manager); one record in hand, its commits
 // and its journal (edit, exchange, history, alert, census); code that several steps share
 // (transitions, progress, planning, listing, leaving, truth); the steps of a rotation (create,
-// prove, publish, set, retire); writes of published secrets by clients (lineage, judgement, hand,
-// overwrite, look); the loop that runs the steps (machine, walk) and access to records (reading,
-// change); requests (control, find, orphans, return); what is shown (status, tally).
+// prove, publish, set, retire); writes of published secrets by clients (pastrotations, placewrite,
+// hand, overwrite, look); the loop that runs the steps (machine, walk) and access to records
+// (reading, change); requests (control, find, orphans, return); what is shown (status, tally).
 //
 // # Locking
 //

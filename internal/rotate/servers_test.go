@@ -10,8 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 )
 
-// elsewhere runs f as another server, before the next call of a kind.
-func (w *world) elsewhere(call string, f func()) {
+// onOtherServer runs f as another server, before the next call of a kind.
+func (w *world) onOtherServer(call string, f func()) {
 	ours, other := w.m, w.manager()
 	w.p.on = func(c string) {
 		if c != call {
@@ -28,11 +28,11 @@ func (w *world) elsewhere(call string, f func()) {
 func TestSecondServerSetsNothing(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
-		w.once("set", cut)
+		w.failNextCall("set", cut)
 		_ = w.rotate()
-		w.p.fate = nil
+		w.p.behave = nil
 		w.sleepUntilDue()
-		w.elsewhere("verify", func() {
+		w.onOtherServer("verify", func() {
 			for range 2 { // the rotation is ended, and another one made
 				if err := w.rotate(); err != nil {
 					w.Error(err)
@@ -45,7 +45,7 @@ func TestSecondServerSetsNothing(t *testing.T) {
 		if n := w.p.count("set "); n != 3 {
 			w.Errorf("%d calls have set a secret, want the one that was cut and two that succeeded", n)
 		}
-		w.judge()
+		w.checkEnd()
 	})
 }
 
@@ -64,19 +64,19 @@ func TestSlowSetIsWaitedFor(t *testing.T) {
 			return c.Drive(context.Background(), func(*rotate.Record) bool { return false })
 		}, false},
 		"give a secret": {false, func(_ *world, c rotate.Control) error {
-			return c.Take(context.Background(), rotate.Credential{ID: "a#given", Account: "a"}, "")
+			return c.SetCurrent(context.Background(), rotate.Credential{ID: "a#given", Account: "a"}, "")
 		}, false},
 		"roll back": {false, func(_ *world, c rotate.Control) error { return c.RollBack(context.Background(), "asked", false) }, true},
-		"read":      {true, func(_ *world, c rotate.Control) error { return c.FindOut(context.Background()) }, true},
+		"read":      {true, func(_ *world, c rotate.Control) error { return c.ResolveSecret(context.Background()) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(w *world) {
 				w.create("a")
-				w.once("set", cut)
+				w.failNextCall("set", cut)
 				_ = w.rotate()
-				w.p.fate = nil
+				w.p.behave = nil
 				w.sleepUntilDue()
-				w.elsewhere("set", func() {
+				w.onOtherServer("set", func() {
 					if tt.lands {
 						e := w.edit()
 						w.p.has["a"] = e.Sec.Keys[e.Rec.Turn.New.ID].Secret["word"].RevealString()
@@ -89,18 +89,18 @@ func TestSlowSetIsWaitedFor(t *testing.T) {
 						w.Errorf("another rotation ends with %v", err)
 					}
 					if name == "roll back" { // nobody may say yet that the old one is in force
-						if err := ask(w, func(c rotate.Control) error { return c.FindOut(context.Background()) }); !fault.Is(err, fault.Unavailable) {
+						if err := ask(w, func(c rotate.Control) error { return c.ResolveSecret(context.Background()) }); !fault.Is(err, fault.Unavailable) {
 							w.Errorf("finding out ends with %v", err)
 						}
 					}
 				})
 				_ = w.m.Work(w.Context(), kind, "one")
-				w.after(time.Minute)
-				w.judge()
+				w.runFor(time.Minute)
+				w.checkEnd()
 				if err := w.rotate(); err != nil {
 					w.Error(err)
 				}
-				w.judge()
+				w.checkEnd()
 			})
 		})
 	}
@@ -112,13 +112,13 @@ func TestSecondServerTakesNothingAway(t *testing.T) {
 		"retire":  func(*issuer) {},
 		"disable": func(i *issuer) { i.disables = true },
 		"sweep": func(i *issuer) {
-			i.create, i.loses = errLost, true
+			i.createErr, i.createsAnyway = errLost, true
 			_ = i.rotate()
-			i.create = nil
+			i.createErr = nil
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			issued(t, 0, func(i *issuer) {
+			withIssuer(t, 0, func(i *issuer) {
 				_ = i.rotate()
 				ready(i)
 				if name != "sweep" {
@@ -135,7 +135,7 @@ func TestSecondServerTakesNothingAway(t *testing.T) {
 					i.step()
 				}
 				i.sleepUntilDue()
-				gone, disabled := i.gone, i.disabled
+				gone, disabled := i.retireCalls, i.disableCalls
 				i.opening = func() { // another server, without this one's lock
 					e, err := i.m.View(i.Context(), kind, "one")
 					if err == nil {
@@ -148,12 +148,12 @@ func TestSecondServerTakesNothingAway(t *testing.T) {
 				if err := i.m.Work(i.Context(), kind, "one"); err == nil {
 					i.Error("the second server was not told that it is late")
 				}
-				if i.gone != gone || i.disabled != disabled {
-					i.Errorf("%d calls have retired a key and %d have disabled one", i.gone-gone, i.disabled-disabled)
+				if i.retireCalls != gone || i.disableCalls != disabled {
+					i.Errorf("%d calls have retired a key and %d have disabled one", i.retireCalls-gone, i.disableCalls-disabled)
 				}
 				i.change(func(e *rotate.Edit) error { return e.Control().Resume(i.Context()) })
-				if i.pass(12 * time.Hour); i.gone == gone || (i.disabled > disabled) != i.disables {
-					i.Errorf("after resume %d calls have retired a key and %d have disabled one", i.gone-gone, i.disabled-disabled)
+				if i.pass(12 * time.Hour); i.retireCalls == gone || (i.disableCalls > disabled) != i.disables {
+					i.Errorf("after resume %d calls have retired a key and %d have disabled one", i.retireCalls-gone, i.disableCalls-disabled)
 				}
 			})
 		})
@@ -177,6 +177,6 @@ func TestOwnCallIsNotWaitedFor(t *testing.T) {
 		if err := w.rotate(); err != nil {
 			w.Error(err)
 		}
-		w.judge()
+		w.checkEnd()
 	})
 }

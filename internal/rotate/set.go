@@ -13,40 +13,40 @@ import (
 // until the outcome is known. Each retry first tries the secret, because it may already be in
 // force. If the provider surely does not have the secret, the rotation ends.
 func set(ctx context.Context, e *Edit) error {
-	told := e.turn().told()
+	maybeSet := e.turn().maybeSet()
 	if err := e.open(ctx); err != nil {
-		return setUnopened(ctx, e, told, err)
+		return setOpenFailed(ctx, e, maybeSet, err)
 	}
 	// A client that hangs up must not leave a secret behind that may or may not be set.
 	calls, cancel := context.WithTimeout(context.WithoutCancel(ctx), setTimeout)
 	defer cancel()
-	told, done, err := tryAgain(calls, e, told)
+	maybeSet, done, err := tryAgain(calls, e, maybeSet)
 	switch {
 	case done:
-		return replaced(ctx, e, nil)
+		return makeCurrent(ctx, e, nil)
 	case err != nil:
-		return setFailed(ctx, e, told, err)
+		return setFailed(ctx, e, maybeSet, err)
 	}
 	refused := e.turn().Refused >= refusals && e.can.Retry != RetryNever
-	if again := told && !refused && !ended(e.turn().New, e.Now); !again {
+	if again := maybeSet && !refused && !expiresSoon(e.turn().New, e.Now); !again {
 		if err := generate(calls, e); err != nil {
-			return setFailed(ctx, e, told, err)
+			return setFailed(ctx, e, maybeSet, err)
 		}
 	}
 	if ctx.Err() != nil { // the client has gone away in time
 		return ctx.Err()
 	}
-	return setNew(ctx, calls, e, told)
+	return setNew(ctx, calls, e, maybeSet)
 }
 
-// told reports whether the provider may have the new secret.
-func (t *Turn) told() bool { return t.last() != nil && t.last().open() }
+// maybeSet reports whether the provider may have the new secret.
+func (t *Turn) maybeSet() bool { return t.last() != nil && t.last().unresolved() }
 
 // tryAgain tries the secret of an attempt whose outcome is unknown. tryAgain does not try a
 // secret that was made for a server that the target no longer points to, because nobody can find
 // out whether the secret is in force there.
-func tryAgain(ctx context.Context, e *Edit, told bool) (stillTold, done bool, err error) {
-	if !told || outdated(e, e.turn().New) {
+func tryAgain(ctx context.Context, e *Edit, maybeSet bool) (stillMaybeSet, done bool, err error) {
+	if !maybeSet || outdated(e, e.turn().New) {
 		return false, false, nil
 	}
 	switch err := tryNew(ctx, e); {
@@ -60,13 +60,13 @@ func tryAgain(ctx context.Context, e *Edit, told bool) (stillTold, done bool, er
 }
 
 // setNew sets the new secret at the provider, and verifies that the provider accepts it.
-func setNew(ctx, calls context.Context, e *Edit, told bool) error {
+func setNew(ctx, calls context.Context, e *Edit, maybeSet bool) error {
 	made, err := pending(e)
 	if err != nil {
-		return setFailed(ctx, e, told, err)
+		return setFailed(ctx, e, maybeSet, err)
 	}
-	err, uncommitted := destroy(calls, e, "setting", setTimeout, func(ctx context.Context) error {
-		return e.target.(Setter).Set(ctx, before(e, made.Account), made)
+	err, uncommitted := destructiveCall(calls, e, "setting", setTimeout, func(ctx context.Context) error {
+		return e.target.(Setter).Set(ctx, accountCredential(e, made.Account), made)
 	})
 	if uncommitted != nil {
 		return uncommitted
@@ -75,22 +75,22 @@ func setNew(ctx, calls context.Context, e *Edit, told bool) error {
 		if OutcomeOf(err) == Permanent { // a provider that is not reached has refused nothing
 			e.turn().Refused++
 		}
-		return setFailed(ctx, e, told, err)
+		return setFailed(ctx, e, maybeSet, err)
 	}
 	switch err := tryNew(calls, e); {
 	case err == nil:
-		return replaced(ctx, e, nil)
+		return makeCurrent(ctx, e, nil)
 	case OutcomeOf(err) == Untested:
-		return replaced(ctx, e, err)
+		return makeCurrent(ctx, e, err)
 	case OutcomeOf(err) == Rejected:
-		return refused(ctx, e, err)
+		return setRefused(ctx, e, err)
 	default: // a login that had no effect says nothing of the call that has set the secret
 		return setFailed(ctx, e, true, err)
 	}
 }
 
-// before returns the credential that an account has now, as far as is known.
-func before(e *Edit, account string) Credential {
+// accountCredential returns the credential that an account has now, as far as is known.
+func accountCredential(e *Edit, account string) Credential {
 	for _, c := range append([]*Ref{e.Rec.Current}, e.Rec.Idle...) {
 		if c != nil && c.Account == account {
 			return e.Sec.Keys[c.ID]
@@ -102,7 +102,7 @@ func before(e *Edit, account string) Credential {
 // restorable returns the credential of before. restorable reports false if there is none, if the
 // credential has expired, or if it was made for a server that the target no longer points to.
 func restorable(e *Edit, account string) (Credential, bool) {
-	c := before(e, account)
+	c := accountCredential(e, account)
 	expired := !c.Expires.IsZero() && !c.Expires.After(e.Now)
 	return c, c.ID != "" && !expired && !outdated(e, &Ref{ID: c.ID})
 }
@@ -114,8 +114,8 @@ func outdated(e *Edit, c *Ref) bool {
 	return ok && c != nil && o.Outdated(e.Sec.Keys[c.ID])
 }
 
-// ended reports whether a credential expires before it could be used.
-func ended(c *Ref, now time.Time) bool {
+// expiresSoon reports whether a credential expires before it could be used.
+func expiresSoon(c *Ref, now time.Time) bool {
 	return c != nil && !c.Expires.IsZero() && !c.Expires.After(now.Add(time.Minute))
 }
 
@@ -145,18 +145,18 @@ func generate(ctx context.Context, e *Edit) error {
 	return nil
 }
 
-// replaced makes the new secret the current one. untested says why the new secret could not be
+// makeCurrent makes the new secret the current one. untested says why the new secret could not be
 // tried.
-func replaced(ctx context.Context, e *Edit, untested error) error {
+func makeCurrent(ctx context.Context, e *Edit, untested error) error {
 	ctx = context.WithoutCancel(ctx)
 	rec, t := e.Rec, e.turn()
 	t.last().Outcome = "created"
 	t.Proof = e.can.Proof
 	if untested != nil {
 		t.Proof = ProofNone
-		t.unproven(e.words(untested))
+		t.unproven(e.errorText(untested))
 	}
-	t.Put = Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now)}
+	t.Put = Put{IntendedAt: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now)}
 	if rec.Current != nil {
 		rec.Idle = append(rec.Idle, rec.Current)
 	}
@@ -165,45 +165,45 @@ func replaced(ctx context.Context, e *Edit, untested error) error {
 	if err := join(ctx, e); err != nil {
 		return err
 	}
-	e.Say("key_id", t.New.Key())
-	e.Say("proof", string(t.Proof))
+	e.addDetail("key_id", t.New.Key())
+	e.addDetail("proof", string(t.Proof))
 	return finish(ctx, e)
 }
 
-// refused handles a secret that the provider says it has set but refuses. The old secret is set
+// setRefused handles a secret that the provider says it has set but refuses. The old secret is set
 // again, unless it is still in force. If no old secret is known, the attempt continues.
-func refused(ctx context.Context, e *Edit, err error) error {
+func setRefused(ctx context.Context, e *Edit, err error) error {
 	t := e.turn()
-	err = &Failure{Outcome: Rejected, Err: fault.New("rotate.set", fault.Upstream, "the provider says that it has set the new secret, and refuses it: %s", e.words(err))}
+	err = &Failure{Outcome: Rejected, Err: fault.New("rotate.set", fault.Upstream, "the provider says that it has set the new secret, and refuses it: %s", e.errorText(err))}
 	// The refusal may come from a replica that lags. If the account sets its own secret, nobody
 	// could set another one after the new secret is forgotten, should the new one be in force
 	// after all.
 	if _, known := restorable(e, t.New.Account); !known || e.can.Retry == RetryNever {
 		return setFailed(ctx, e, true, err)
 	}
-	e.note(err)
-	fails(e)
-	e.to(RollingBack)
+	e.recordError(err)
+	markFailed(e)
+	e.moveTo(RollingBack)
 	ctx = context.WithoutCancel(ctx)
 	if err := e.Commit(ctx, "gave-up", e.Now.Add(resumeAfter)); err != nil {
 		return err
 	}
 	rerr := restore(ctx, e)
-	e.failed = err // whatever became of the old one
+	e.auditErr = err // whatever became of the old one
 	return rerr
 }
 
-// fails marks the rotation as failed, because of the last error.
-func fails(e *Edit) {
+// markFailed marks the rotation as failed, because of the last error.
+func markFailed(e *Edit) {
 	t := e.turn()
 	t.Back = &Back{At: e.Now, Reason: e.Rec.LastError}
-	e.alarm("rotation %d of %s failed: %s; the old secret stays current", t.N, e.name(), e.Rec.LastError)
+	e.alertPerson("rotation %d of %s failed: %s; the old secret stays current", t.N, e.name(), e.Rec.LastError)
 }
 
 // restore sets the old secret again, unless it is still in force.
 func restore(ctx context.Context, e *Edit) error {
 	if err := e.open(ctx); err != nil {
-		return unopened(ctx, e, err)
+		return openFailed(ctx, e, err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), setTimeout)
 	defer cancel()
@@ -225,7 +225,7 @@ func restore(ctx context.Context, e *Edit) error {
 	switch {
 	case err == nil || OutcomeOf(err) == Untested:
 	case OutcomeOf(err) == Permanent && e.can.Retry != RetryNever:
-		e.note(err) // the provider does not take the old one again; the next rotation sets another one
+		e.recordError(err) // the provider does not take the old one again; the next rotation sets another one
 	default:
 		return e.retry(context.WithoutCancel(ctx), err)
 	}
@@ -237,12 +237,12 @@ func setOld(ctx context.Context, e *Edit, old Credential) (failure, err error) {
 	if err != nil {
 		return err, nil
 	}
-	return destroy(ctx, e, "restoring", setTimeout, func(ctx context.Context) error { return e.target.(Setter).Set(ctx, made, old) })
+	return destructiveCall(ctx, e, "restoring", setTimeout, func(ctx context.Context) error { return e.target.(Setter).Set(ctx, made, old) })
 }
 
-// setUnopened handles a target that cannot be opened. An error of our own store does not fail the
-// rotation.
-func setUnopened(ctx context.Context, e *Edit, told bool, err error) error {
+// setOpenFailed handles a target that cannot be opened. An error of our own store does not fail
+// the rotation.
+func setOpenFailed(ctx context.Context, e *Edit, maybeSet bool, err error) error {
 	switch fault.KindOf(err) {
 	case fault.Internal, fault.Unavailable, fault.Timeout, fault.Sealed, fault.Conflict:
 		return err
@@ -253,24 +253,24 @@ func setUnopened(ctx context.Context, e *Edit, told bool, err error) error {
 	if err := e.Unlock(ctx); err != nil {
 		return err
 	}
-	return setFailed(ctx, e, told, &Failure{Outcome: Permanent, Err: err})
+	return setFailed(ctx, e, maybeSet, &Failure{Outcome: Permanent, Err: err})
 }
 
-// setFailed handles a failed attempt. told means that the provider may have the new secret. In
+// setFailed handles a failed attempt. maybeSet means that the provider may have the new secret. In
 // that case the attempt is retried until the outcome is known, even outside the rotation window.
 // An attempt that surely changed nothing ends the rotation, because the old secret is still the
 // right one.
-func setFailed(ctx context.Context, e *Edit, told bool, err error) error {
+func setFailed(ctx context.Context, e *Edit, maybeSet bool, err error) error {
 	ctx = context.WithoutCancel(ctx)
 	e.Now = time.Now().UTC()
 	t := e.turn()
-	if told || OutcomeOf(err) == Unknown {
+	if maybeSet || OutcomeOf(err) == Unknown {
 		return e.retry(ctx, err)
 	}
 	if a := t.last(); a != nil {
 		a.Outcome = OutcomeOf(err).String()
 	}
-	e.note(err)
-	fails(e)
+	e.recordError(err)
+	markFailed(e)
 	return finish(ctx, e)
 }

@@ -22,13 +22,13 @@ func bubble(t *testing.T, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) { f(newWorld(t)) })
 }
 
-// once is the fate of the first call of a kind.
-func (w *world) once(call string, f fate) { w.times(call, f, 1) }
+// failNextCall is the fate of the first call of a kind.
+func (w *world) failNextCall(call string, f behavior) { w.failCalls(call, f, 1) }
 
-func (w *world) times(call string, f fate, n int) {
-	w.p.fate = func(c, _ string) fate {
+func (w *world) failCalls(call string, f behavior, n int) {
+	w.p.behave = func(c, _ string) behavior {
 		if c != call || n == 0 {
-			return well
+			return succeeds
 		}
 		n--
 		return f
@@ -41,15 +41,15 @@ func TestInPlace(t *testing.T) {
 	for _, accounts := range [][]string{{"a"}, {"a", "b"}} {
 		bubble(t, func(w *world) {
 			w.create(accounts...)
-			_, before := w.given()
+			_, before := w.currentSecret()
 			for n := range 4 {
-				w.after(58 * time.Minute)
-				account, word := w.given()
+				w.runFor(58 * time.Minute)
+				account, word := w.currentSecret()
 				if word != before || !w.p.works(account, word) {
 					t.Errorf("rotation %d came early", n+1)
 				}
-				w.after(2 * time.Minute)
-				now, fresh := w.given()
+				w.runFor(2 * time.Minute)
+				now, fresh := w.currentSecret()
 				if fresh == before || len(accounts) == 2 == (now == account) {
 					t.Errorf("rotation %d: %s after %s", n+1, now, account)
 				}
@@ -58,11 +58,11 @@ func TestInPlace(t *testing.T) {
 				}
 				before = fresh
 			}
-			w.judge()
+			w.checkEnd()
 			if err := w.rotate(); err != nil {
 				t.Error(err)
 			}
-			w.judge()
+			w.checkEnd()
 			if e := w.edit(); e.Rec.Next.Sub(time.Now()) != time.Hour || !strings.Contains(string(e.Rec.Data), "joined "+e.Rec.Current.ID) {
 				t.Errorf("after a rotation on request the next is at %s, the data is %s", e.Rec.Next, e.Rec.Data)
 			}
@@ -76,7 +76,7 @@ func TestInPlace(t *testing.T) {
 func TestInPlaceFailures(t *testing.T) {
 	for _, tt := range []struct {
 		call  string
-		fate  fate
+		fate  behavior
 		ends  bool // the rotation
 		works bool // what is given out, right after the failure
 		makes int  // secrets, in all
@@ -87,7 +87,7 @@ func TestInPlaceFailures(t *testing.T) {
 		{"set", lost, false, false, 1},
 		{"set", hang, false, true, 1},
 		{"set", late, false, true, 1},
-		{"set", lie, true, true, 2}, // the old one is in force still
+		{"set", lies, true, true, 2}, // the old one is in force still
 		{"verify", away, false, false, 1},
 		{"verify", cut, false, false, 1},
 		{"verify", hang, false, false, 1},
@@ -95,7 +95,7 @@ func TestInPlaceFailures(t *testing.T) {
 		t.Run(tt.call+" "+string(tt.fate), func(t *testing.T) {
 			bubble(t, func(w *world) {
 				w.create("a")
-				w.once(tt.call, tt.fate)
+				w.failNextCall(tt.call, tt.fate)
 				if err := w.rotate(); err == nil {
 					t.Fatal("the rotation succeeded")
 				}
@@ -103,16 +103,16 @@ func TestInPlaceFailures(t *testing.T) {
 				if ended := e.Rec.Turn == nil; ended != tt.ends {
 					t.Errorf("the rotation ended: %v, want %v", ended, tt.ends)
 				}
-				if account, word := w.given(); w.p.works(account, word) != tt.works {
+				if account, word := w.currentSecret(); w.p.works(account, word) != tt.works {
 					t.Errorf("what is given out works: %v, want %v", !tt.works, tt.works)
 				}
 				if e.Rec.LastError == "" || e.Rec.Unsettled("a") == tt.ends || e.Rec.Unsettled("b") {
 					t.Errorf("error %q, unsettled %v", e.Rec.LastError, e.Rec.Unsettled("a"))
 				}
-				if w.after(10 * time.Minute); tt.ends { // the schedule makes up for it
-					w.after(time.Hour)
+				if w.runFor(10 * time.Minute); tt.ends { // the schedule makes up for it
+					w.runFor(time.Hour)
 				}
-				if w.judge(); w.made != tt.makes {
+				if w.checkEnd(); w.made != tt.makes {
 					t.Errorf("%d secrets were made, want %d", w.made, tt.makes)
 				}
 			})
@@ -129,7 +129,7 @@ func TestInPlaceByRequestAlone(t *testing.T) {
 			e.Rec.Next = time.Time{}
 			return e.Commit(context.Background(), "configured", e.Planned())
 		})
-		w.once("set", refuse)
+		w.failNextCall("set", refuse)
 		if err := w.rotate(); !fault.Is(err, fault.Upstream) {
 			t.Errorf("the client is told %v", err)
 		}
@@ -137,12 +137,12 @@ func TestInPlaceByRequestAlone(t *testing.T) {
 			t.Errorf("it is due at %s", at)
 		}
 		w.wantWorks("after the failure")
-		w.once("set", lost)
+		w.failNextCall("set", lost)
 		if err := w.rotate(); err == nil {
 			t.Error("a lost reply is a success")
 		}
-		w.after(time.Hour) // which secret is in force is found out all the same
-		w.judge()
+		w.runFor(time.Hour) // which secret is in force is found out all the same
+		w.checkEnd()
 		if at := w.due(); !at.IsZero() {
 			t.Errorf("it is due at %s", at)
 		}
@@ -157,7 +157,7 @@ func TestInPlaceCrashes(t *testing.T) {
 		for at := range 8 {
 			for _, how := range []string{"not stored", "stored", "before call", "after call"} {
 				for again := range 4 {
-					for _, first := range []fate{well, lost, lie} {
+					for _, first := range []behavior{succeeds, lost, lies} {
 						name := fmt.Sprint(accounts, "/", at, "/", how, "/", again, "/", first)
 						bubble(t, func(w *world) { w.crash(name, accounts, at, how, again, first) })
 					}
@@ -167,23 +167,23 @@ func TestInPlaceCrashes(t *testing.T) {
 	}
 }
 
-func (w *world) crash(name string, accounts []string, at int, how string, again int, first fate) {
+func (w *world) crash(name string, accounts []string, at int, how string, again int, first behavior) {
 	w.create(accounts...)
 	arm := func(n int) {
 		calls := 0
-		w.p.fate = func(call, _ string) fate {
+		w.p.behave = func(call, _ string) behavior {
 			calls++
 			switch {
 			case calls == n+1 && how == "before call":
-				return diesNow
+				return diesBefore
 			case calls == n+1 && how == "after call":
-				return diesToo
-			case call == "set" && first != well:
+				return diesAfter
+			case call == "set" && first != succeeds:
 				f := first
-				first = well
+				first = succeeds
 				return f
 			}
-			return well
+			return succeeds
 		}
 		switch how {
 		case "not stored":
@@ -194,16 +194,16 @@ func (w *world) crash(name string, accounts []string, at int, how string, again 
 	}
 	arm(at)
 	_ = w.rotate()
-	w.run(time.Now().Add(61 * time.Minute))
+	w.runUntil(time.Now().Add(61 * time.Minute))
 	if w.crashed() {
 		w.boot()
 	}
 	arm(again)
-	w.run(time.Now().Add(3 * time.Hour))
-	w.p.fate = nil
+	w.runUntil(time.Now().Add(3 * time.Hour))
+	w.p.behave = nil
 	w.boot()
-	w.after(3 * time.Hour)
-	w.judge()
+	w.runFor(3 * time.Hour)
+	w.checkEnd()
 	if w.Failed() {
 		w.Fatal(name)
 	}
@@ -214,10 +214,10 @@ func (w *world) crash(name string, accounts []string, at int, how string, again 
 func TestInPlaceRefusedIsMadeAnew(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
-		w.once("set", cut)
+		w.failNextCall("set", cut)
 		_ = w.rotate()
-		w.times("set", refuse, -1)
-		w.after(12 * time.Hour)
+		w.failCalls("set", refuse, -1)
+		w.runFor(12 * time.Hour)
 		e := w.edit()
 		if w.made < 4 || e.Rec.Turn == nil || e.Rec.Alert == nil {
 			t.Errorf("%d secrets were made, turn %v, alert %v", w.made, e.Rec.Turn, e.Rec.Alert)
@@ -231,9 +231,9 @@ func TestInPlaceRefusedIsMadeAnew(t *testing.T) {
 		if late := e.Rec.Due.Sub(time.Now()); late > 72*time.Minute {
 			t.Errorf("the next try is in %s: while nobody knows which secret is in force, it is an hour at most", late)
 		}
-		w.p.fate = nil
-		w.after(2 * time.Hour)
-		w.judge()
+		w.p.behave = nil
+		w.runFor(2 * time.Hour)
+		w.checkEnd()
 	})
 }
 
@@ -244,20 +244,20 @@ func TestInPlaceIsNeverMadeAnew(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
 		w.retry = rotate.RetryNever
-		w.once("set", cut)
+		w.failNextCall("set", cut)
 		_ = w.rotate()
-		w.times("set", refuse, -1)
-		w.after(12 * time.Hour)
+		w.failCalls("set", refuse, -1)
+		w.runFor(12 * time.Hour)
 		if w.made != 1 || w.edit().Rec.Turn == nil {
 			t.Errorf("%d secrets were made, turn %v", w.made, w.edit().Rec.Turn)
 		}
-		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return e.Control().FindOut(context.Background()) })
+		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return e.Control().ResolveSecret(context.Background()) })
 		if w.wantWorks("found out"); err != nil {
 			t.Error(err)
 		}
-		w.p.fate = nil
-		w.after(2 * time.Hour)
-		w.judge()
+		w.p.behave = nil
+		w.runFor(2 * time.Hour)
+		w.checkEnd()
 	})
 }
 
@@ -267,9 +267,9 @@ func TestInPlaceAwayIsNoRefusal(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
 		sets := 0
-		w.p.fate = func(call, _ string) fate {
+		w.p.behave = func(call, _ string) behavior {
 			if call == "verify" {
-				return blind
+				return untestable
 			}
 			if sets++; sets == 1 {
 				return lost
@@ -277,13 +277,13 @@ func TestInPlaceAwayIsNoRefusal(t *testing.T) {
 			return away
 		}
 		_ = w.rotate()
-		w.after(3 * time.Hour)
+		w.runFor(3 * time.Hour)
 		if w.made != 1 {
 			t.Errorf("%d secrets were made, and the first is in force", w.made)
 		}
-		w.p.fate = nil
-		w.after(2 * time.Hour)
-		w.judge()
+		w.p.behave = nil
+		w.runFor(2 * time.Hour)
+		w.checkEnd()
 	})
 }
 
@@ -291,16 +291,16 @@ func TestInPlaceAwayIsNoRefusal(t *testing.T) {
 func TestInPlaceFailsForMonths(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
-		w.once("set", cut)
+		w.failNextCall("set", cut)
 		_ = w.rotate()
-		w.times("verify", away, -1)
-		w.after(2800 * time.Hour)
+		w.failCalls("verify", away, -1)
+		w.runFor(2800 * time.Hour)
 		if n := w.stored("j/"); n < 2000 || n > 2020 {
 			t.Errorf("%d rows of the journal are kept", n)
 		}
-		w.p.fate = nil
-		w.after(2 * time.Hour)
-		w.judge()
+		w.p.behave = nil
+		w.runFor(2 * time.Hour)
+		w.checkEnd()
 	})
 }
 
@@ -308,7 +308,7 @@ func TestInPlaceFailsForMonths(t *testing.T) {
 func TestInPlaceUntested(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
-		w.times("verify", blind, -1)
+		w.failCalls("verify", untestable, -1)
 		if err := w.rotate(); err != nil {
 			t.Fatal(err)
 		}
@@ -317,22 +317,22 @@ func TestInPlaceUntested(t *testing.T) {
 			t.Errorf("unproven: %q", r.Unproven)
 		}
 		n := 0
-		w.p.fate = func(call, _ string) fate {
+		w.p.behave = func(call, _ string) behavior {
 			if call == "verify" {
-				return blind
+				return untestable
 			}
 			if n++; n == 1 {
 				return lost
 			}
-			return well
+			return succeeds
 		}
 		_ = w.rotate()
 		made := w.made
-		w.after(5 * time.Minute)
-		if w.judge(); w.made != made {
+		w.runFor(5 * time.Minute)
+		if w.checkEnd(); w.made != made {
 			t.Error("another secret was made, though the first may have been in force")
 		}
-		w.p.fate = nil
+		w.p.behave = nil
 		if err := w.rotate(); err != nil || len(w.edit().Rec.Unproven) != 0 {
 			t.Errorf("proven: %v, %q", err, w.edit().Rec.Unproven)
 		}
@@ -343,25 +343,25 @@ func TestInPlaceUntested(t *testing.T) {
 // force still. Users that change their own secrets cannot set it again, and need not.
 func TestInPlaceRestores(t *testing.T) {
 	for _, own := range []bool{false, true} {
-		for _, again := range []fate{well, away, lie} { // what becomes of setting the old one
-			broken := again != well
+		for _, again := range []behavior{succeeds, away, lies} { // what becomes of setting the old one
+			broken := again != succeeds
 			bubble(t, func(w *world) {
 				w.create("a")
-				w.own = own
+				w.ownPassword = own
 				sets := 0
-				w.p.fate = func(call, _ string) fate {
+				w.p.behave = func(call, _ string) behavior {
 					if call == "set" {
 						if sets++; sets == 1 {
 							if broken && !own { // it breaks the account
 								w.p.has["a"] = "neither"
 							}
-							return lie
+							return lies
 						}
 						if sets == 2 {
 							return again
 						}
 					}
-					return well
+					return succeeds
 				}
 				if err := w.rotate(); err == nil || !strings.Contains(err.Error(), "refuses it") {
 					t.Errorf("the client is told %v", err)
@@ -369,17 +369,17 @@ func TestInPlaceRestores(t *testing.T) {
 				if r := w.edit().Rec; broken && !own && (r.State() != rotate.RollingBack || !r.Unsettled("a")) {
 					t.Errorf("it is %s, unsettled %v", r.State(), r.Unsettled("a"))
 				}
-				w.run(time.Now().Add(time.Minute))
+				w.runUntil(time.Now().Add(time.Minute))
 				w.wantWorks("restored")
-				if _, word := w.given(); word != "by hand" {
+				if _, word := w.currentSecret(); word != "by hand" {
 					t.Errorf("%s is given out", word)
 				}
 				past, err := w.m.Past(context.Background(), kind, "one")
 				if err != nil || len(past) != 1 || past[0].State != rotate.Failed {
 					t.Errorf("history %v, %v", past, err)
 				}
-				w.after(2 * time.Hour)
-				w.judge()
+				w.runFor(2 * time.Hour)
+				w.checkEnd()
 			})
 		}
 	}
@@ -391,8 +391,8 @@ func TestInPlaceFirstIsRefused(t *testing.T) {
 	bubble(t, func(w *world) {
 		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
 			e.Rec.Data, _ = json.Marshal(data{Accounts: []string{"a"}, When: cron.When{Period: time.Hour}})
-			w.once("set", lie)
-			if _, err := e.Control().RotateNow(context.Background(), rotate.Ask{}); err != nil {
+			w.failNextCall("set", lies)
+			if _, err := e.Control().RotateNow(context.Background(), rotate.RotateRequest{}); err != nil {
 				return err
 			}
 			return e.Control().Drive(context.Background(), func(*rotate.Record) bool { return false })
@@ -405,7 +405,7 @@ func TestInPlaceFirstIsRefused(t *testing.T) {
 			t.Errorf("current %v, %s", e.Rec.Current, e.Rec.State())
 		}
 		err = w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
-			if err := e.Control().FindOut(context.Background()); err == nil {
+			if err := e.Control().ResolveSecret(context.Background()); err == nil {
 				t.Error("nothing works, and nothing is known to")
 			}
 			return e.Control().RollBack(context.Background(), "asked", false)
@@ -413,8 +413,8 @@ func TestInPlaceFirstIsRefused(t *testing.T) {
 		if !fault.Is(err, fault.Conflict) {
 			t.Errorf("it was rolled back to a secret that nobody knows: %v", err)
 		}
-		w.after(time.Minute)
-		w.judge()
+		w.runFor(time.Minute)
+		w.checkEnd()
 	})
 }
 
@@ -422,41 +422,41 @@ func TestInPlaceFirstIsRefused(t *testing.T) {
 func TestInPlaceExpired(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
-		w.life = 4 * time.Hour
-		w.once("set", cut)
+		w.lifetime = 4 * time.Hour
+		w.failNextCall("set", cut)
 		_ = w.rotate()
-		w.times("set", away, -1)
-		w.after(9 * time.Hour)
-		w.p.fate = nil
-		w.after(2 * time.Hour)
-		w.judge()
+		w.failCalls("set", away, -1)
+		w.runFor(9 * time.Hour)
+		w.p.behave = nil
+		w.runFor(2 * time.Hour)
+		w.checkEnd()
 		if end := w.edit().Rec.Current.Expires; time.Until(end) < 0 {
 			t.Errorf("what was set ended at %s", end)
 		}
 	})
 	bubble(t, func(w *world) { // the old one has ended while it is to be set again
 		w.create("a")
-		w.life = 70 * time.Minute
+		w.lifetime = 70 * time.Minute
 		if err := w.rotate(); err != nil {
 			t.Fatal(err)
 		}
 		old := w.edit().Rec.Current.ID
 		n := 0
-		w.p.fate = func(call, _ string) fate {
+		w.p.behave = func(call, _ string) behavior {
 			switch n++; n {
 			case 1:
 				w.p.has["a"] = "neither"
-				return lie
+				return lies
 			case 2, 3:
-				return well
+				return succeeds
 			}
 			return away
 		}
 		_ = w.rotate()
-		w.after(2 * time.Hour)
-		w.p.fate = nil
-		w.after(2 * time.Hour)
-		if w.judge(); w.edit().Rec.Current.ID == old {
+		w.runFor(2 * time.Hour)
+		w.p.behave = nil
+		w.runFor(2 * time.Hour)
+		if w.checkEnd(); w.edit().Rec.Current.ID == old {
 			t.Error("it is stuck with a credential that has ended")
 		}
 	})
@@ -465,33 +465,33 @@ func TestInPlaceExpired(t *testing.T) {
 // The target leads elsewhere: neither secret is sent there, and the account of there gets a new
 // one.
 func TestInPlaceElsewhere(t *testing.T) {
-	for _, first := range []fate{cut, lie, away} {
+	for _, first := range []behavior{cut, lies, away} {
 		bubble(t, func(w *world) {
 			w.create("a")
-			w.p.fate = func(call, _ string) fate {
-				if call == "set" || call == "verify" && first == lie && w.p.has["a"] != "neither" {
-					if first == lie { // and the old one is not in force
+			w.p.behave = func(call, _ string) behavior {
+				if call == "set" || call == "verify" && first == lies && w.p.has["a"] != "neither" {
+					if first == lies { // and the old one is not in force
 						w.p.has["a"] = "neither"
 					}
 					return first
 				}
-				return well
+				return succeeds
 			}
 			_ = w.rotate()
 			before := w.edit()
-			w.p.fate = nil
+			w.p.behave = nil
 			w.place = "there"
 			w.p.mu.Lock()
 			w.p.has["a"], w.p.calls = "of there", nil
 			w.p.mu.Unlock()
 			if before.Rec.Turn != nil {
-				err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return e.Control().FindOut(context.Background()) })
+				err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return e.Control().ResolveSecret(context.Background()) })
 				if (err == nil) != (before.Rec.State() == rotate.RollingBack) {
 					t.Errorf("%s: finding out: %v", first, err)
 				}
 			}
-			w.after(3 * time.Hour)
-			w.judge()
+			w.runFor(3 * time.Hour)
+			w.checkEnd()
 			for id := range before.Sec.Keys {
 				if n := w.p.count("set "+id) + w.p.count("verify "+id); n != 0 {
 					t.Errorf("%s: %s was sent there %d times", first, id, n)
@@ -506,87 +506,87 @@ func TestInPlaceElsewhere(t *testing.T) {
 func TestInPlaceUnopened(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
-		w.opened = fault.New("fake", fault.Invalid, "the connection is gone")
+		w.openErr = fault.New("fake", fault.Invalid, "the connection is gone")
 		if err := w.rotate(); !fault.Is(err, fault.Invalid) {
 			t.Errorf("the client is told %v", err)
 		}
 		if r := w.edit().Rec; r.Turn != nil || r.Failures != 1 || !strings.Contains(r.LastError, "gone") {
 			t.Errorf("turn %v, %d failures, %q", r.Turn, r.Failures, r.LastError)
 		}
-		w.opened = fault.New("fake", fault.Unavailable, "the store does not answer")
+		w.openErr = fault.New("fake", fault.Unavailable, "the store does not answer")
 		if err := w.rotate(); !fault.Is(err, fault.Unavailable) {
 			t.Errorf("the client is told %v", err)
 		}
 		if r := w.edit().Rec; r.Turns != 1 || r.Failures != 1 {
 			t.Errorf("%d rotations, %d failures", r.Turns, r.Failures)
 		}
-		w.opened = nil
-		w.ungenerated = fault.New("fake", fault.Invalid, "there is no such policy")
+		w.openErr = nil
+		w.generateErr = fault.New("fake", fault.Invalid, "there is no such policy")
 		if err := w.rotate(); !fault.Is(err, fault.Invalid) || w.edit().Rec.Turn != nil {
 			t.Errorf("the client is told %v, turn %v", err, w.edit().Rec.Turn)
 		}
-		w.ungenerated = nil
-		w.once("set", cut)
+		w.generateErr = nil
+		w.failNextCall("set", cut)
 		_ = w.rotate()
-		w.opened = fault.New("fake", fault.Invalid, "the connection is gone")
-		w.after(time.Hour)
+		w.openErr = fault.New("fake", fault.Invalid, "the connection is gone")
+		w.runFor(time.Hour)
 		if r := w.edit().Rec; r.Turn == nil || r.Alert == nil {
 			t.Errorf("an attempt of unknown outcome is over: %v, alert %v", r.Turn, r.Alert)
 		}
-		w.opened = nil
-		w.after(2 * time.Hour)
-		w.judge()
+		w.openErr = nil
+		w.runFor(2 * time.Hour)
+		w.checkEnd()
 	})
 }
 
 // Reading may find out which secret is in force; it sets none.
 func TestFindOut(t *testing.T) {
 	for _, tt := range []struct {
-		set, verify fate
+		set, verify behavior
 		known, done bool
 	}{
-		{lost, well, true, true},
-		{cut, well, true, false},
+		{lost, succeeds, true, true},
+		{cut, succeeds, true, false},
 		{lost, away, false, false},
 		{cut, hang, false, false},
-		{lost, blind, false, false},
+		{lost, untestable, false, false},
 	} {
 		bubble(t, func(w *world) {
 			w.create("a")
-			w.once("set", tt.set)
+			w.failNextCall("set", tt.set)
 			_ = w.rotate()
-			w.times("verify", tt.verify, 1)
+			w.failCalls("verify", tt.verify, 1)
 			sets := w.p.count("set")
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 			defer cancel()
-			err := w.m.Change(ctx, kind, "one", nil, func(e *rotate.Edit) error { return e.Control().FindOut(ctx) })
+			err := w.m.Change(ctx, kind, "one", nil, func(e *rotate.Edit) error { return e.Control().ResolveSecret(ctx) })
 			if (err == nil) != tt.known || (w.edit().Rec.Turn == nil) != tt.done || w.p.count("set") != sets {
 				t.Errorf("%s, %s: %v, turn %v", tt.set, tt.verify, err, w.edit().Rec.Turn)
 			}
 			if tt.known {
 				w.wantWorks("found out")
 			}
-			w.after(10 * time.Minute)
-			w.judge()
+			w.runFor(10 * time.Minute)
+			w.checkEnd()
 		})
 	}
 	bubble(t, func(w *world) { // while the old one is set again
 		w.create("a")
 		n := 0
-		w.p.fate = func(call, _ string) fate {
+		w.p.behave = func(call, _ string) behavior {
 			if n++; n == 1 {
-				return lie
+				return lies
 			}
 			if n == 3 {
 				return away
 			}
-			return well
+			return succeeds
 		}
 		_ = w.rotate()
 		if s := w.edit().Rec.State(); s != rotate.RollingBack {
 			t.Fatalf("it is %s", s)
 		}
-		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return e.Control().FindOut(context.Background()) })
+		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return e.Control().ResolveSecret(context.Background()) })
 		if w.wantWorks("found out"); err != nil || w.edit().Rec.Turn != nil {
 			t.Errorf("%v, turn %v", err, w.edit().Rec.Turn)
 		}
@@ -597,19 +597,19 @@ func TestFindOut(t *testing.T) {
 func TestTake(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a", "b")
-		w.once("set", lost)
+		w.failNextCall("set", lost)
 		_ = w.rotate()
 		w.p.has["b"] = "by a person"
 		w.change(func(e *rotate.Edit) error {
 			c := rotate.Credential{ID: "b#hand", Account: "b", Secret: map[string]secret.Value{"word": secret.Text("by a person")}, Public: map[string]string{"place": "here"}}
-			if err := e.Control().Take(context.Background(), c, "set by hand"); err != nil {
+			if err := e.Control().SetCurrent(context.Background(), c, "set by hand"); err != nil {
 				return err
 			}
 			return e.Commit(context.Background(), "taken", e.Planned())
 		})
-		w.judge()
-		w.after(61 * time.Minute)
-		w.judge()
+		w.checkEnd()
+		w.runFor(61 * time.Minute)
+		w.checkEnd()
 	})
 }
 
@@ -628,7 +628,7 @@ func TestAdoptOfOtherTypes(t *testing.T) {
 		if err := w.rotate(); err != nil {
 			t.Fatal(err)
 		}
-		w.judge()
+		w.checkEnd()
 		put("damaged", `{"current":1}`)
 		if _, err := w.m.View(context.Background(), kind, "damaged"); !fault.Is(err, fault.Internal) {
 			t.Errorf("a damaged row: %v", err)
@@ -644,12 +644,12 @@ func TestAdoptOfOtherTypes(t *testing.T) {
 // Two servers act on the same record: what one commits the other does not undo, and the secret
 // given out works.
 func TestInPlaceTwoServers(t *testing.T) {
-	for _, first := range []fate{well, lost, cut} {
+	for _, first := range []behavior{succeeds, lost, cut} {
 		bubble(t, func(w *world) {
 			w.create("a")
 			other := w.manager()
 			entered := false
-			w.p.fate = func(call, _ string) fate {
+			w.p.behave = func(call, _ string) behavior {
 				if call == "set" && !entered { // in the middle of one server's call the other works off all that is due
 					entered = true
 					w.p.mu.Unlock()
@@ -658,15 +658,15 @@ func TestInPlaceTwoServers(t *testing.T) {
 					w.p.mu.Lock()
 					return first
 				}
-				return well
+				return succeeds
 			}
 			err := w.rotate()
-			if first == well && err == nil {
+			if first == succeeds && err == nil {
 				t.Error("the one that lost is told that it has won")
 			}
-			w.p.fate = nil
-			w.after(10 * time.Minute)
-			w.judge()
+			w.p.behave = nil
+			w.runFor(10 * time.Minute)
+			w.checkEnd()
 		})
 	}
 }
@@ -694,15 +694,15 @@ func TestStatusesOfNoStore(t *testing.T) {
 func TestAlertKeepsItsTime(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
-		w.times("set", refuse, -1)
-		w.after(61 * time.Minute)
+		w.failCalls("set", refuse, -1)
+		w.runFor(61 * time.Minute)
 		first := w.edit().Rec
-		w.after(6 * time.Hour)
+		w.runFor(6 * time.Hour)
 		if now := w.edit().Rec; first.Alert == nil || now.Turns <= first.Turns || now.Alert == nil || !now.Alert.At.Equal(first.Alert.At) {
 			w.Errorf("after %d failed rotations the alert is %+v, and it was %+v", now.Turns, now.Alert, first.Alert)
 		}
-		w.p.fate = nil
-		w.after(3 * time.Hour)
-		w.judge()
+		w.p.behave = nil
+		w.runFor(3 * time.Hour)
+		w.checkEnd()
 	})
 }

@@ -100,7 +100,7 @@ func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 
 func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {
 	s := Status{
-		Path: m.cfg.Mount() + k.Path(called(k, r)), Kind: k.Noun, State: r.State(), Rotation: int(r.Number()), CurrentID: r.Current.Key(), Last: r.LastRotated,
+		Path: m.cfg.Mount() + k.Path(requestName(k, r)), Kind: k.Noun, State: r.State(), Rotation: int(r.Number()), CurrentID: r.Current.Key(), Last: r.LastRotated,
 		Next: notBefore(r.Next, now), NextStep: notBefore(r.NextStep(), now), Overdue: int64(r.Overdue(now) / time.Second), Failures: r.Failures,
 	}
 	if k.Place != nil {
@@ -112,7 +112,7 @@ func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {
 			s.PreviousID = t.Victim().Key()
 		}
 	}
-	s.Alert, s.AlertSince = r.Alarm()
+	s.Alert, s.AlertSince = r.AlertText()
 	if r.Paused != nil {
 		s.Paused = r.Paused.Reason
 	}
@@ -123,7 +123,7 @@ func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {
 // Summary says in a sentence what the record does, what it waits for, and until when. An alert
 // comes first, because a record that needs a person is not idle.
 func (r *Record) Summary(now time.Time) string {
-	text := r.waits(now)
+	text := r.activity(now)
 	if r.Turn != nil {
 		text = fmt.Sprintf("rotation %d: %s", r.Turn.N, text)
 	}
@@ -143,7 +143,7 @@ func (r *Record) Summary(now time.Time) string {
 	if r.Paused != nil {
 		known = r.Paused.Reason // it is said already
 	}
-	if alarm, _ := r.alarmBut(known); alarm != "" {
+	if alarm, _ := r.alertTextExcept(known); alarm != "" {
 		if known != "" && strings.Contains(alarm, known) {
 			text = strings.Replace(text, "paused: "+known, "paused", 1)
 		}
@@ -152,17 +152,17 @@ func (r *Record) Summary(now time.Time) string {
 	return text
 }
 
-// waits says what the record does, or waits for.
-func (r *Record) waits(now time.Time) string {
+// activity says what the record does, or waits for.
+func (r *Record) activity(now time.Time) string {
 	t := r.Turn
 	switch {
 	case r.Paused != nil:
 		return "paused: " + r.Paused.Reason
 	case t == nil && r.Failures > 0:
-		return fmt.Sprintf("failed %s; the next attempt begins %s", times(r.Failures), when(r.again(), now))
+		return fmt.Sprintf("failed %s; the next attempt begins %s", times(r.Failures), when(r.nextAttempt(), now))
 	case t == nil:
 		return "idle"
-	case t.Tries > 0 && t.End.Wrong == t.Tries:
+	case t.Tries > 0 && t.End.WrongLists == t.Tries:
 		return "the provider's list is not as expected (" + r.LastError + "), and is read again " + when(r.Due, now)
 	case t.Tries > 0 && r.alerts().step != nil: // it says how often
 		return string(t.State) + " is retried " + when(r.Due, now)
@@ -172,7 +172,7 @@ func (r *Record) waits(now time.Time) string {
 	until := when(r.Due, now)
 	switch t.State {
 	case Creating:
-		if a := t.last(); a != nil && a.open() && !a.Late.IsZero() && r.Due.Sub(a.Late).Abs() < time.Second {
+		if a := t.last(); a != nil && a.unresolved() && !a.Late.IsZero() && r.Due.Sub(a.Late).Abs() < time.Second {
 			return "waiting in case a lost create call (" + a.Marker + ") lands, until " + strings.TrimPrefix(until, "at ")
 		}
 		return "creating the new key"
@@ -185,10 +185,10 @@ func (r *Record) waits(now time.Time) string {
 	case RollingBack:
 		return "rolling back, because " + t.Back.Reason
 	case Grace:
-		return r.waitsInGrace(now)
+		return r.graceActivity(now)
 	}
 	switch end := t.End; {
-	case t.Victim() == nil && t.last() != nil && t.last().open() && r.Due.After(now.Add(time.Second)):
+	case t.Victim() == nil && t.last() != nil && t.last().unresolved() && r.Due.After(now.Add(time.Second)):
 		return "waiting in case a lost create call lands, until " + strings.TrimPrefix(until, "at ")
 	case t.Victim() == nil:
 		return "checking that the provider lists exactly the expected keys"
@@ -200,16 +200,16 @@ func (r *Record) waits(now time.Time) string {
 	return "retiring the old key " + t.Victim().Key()
 }
 
-// again returns when the next rotation after a failed one begins.
-func (r *Record) again() time.Time {
+// nextAttempt returns when the next rotation after a failed one begins.
+func (r *Record) nextAttempt() time.Time {
 	if r.Queued != nil {
 		return r.Queued.After
 	}
 	return later(r.Next, r.Retry)
 }
 
-// waitsInGrace says what delays the retirement of the old credential.
-func (r *Record) waitsInGrace(now time.Time) string {
+// graceActivity says what delays the retirement of the old credential.
+func (r *Record) graceActivity(now time.Time) string {
 	t := r.Turn
 	old := t.Victim().Key()
 	switch {

@@ -29,7 +29,7 @@ func TestSummary(t *testing.T) {
 		"alert":    {Record{Current: old, Alert: &Alert{Text: "its place holds nothing"}}, "alert: its place holds nothing; idle; current key k7; it is rotated on request alone"},
 		"asks":     {Record{Paused: &Pause{Reason: "refused"}, Alert: &Alert{Text: "refused"}, Current: old}, "paused: refused; current key k7"},
 		"failing":  {Record{Current: old, Due: now.Add(40 * time.Second), Next: now, Alert: &Alert{Text: "creating has failed 3 times in a row: no route", Step: Creating}, Turn: &Turn{N: 4, State: Creating, Tries: 3}}, "alert: creating has failed 3 times in a row: no route; rotation 4: creating is retried at 21:27:40 (in 40 s); current key k7"},
-		"listed":   {Record{Current: fresh, Due: late, LastError: "k7 is still listed", Turn: &Turn{N: 4, State: Retiring, Old: old, New: fresh, Tries: 2, Put: Put{At: now}, End: Ending{After: now, Wrong: 2}}}, "rotation 4: the provider's list is not as expected (k7 is still listed), and is read again at 21:41:00 (in 14 min); current key k8; it is rotated on request alone"},
+		"listed":   {Record{Current: fresh, Due: late, LastError: "k7 is still listed", Turn: &Turn{N: 4, State: Retiring, Old: old, New: fresh, Tries: 2, Put: Put{At: now}, End: Ending{After: now, WrongLists: 2}}}, "rotation 4: the provider's list is not as expected (k7 is still listed), and is read again at 21:41:00 (in 14 min); current key k8; it is rotated on request alone"},
 	} {
 		if got := tt.r.Summary(now); strings.ReplaceAll(got, "until at ", "until ") != strings.ReplaceAll(tt.want, "until at ", "until ") {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, tt.want)
@@ -49,7 +49,7 @@ func TestFate(t *testing.T) {
 		"unknown: nothing that it left was found, and it can have no effect any more": {Outcome: "unknown", Settled: true, Late: late},
 		"transient": {Outcome: "transient", Late: late},
 	} {
-		if got := a.Fate(); got != want {
+		if got := a.Describe(); got != want {
 			t.Errorf("%+v: %q, want %q", a, got, want)
 		}
 	}

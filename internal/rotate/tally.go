@@ -79,7 +79,7 @@ func (m *Manager) Tally(ctx context.Context, most int) Tally {
 	m.census.mu.Unlock()
 	for some := range m.census.chunks() {
 		for i := range some {
-			one := some[i].at(now)
+			one := some[i].asOf(now)
 			t.States[one.State]++
 			t.Alerts += oneIf(one.Alert)
 			t.Failing += oneIf(one.failing())
@@ -124,8 +124,8 @@ func oneIf(b bool) int64 {
 	return 0
 }
 
-// at returns the standing at a given time. The path is below the mount.
-func (s *standing) at(now time.Time) Standing {
+// asOf returns the standing at a given time. The path is below the mount.
+func (s *standing) asOf(now time.Time) Standing {
 	out := Standing{
 		Path: s.path, State: s.state, Age: -1, NextStep: -1, Failures: s.failures, Attempts: s.attempts, Alert: s.alert, Paused: s.paused,
 	}

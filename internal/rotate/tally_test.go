@@ -40,7 +40,7 @@ func (w *world) tally(when string, m *rotate.Manager, want rotate.Tally) rotate.
 // delete deletes the record.
 func (w *world) delete() {
 	w.Helper()
-	w.change(func(e *rotate.Edit) error { return e.Control().WindUp(context.Background()) })
+	w.change(func(e *rotate.Edit) error { return e.Control().DeleteWhenDone(context.Background()) })
 }
 
 // What metrics tell of a record follows it: as it fails, recovers, is late, is paused and is
@@ -59,8 +59,8 @@ func TestTally(t *testing.T) {
 		if s = w.tally("before it is due", w.m, rotate.Tally{States: one}); s.Age != 59*time.Minute || s.NextStep != time.Minute {
 			t.Errorf("before it is due: %+v", s)
 		}
-		w.p.fate = func(string, string) fate { return away }
-		w.run(time.Now().Add(62 * time.Second))
+		w.p.behave = func(string, string) behavior { return away }
+		w.runUntil(time.Now().Add(62 * time.Second))
 		failed := map[rotate.FailedStep]int64{{Step: rotate.Setting, Class: "transient"}: 1}
 		if s = w.tally("failed", w.m, rotate.Tally{States: one, Failing: 1, Alerts: 1, Failed: failed}); s.Failures != 1 || !s.Alert || s.NextStep <= 0 {
 			t.Errorf("failed: %+v", s)
@@ -69,8 +69,8 @@ func TestTally(t *testing.T) {
 		if s = w.tally("late", w.m, rotate.Tally{States: one, Failing: 1, Alerts: 1, Overdue: 1, Failed: failed}); s.Overdue < 10*time.Minute || s.NextStep != 0 {
 			t.Errorf("late: %+v", s)
 		}
-		w.p.fate = nil
-		w.after(time.Minute)
+		w.p.behave = nil
+		w.runFor(time.Minute)
 		if s = w.tally("mended", w.m, rotate.Tally{States: one, Failed: failed}); s.Alert || s.Failures != 0 || s.Overdue != 0 || s.Age > 2*time.Minute {
 			t.Errorf("mended: %+v", s)
 		}
@@ -163,7 +163,7 @@ func TestTallyOfAnother(t *testing.T) {
 		go other.Walk(ctx)
 		synctest.Wait()
 		w.tally("after the start", other, rotate.Tally{States: map[rotate.State]int64{rotate.Scheduled: 1}})
-		w.p.fate = func(string, string) fate { return cut }
+		w.p.behave = func(string, string) behavior { return cut }
 		if err := w.rotate(); err == nil {
 			t.Error("a rotation without a reply has succeeded")
 		}
@@ -222,7 +222,7 @@ func TestTallyLimit(t *testing.T) {
 
 // BenchmarkTally is one scrape of a mount with 100,000 records.
 func BenchmarkTally(b *testing.B) {
-	m := rotate.Crowd(100_000)
+	m := rotate.ManagerOf(100_000)
 	b.ReportAllocs()
 	for b.Loop() {
 		if t := m.Tally(b.Context(), 5000); len(t.Standings) != 5000 || t.Records() != 100_000 {

@@ -13,7 +13,7 @@ import (
 // does no I/O and a target needs no closing, so each step opens its own.
 //
 // A target is a [Creator] or a [Setter], as its kind's style says. Each further ability is a
-// small interface: [Lister], [UsageTeller], [Disabler], [Outdater] and [Joiner]. Capabilities
+// small interface: [Lister], [UsageReporter], [Disabler], [Outdater] and [Joiner]. Capabilities
 // says which calls are worth making.
 //
 // Every call honours its context. Every error is, or wraps, a [Failure], whose text has passed
@@ -60,8 +60,8 @@ type Lister interface {
 	List(ctx context.Context) ([]Listed, error)
 }
 
-// A UsageTeller is a target whose provider reports when a credential was last used.
-type UsageTeller interface {
+// A UsageReporter is a target whose provider reports when a credential was last used.
+type UsageReporter interface {
 	// LastUsed returns when a credential was last used, or the zero time if the provider knows of
 	// no use. A use can delay a retirement; the absence of a use proves nothing.
 	LastUsed(ctx context.Context, id string) (time.Time, error)
@@ -115,10 +115,10 @@ type Place struct {
 
 // A Publication is one write of a credential to the place where consumers read it.
 type Publication struct {
-	ID     string // the same for repeated calls, and for no two rotations
-	Fields map[string]secret.Value
-	Asked  time.Time
-	Next   time.Time // of the next rotation, absolute; zero: none is planned
+	ID         string // the same for repeated calls, and for no two rotations
+	Fields     map[string]secret.Value
+	IntendedAt time.Time
+	Next       time.Time // of the next rotation, absolute; zero: none is planned
 	// NewID is the ID of the credential that consumers read from now on. OldID is the ID of the
 	// one before. RetireAfter is when the old one is retired; zero if there is none.
 	NewID, OldID string
@@ -151,10 +151,10 @@ type Joiner interface {
 type Timing struct {
 	When cron.When
 
-	Grace   time.Duration // how long the old credential lives on, with the time that readers sleep
-	Idle    time.Duration // how long it must be unused to be retired, where the provider tells
-	MaxHold time.Duration // how long its use keeps it alive before a person is called
-	Rest    time.Duration // how long it is disabled, and can be enabled again, until it is deleted
+	Grace        time.Duration // how long the old credential stays valid, including the time that readers sleep
+	Idle         time.Duration // how long it must be unused before it is retired, where the provider reports uses
+	MaxHold      time.Duration // how long uses delay its retirement before a person is alerted
+	DisabledWait time.Duration // how long it stays disabled, and can be enabled again, before it is deleted
 	// Sleep is how long after publishing a reader may still use the old value without a chance to
 	// read the new one.
 	Sleep time.Duration

@@ -10,17 +10,18 @@ type step func(ctx context.Context, e *Edit) error
 // A transition is a row of the table that says which states may follow a state.
 type transition struct {
 	next []State
-	// gives is the state that follows when the provider refuses for good or a call fails too
-	// often. If gives is empty, the call is retried without limit, and an alert calls a person.
-	gives State
+	// onFailure is the state that follows when the provider refuses for good or a call fails too
+	// often. If onFailure is empty, the call is retried without limit, and an alert calls a
+	// person.
+	onFailure State
 }
 
 var transitions = map[Style]map[State]transition{
 	TwoKey: {
 		Scheduled:   {next: []State{Creating}},
-		Creating:    {next: []State{Settling, Verifying, RollingBack}, gives: RollingBack},
-		Settling:    {next: []State{Verifying, RollingBack}, gives: RollingBack},
-		Verifying:   {next: []State{Publishing, Settling, RollingBack}, gives: RollingBack},
+		Creating:    {next: []State{Settling, Verifying, RollingBack}, onFailure: RollingBack},
+		Settling:    {next: []State{Verifying, RollingBack}, onFailure: RollingBack},
+		Verifying:   {next: []State{Publishing, Settling, RollingBack}, onFailure: RollingBack},
 		Publishing:  {next: []State{Grace, RollingBack}},
 		Grace:       {next: []State{Retiring, RollingBack, Grace, Publishing}},
 		RollingBack: {next: []State{Grace, Retiring}},

@@ -18,9 +18,9 @@ const (
 	readsNothing                // the place is empty, or deleted
 )
 
-// heldWait is the time between two checks while a person must act on a credential that consumers
+// personWait is the time between two checks while a person must act on a credential that consumers
 // read: it is disabled or refused.
-const heldWait = time.Hour
+const personWait = time.Hour
 
 // reconcile compares what consumers read with what was published, before the victim is disabled
 // or retired. If a person has written the victim's value to the place, the victim becomes current
@@ -40,24 +40,24 @@ func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
 	default:
 		return true, e.retry(ctx, err)
 	}
-	t.Astray = ""
-	switch reads(e, there) {
+	t.PlaceProblem = ""
+	switch classify(e, there) {
 	case readsVictim:
-		return true, takeWritten(ctx, e, there)
+		return true, victimWritten(ctx, e, there)
 	case readsNothing:
 		if t.Live() == nil { // the first rotation is rolled back
 			break
 		}
-		t.Astray = "its place holds nothing: it was deleted, or its mount was; undelete it, or " + rotateAgain(e)
+		t.PlaceProblem = "its place holds nothing: it was deleted, or its mount was; undelete it, or " + adviceRotate(e)
 	case readsOther:
-		t.Astray = "its place holds a value that no rotation has published; write the right one, or " + instead(e)
+		t.PlaceProblem = "its place holds a value that no rotation has published; write the right one, or " + adviceWorking(e)
 	}
 	switch {
-	case t.Astray != "" && told(e, about(there)): // with who has done that, and the way back
-	case t.Astray != "":
-		e.astray(about(there), "%s", t.Astray)
+	case t.PlaceProblem != "" && alertedAbout(e, about(there)): // with who has done that, and the way back
+	case t.PlaceProblem != "":
+		e.alertPlace(about(there), "%s", t.PlaceProblem)
 	default:
-		e.found()
+		e.endPlaceAlert()
 	}
 	if sleep := e.timing().Sleep; !t.End.Held.IsZero() && sleep > 0 && !t.leaked() {
 		t.End.Held = time.Time{} // who has read the victim until now reads again
@@ -66,24 +66,24 @@ func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
 	return false, nil
 }
 
-// reads returns what consumers read.
-func reads(e *Edit, there *Published) reading {
+// classify returns what consumers read.
+func classify(e *Edit, there *Published) reading {
 	t := e.turn()
 	switch {
 	case there == nil || len(there.Fields) == 0:
 		return readsNothing
-	case matches(e, there, t.Live()):
+	case readsCredential(e, there, t.Live()):
 		return readsLive
-	case matches(e, there, t.Victim()):
+	case readsCredential(e, there, t.Victim()):
 		return readsVictim
 	}
 	return readsOther
 }
 
-// matches reports whether consumers read a secret of credential c.
-func matches(e *Edit, there *Published, c *Ref) bool {
+// readsCredential reports whether consumers read a secret of credential c.
+func readsCredential(e *Edit, there *Published, c *Ref) bool {
 	if made, known := e.Sec.Keys[c.Key()]; known {
-		return holds(e, there, made)
+		return readsSecretOf(e, there, made)
 	}
 	if c.Key() != e.turn().Old.Key() {
 		return false
@@ -96,8 +96,8 @@ func matches(e *Edit, there *Published, c *Ref) bool {
 	return false
 }
 
-// holds reports whether consumers read any of a credential's secrets.
-func holds(e *Edit, there *Published, made Credential) bool {
+// readsSecretOf reports whether consumers read any of a credential's secrets.
+func readsSecretOf(e *Edit, there *Published, made Credential) bool {
 	fields := e.target.Place().Fields(Credential{ID: made.ID, Secret: made.Secret})
 	for field, want := range fields {
 		if v, ok := there.Fields[field]; ok && !want.Empty() && v.Equal(want) {
@@ -107,58 +107,58 @@ func holds(e *Edit, there *Published, made Credential) bool {
 	return false
 }
 
-// takeWritten handles a place that holds the victim's value again, because somebody has written
+// victimWritten handles a place that holds the victim's value again, because somebody has written
 // that value. The victim becomes current again, unless the victim is disabled, the provider
 // refuses the victim, or the victim has leaked and another credential can be published.
-func takeWritten(ctx context.Context, e *Edit, there *Published) error {
+func victimWritten(ctx context.Context, e *Edit, there *Published) error {
 	t := e.turn()
 	victim := t.Victim()
 	switch {
 	case !t.End.Disabled.IsZero():
-		e.alarm("%s: its place holds the key %s again, which is disabled; enable it at the provider, or %s", e.name(), victim.ID, instead(e))
+		e.alertPerson("%s: its place holds the key %s again, which is disabled; enable it at the provider, or %s", e.name(), victim.ID, adviceWorking(e))
 		t.End.Held = e.Now
-		return e.Commit(ctx, "held", e.Now.Add(heldWait))
+		return e.Commit(ctx, "held", e.Now.Add(personWait))
 	case t.Back == nil && t.leaked():
-		e.alarm("%s: somebody has written the key %s again, which leaked; the new one is published once more", e.name(), victim.ID)
+		e.alertPerson("%s: somebody has written the key %s again, which leaked; the new one is published once more", e.name(), victim.ID)
 		t.Put = Put{Again: t.Put.Again + 1}
-		e.to(Publishing)
+		e.moveTo(Publishing)
 		return e.Commit(ctx, "overwritten", e.Now)
-	case t.Back != nil && t.leaked() && len(prior(e)) > 0:
-		e.alarm("%s: somebody has written the key %s again, which leaked; the one before is published once more", e.name(), victim.ID)
-		t.Back.Put = Put{Again: t.Backs}
-		t.Backs++
-		e.to(RollingBack)
+	case t.Back != nil && t.leaked() && len(oldFields(e)) > 0:
+		e.alertPerson("%s: somebody has written the key %s again, which leaked; the one before is published once more", e.name(), victim.ID)
+		t.Back.Put = Put{Again: t.Rollbacks}
+		t.Rollbacks++
+		e.moveTo(RollingBack)
 		return e.Commit(ctx, "overwritten", e.Now)
 	}
 	if made, known := e.Sec.Keys[victim.ID]; known && e.can.Proof != ProofNone {
 		err := call(ctx, func(ctx context.Context) error { return e.target.Verify(ctx, made) })
 		e.Now = time.Now().UTC()
 		if err != nil && OutcomeOf(err) == Rejected {
-			e.alarm("%s: its place holds the key %s again, which the provider refuses; %s", e.name(), victim.ID, instead(e))
+			e.alertPerson("%s: its place holds the key %s again, which the provider refuses; %s", e.name(), victim.ID, adviceWorking(e))
 			t.End.Held = e.Now
-			return e.Commit(ctx, "held", e.Now.Add(heldWait))
+			return e.Commit(ctx, "held", e.Now.Add(personWait))
 		}
 		if err != nil {
 			return e.retry(ctx, err)
 		}
 	}
-	revert(e, there.Version, fmt.Sprintf("somebody has written the key %s to its place", victim.ID))
+	swapVictim(e, there.Version, fmt.Sprintf("somebody has written the key %s to its place", victim.ID))
 	if victim.hasLeaked() { // and there is no other one that consumers could read again
-		e.alarm("%s: the key %s, which has leaked, is what consumers read again, because somebody has written it; it is replaced", e.name(), victim.ID)
+		e.alertPerson("%s: the key %s, which has leaked, is what consumers read again, because somebody has written it; it is replaced", e.name(), victim.ID)
 		e.Rec.Queued = &Start{Reason: "leaked", Leaked: true}
 	}
-	if err := leave(ctx, e); err != nil {
+	if err := enterGrace(ctx, e); err != nil {
 		return err
 	}
-	flipped(e)
+	alertSwaps(e)
 	return e.Commit(ctx, "written", t.End.After)
 }
 
-// revert swaps the victim and the live credential, because the victim was written to its place as
-// the given version.
-func revert(e *Edit, version int, why string) {
+// swapVictim swaps the victim and the live credential, because the victim was written to its place
+// as the given version.
+func swapVictim(e *Edit, version int, why string) {
 	t := e.turn()
-	by := Put{Asked: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Version: version}
+	by := Put{IntendedAt: e.Now, At: e.Now, Next: e.timing().When.Next(e.Now, e.Now), Version: version}
 	if t.Back == nil {
 		t.Back = &Back{At: e.Now, Reason: why, ByUser: true, Put: by}
 	} else {
@@ -166,19 +166,19 @@ func revert(e *Edit, version int, why string) {
 		t.Back, t.Put = nil, by
 	}
 	e.Rec.Current, e.Rec.Next = t.Live(), by.Next
-	t.Flips++
+	t.Swaps++
 }
 
-// manyFlips is how often the keys of a rotation may replace each other before an alert is raised.
+// manySwaps is how often the keys of a rotation may replace each other before an alert is raised.
 // Once back and once forth is normal: somebody tried the old key.
-const manyFlips = 3
+const manySwaps = 3
 
-// flipped raises an alert if two keys replace each other again and again. After each swap the
+// alertSwaps raises an alert if two keys replace each other again and again. After each swap the
 // other key gets a whole grace period, so neither key is ever retired and no failing call would
 // report the problem.
-func flipped(e *Edit) {
-	if t := e.turn(); t.Flips >= manyFlips {
-		e.alarm("%s: the keys %s and %s have replaced each other %d times since %s, and none of them is retired meanwhile; find who writes them to its place", e.name(), t.Old.Key(), t.New.Key(), t.Flips, date(t.Put.Asked))
+func alertSwaps(e *Edit) {
+	if t := e.turn(); t.Swaps >= manySwaps {
+		e.alertPerson("%s: the keys %s and %s have replaced each other %d times since %s, and none of them is retired meanwhile; find who writes them to its place", e.name(), t.Old.Key(), t.New.Key(), t.Swaps, date(t.Put.IntendedAt))
 	}
 }
 

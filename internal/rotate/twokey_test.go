@@ -21,24 +21,24 @@ import (
 // a bubble.
 type issuer struct {
 	*world
-	keys   []rotate.Listed
-	create error // what creating ends with
-	loses  bool  // it is done all the same
-	calls  int
-	stays  bool // keys that are retired stay in lists
-	gone   int  // calls that retire
-	when   cron.When
-	grace  time.Duration
+	keys          []rotate.Listed
+	createErr     error // what creating ends with
+	createsAnyway bool  // it is done all the same
+	createCalls   int
+	keepsRetired  bool // keys that are retired stay in lists
+	retireCalls   int  // calls that retire
+	when          cron.When
+	grace         time.Duration
 
-	kept     map[rotate.Marker]string // the key of the last marker, where a call may be repeated
-	settle   rotate.Settle
-	verify   func() error // nil: every key works
-	disables bool
-	disabled int    // calls that disable
-	opening  func() // before the target is opened
-	creating func() // before a key is created
-	orders   []rotate.Order
-	usage    error // of asking when a key was last used
+	kept         map[rotate.Marker]string // the key of the last marker, where a call may be repeated
+	settle       rotate.Settle
+	verify       func() error // nil: every key works
+	disables     bool
+	disableCalls int    // calls that disable
+	opening      func() // before the target is opened
+	creating     func() // before a key is created
+	orders       []rotate.Order
+	usageErr     error // of asking when a key was last used
 }
 
 func newIssuer(t *testing.T, eager bool) *issuer {
@@ -65,8 +65,8 @@ func newIssuer(t *testing.T, eager bool) *issuer {
 	return i
 }
 
-// issued runs a test of an issuer with so many rotations behind it, in a bubble.
-func issued(t *testing.T, rotations int, test func(i *issuer)) {
+// withIssuer runs a test of an issuer with so many rotations behind it, in a bubble.
+func withIssuer(t *testing.T, rotations int, test func(i *issuer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		i := newIssuer(t, true)
@@ -98,7 +98,7 @@ func (i *issuer) List(context.Context) ([]rotate.Listed, error) {
 }
 
 func (i *issuer) LastUsed(_ context.Context, id string) (time.Time, error) {
-	return i.key(id).LastUsed, i.usage
+	return i.key(id).LastUsed, i.usageErr
 }
 
 func (i *issuer) Verify(context.Context, rotate.Credential) error {
@@ -110,22 +110,22 @@ func (i *issuer) Verify(context.Context, rotate.Credential) error {
 
 func (i *issuer) Create(_ context.Context, o rotate.Order) (rotate.Credential, error) {
 	i.orders = append(i.orders, o)
-	if i.calls++; i.creating != nil {
+	if i.createCalls++; i.creating != nil {
 		i.creating()
 	}
-	if i.create != nil && !i.loses {
-		return rotate.Credential{}, i.create
+	if i.createErr != nil && !i.createsAnyway {
+		return rotate.Credential{}, i.createErr
 	}
 	id, m := i.kept[o.Marker], o.Marker
 	if id == "" || i.retry != rotate.RetrySafe {
 		id = i.add()
 	}
 	i.kept = map[rotate.Marker]string{m: id}
-	return rotate.Credential{ID: id, Secret: map[string]secret.Value{"word": secret.Text("canary " + id)}}, i.create
+	return rotate.Credential{ID: id, Secret: map[string]secret.Value{"word": secret.Text("canary " + id)}}, i.createErr
 }
 
 func (i *issuer) Retire(_ context.Context, id string) error {
-	if i.gone++; i.stays {
+	if i.retireCalls++; i.keepsRetired {
 		return nil
 	}
 	i.keys = slices.DeleteFunc(i.keys, func(k rotate.Listed) bool { return k.ID == id })
@@ -133,7 +133,7 @@ func (i *issuer) Retire(_ context.Context, id string) error {
 }
 
 func (i *issuer) Disable(context.Context, string) error {
-	i.disabled++
+	i.disableCalls++
 	return nil
 }
 
@@ -169,7 +169,7 @@ func (i *issuer) want(what string, ids ...string) {
 func (i *issuer) rotate() (err error) {
 	i.Helper()
 	i.change(func(e *rotate.Edit) error {
-		if _, err := e.Control().RotateNow(i.Context(), rotate.Ask{By: "tester"}); err != nil {
+		if _, err := e.Control().RotateNow(i.Context(), rotate.RotateRequest{By: "tester"}); err != nil {
 			return err
 		}
 		err = e.Control().Drive(i.Context(), func(r *rotate.Record) bool { return r.Turn == nil || r.Turn.Replaced() && r.Turn.Old != nil })
@@ -199,20 +199,20 @@ var errLost = &rotate.Failure{Outcome: rotate.Unknown, Err: fault.New("fake", fa
 
 // A key whose secret was lost cannot have been used: one that was is somebody else's, and stays.
 func TestUsedKeyIsNotALostOne(t *testing.T) {
-	issued(t, 1, func(i *issuer) {
-		i.create = errLost
+	withIssuer(t, 1, func(i *issuer) {
+		i.createErr = errLost
 		if err := i.rotate(); err == nil {
 			i.Error("a creating call whose reply is lost succeeds")
 		}
 		theirs := i.add()
-		i.key(theirs).LastUsed, i.create = time.Now(), nil
+		i.key(theirs).LastUsed, i.createErr = time.Now(), nil
 		i.pass(time.Hour)
 		i.want("after the late time", "A", theirs, "C")
 		// And one that nobody has used is ours.
 		i.pass(6 * time.Hour)
-		i.create, i.loses = errLost, true
+		i.createErr, i.createsAnyway = errLost, true
 		_ = i.rotate()
-		i.create = nil
+		i.createErr = nil
 		i.pass(time.Hour)
 		i.want("after a lost key", theirs, "C", "E")
 	})
@@ -221,15 +221,15 @@ func TestUsedKeyIsNotALostOne(t *testing.T) {
 // A key that was created more than a minute before a lost call is not that call's: clocks do not
 // differ by more.
 func TestKeyFromBeforeIsNotALostOne(t *testing.T) {
-	issued(t, 0, func(i *issuer) {
+	withIssuer(t, 0, func(i *issuer) {
 		if err := i.rotate(); err != nil {
 			i.Fatal(err)
 		}
 		i.pass(time.Hour)
-		i.create = errLost
+		i.createErr = errLost
 		_ = i.rotate()
 		theirs := i.add()
-		i.key(theirs).Created, i.create = time.Now().Add(-2*time.Minute), nil // the list lagged behind
+		i.key(theirs).Created, i.createErr = time.Now().Add(-2*time.Minute), nil // the list lagged behind
 		i.pass(time.Hour)
 		if i.key(theirs).ID == "" {
 			i.Error("somebody else's key was retired")
@@ -240,7 +240,7 @@ func TestKeyFromBeforeIsNotALostOne(t *testing.T) {
 // Proving a key has one limit in all, whether it goes on to fail or works now and then.
 func TestSettlingHasOneLimit(t *testing.T) {
 	for name, every := range map[string]int{"fails": 1, "works now and then": 2} {
-		issued(t, 0, func(i *issuer) {
+		withIssuer(t, 0, func(i *issuer) {
 			i.settle = rotate.Settle{Successes: 3, Interval: time.Minute, Timeout: 10 * time.Minute}
 			calls := 0
 			i.verify = func() error {
@@ -266,7 +266,7 @@ func TestSettlingHasOneLimit(t *testing.T) {
 
 // A key that is there beside the current one has its grace, as one that was replaced.
 func TestSupersede(t *testing.T) {
-	issued(t, 0, func(i *issuer) {
+	withIssuer(t, 0, func(i *issuer) {
 		old, current := i.add(), i.add()
 		i.change(func(e *rotate.Edit) error {
 			e.Rec.Current, e.Rec.Next = &rotate.Ref{ID: current, Adopted: true}, e.Now.Add(24*time.Hour)
@@ -293,8 +293,8 @@ func TestSupersede(t *testing.T) {
 
 // A record that is deleted while a creating call is open ends once what the call has left is gone.
 func TestWindUpWhileCreating(t *testing.T) {
-	issued(t, 0, func(i *issuer) {
-		i.create, i.loses = errLost, true
+	withIssuer(t, 0, func(i *issuer) {
+		i.createErr, i.createsAnyway = errLost, true
 		_ = i.rotate()
 		if _, r, err := i.m.Unfinished(i.Context()); err != nil || r == nil {
 			i.Errorf("it counts as finished: %v", err)
@@ -302,14 +302,14 @@ func TestWindUpWhileCreating(t *testing.T) {
 		if _, err := i.view.Commit(i.Context(), storage.Set("owned/one", []byte("x"))); err != nil {
 			i.Fatal(err)
 		}
-		i.change(func(e *rotate.Edit) error { return e.Control().WindUp(i.Context()) })
+		i.change(func(e *rotate.Edit) error { return e.Control().DeleteWhenDone(i.Context()) })
 		if _, r, err := i.m.Unfinished(i.Context()); err != nil || r != nil {
 			i.Errorf("a deleted record counts as unfinished: %v", err)
 		}
 		i.pass(time.Hour)
 		i.want("in the end")
-		if r := i.record(); r != nil || i.calls != 1 {
-			i.Errorf("there is %+v, after %d calls", r, i.calls)
+		if r := i.record(); r != nil || i.createCalls != 1 {
+			i.Errorf("there is %+v, after %d calls", r, i.createCalls)
 		}
 		if row, err := i.view.Get(i.Context(), "owned/one"); err != nil || row.Version != 0 {
 			i.Errorf("what the engine forgets with it is there: %v", err)
@@ -319,20 +319,20 @@ func TestWindUpWhileCreating(t *testing.T) {
 
 // A rotation that is abandoned makes no more calls, and the next one begins.
 func TestAbandon(t *testing.T) {
-	issued(t, 2, func(i *issuer) {
+	withIssuer(t, 2, func(i *issuer) {
 		i.change(func(e *rotate.Edit) error { return e.Control().Abandon(i.Context(), "it is out of reach") })
 		i.pass(10 * time.Hour)
 		i.want("after it was abandoned", "A", "B")
 		if r := i.record(); r.Turn != nil || r.Current.Key() != "B" || !slices.Contains(r.Unproven, "it is out of reach") {
 			i.Errorf("the record is %+v", r)
 		}
-		i.create = errLost
+		i.createErr = errLost
 		_ = i.rotate()
 		i.change(func(e *rotate.Edit) error { return e.Control().Abandon(i.Context(), "it is out of reach") })
 		if r := i.record(); r.Turn != nil || r.Current.Key() != "B" {
 			i.Errorf("the record is %+v", r)
 		}
-		i.create = nil
+		i.createErr = nil
 		if err := i.rotate(); err != nil {
 			i.Error(err)
 		}
@@ -341,7 +341,7 @@ func TestAbandon(t *testing.T) {
 
 // Times that were changed count at once: of the grace in progress, and of the next rotation.
 func TestRetime(t *testing.T) {
-	issued(t, 2, func(i *issuer) {
+	withIssuer(t, 2, func(i *issuer) {
 		retime := func(set func()) {
 			i.change(func(e *rotate.Edit) error {
 				was := rotate.Timing{When: i.when, Grace: i.grace}
@@ -372,12 +372,12 @@ func TestEager(t *testing.T) {
 				t.Fatal(err)
 			}
 			i.pass(23 * time.Hour)
-			i.create = &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("fake", fault.Denied, "no permission")}
+			i.createErr = &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("fake", fault.Denied, "no permission")}
 			i.pass(90 * time.Minute)
-			if got := i.calls - 1; eager && got < 7 || !eager && got != 1 {
+			if got := i.createCalls - 1; eager && got < 7 || !eager && got != 1 {
 				t.Errorf("eager %v: %d calls in half an hour", eager, got)
 			}
-			i.create = nil
+			i.createErr = nil
 			i.pass(time.Hour)
 			if r := i.record(); r.Turn == nil || !r.Turn.Replaced() || r.Failures != 0 || r.LastError != "" || r.Alert != nil {
 				t.Errorf("eager %v: in the grace of its success the record is %+v", eager, r)
@@ -389,7 +389,7 @@ func TestEager(t *testing.T) {
 // Somebody has deleted the current key. The rotation before ends nevertheless, lest the next one,
 // which makes it good, wait for ever.
 func TestMissingCurrentKey(t *testing.T) {
-	issued(t, 2, func(i *issuer) {
+	withIssuer(t, 2, func(i *issuer) {
 		i.keys = slices.DeleteFunc(i.keys, func(k rotate.Listed) bool { return k.ID == "B" })
 		i.pass(5 * time.Hour)
 		if r := i.record(); r.Turn == nil || r.LastError != "the current key B is not listed" {
@@ -403,14 +403,14 @@ func TestMissingCurrentKey(t *testing.T) {
 // A key that the provider lists for ever is no reason to retire it every few seconds, and a person
 // is told.
 func TestRetiredKeyIsListedForEver(t *testing.T) {
-	issued(t, 2, func(i *issuer) {
-		i.stays = true
+	withIssuer(t, 2, func(i *issuer) {
+		i.keepsRetired = true
 		i.pass(16 * time.Hour)
 		r := i.record()
-		if r.Alert == nil || !strings.HasPrefix(r.Alert.Text, `pair "one": the provider's list is not as expected: the retired key A is still listed; `) || i.gone > 30 {
-			i.Errorf("after %d calls: %+v", i.gone, r.Alert)
+		if r.Alert == nil || !strings.HasPrefix(r.Alert.Text, `pair "one": the provider's list is not as expected: the retired key A is still listed; `) || i.retireCalls > 30 {
+			i.Errorf("after %d calls: %+v", i.retireCalls, r.Alert)
 		}
-		i.stays = false
+		i.keepsRetired = false
 		i.pass(2 * time.Hour)
 		if r := i.record(); r.Turn != nil || r.Alert != nil {
 			i.Errorf("once it is gone: %+v", r)
@@ -420,7 +420,7 @@ func TestRetiredKeyIsListedForEver(t *testing.T) {
 
 // A commit that failed has moved no due item, and has made no credential the current one.
 func TestFailedCommit(t *testing.T) {
-	issued(t, 1, func(i *issuer) {
+	withIssuer(t, 1, func(i *issuer) {
 		i.change(func(e *rotate.Edit) error {
 			due := e.Rec.Due
 			e.Rec.Current = &rotate.Ref{ID: "another"}
@@ -446,14 +446,14 @@ func TestNewKeyIsKept(t *testing.T) {
 		{Calls: faulty.Commits, Mode: faulty.NotStored, Times: 4}: "not stored, four times",
 		{Calls: faulty.Commits, Mode: faulty.Stored}:              "stored, without an answer",
 	} {
-		issued(t, 0, func(i *issuer) {
+		withIssuer(t, 0, func(i *issuer) {
 			i.creating = func() { i.creating = nil; i.store.Inject(fault) }
 			if err := i.rotate(); err != nil {
 				i.Errorf("%s: %v", name, err)
 			}
 			i.want(name, "A")
-			if r := i.record(); i.calls != 1 || r.Current.Key() != "A" || r.Failures != 0 {
-				i.Errorf("%s: %d creating calls, the current key is %q, and %d rotations have failed", name, i.calls, r.Current.Key(), r.Failures)
+			if r := i.record(); i.createCalls != 1 || r.Current.Key() != "A" || r.Failures != 0 {
+				i.Errorf("%s: %d creating calls, the current key is %q, and %d rotations have failed", name, i.createCalls, r.Current.Key(), r.Failures)
 			}
 		})
 	}
@@ -463,7 +463,7 @@ func TestNewKeyIsKept(t *testing.T) {
 // the request is refused and changes nothing.
 func TestLeakedKeyOfNoRotation(t *testing.T) {
 	for id, fine := range map[string]bool{"": true, "A": true, "B": true, "C": false, "a": false} {
-		issued(t, 0, func(i *issuer) {
+		withIssuer(t, 0, func(i *issuer) {
 			for range 2 {
 				if err := i.rotate(); err != nil {
 					i.Fatal(err)
@@ -472,7 +472,7 @@ func TestLeakedKeyOfNoRotation(t *testing.T) {
 			before := i.record().State()
 			var err error
 			i.change(func(e *rotate.Edit) error {
-				_, err = e.Control().RotateNow(i.Context(), rotate.Ask{By: "tester", Leaked: true, KeyID: id})
+				_, err = e.Control().RotateNow(i.Context(), rotate.RotateRequest{By: "tester", Leaked: true, KeyID: id})
 				return nil
 			})
 			if fine != (err == nil) || !fine && (!fault.Is(err, fault.Invalid) || i.record().State() != before) {
@@ -485,14 +485,14 @@ func TestLeakedKeyOfNoRotation(t *testing.T) {
 // TestLeakBeforeNewKeyIsRead: a leak is reported while the new key is unpublished. The new key,
 // which nobody has, keeps the grace of its own. A new key that may have been read is replaced.
 func TestLeakBeforeNewKeyIsRead(t *testing.T) {
-	issued(t, 1, func(i *issuer) {
+	withIssuer(t, 1, func(i *issuer) {
 		i.change(func(e *rotate.Edit) error {
-			_, err := e.Control().RotateNow(i.Context(), rotate.Ask{By: "tester"})
+			_, err := e.Control().RotateNow(i.Context(), rotate.RotateRequest{By: "tester"})
 			return err
 		})
-		leak := func() (out rotate.Answer) {
+		leak := func() (out rotate.RotateResult) {
 			i.change(func(e *rotate.Edit) (err error) {
-				out, err = e.Control().RotateNow(i.Context(), rotate.Ask{By: "tester", Leaked: true})
+				out, err = e.Control().RotateNow(i.Context(), rotate.RotateRequest{By: "tester", Leaked: true})
 				return err
 			})
 			return out
@@ -518,14 +518,14 @@ func TestLeakBeforeNewKeyIsRead(t *testing.T) {
 			i.step()
 		}
 		i.change(func(e *rotate.Edit) error {
-			_, err := e.Control().RotateNow(i.Context(), rotate.Ask{By: "tester"})
+			_, err := e.Control().RotateNow(i.Context(), rotate.RotateRequest{By: "tester"})
 			return err
 		})
 		for i.record().Turn.New == nil {
 			i.step()
 		}
 		i.change(func(e *rotate.Edit) error { // a publication whose result is unknown
-			e.Rec.Turn.Put.Asked = e.Now
+			e.Rec.Turn.Put.IntendedAt = e.Now
 			return e.Commit(i.Context(), "publishing", e.Now)
 		})
 		if out := leak(); !out.Queued {
@@ -536,10 +536,10 @@ func TestLeakBeforeNewKeyIsRead(t *testing.T) {
 	})
 }
 
-// TestDeathOfYoungKeyIsProvenLater: the provider refuses a new key, and it is deleted at once. That
-// it is refused and not listed proves nothing until the provider would know it.
+// TestDeathOfYoungKeyIsProvenLater: the provider refuses a new key, and it is deleted at once.
+// That it is refused and not listed proves nothing until the provider would know it.
 func TestDeathOfYoungKeyIsProvenLater(t *testing.T) {
-	issued(t, 1, func(i *issuer) {
+	withIssuer(t, 1, func(i *issuer) {
 		i.settle = rotate.Settle{Timeout: 5 * time.Minute}
 		i.verify = func() error {
 			if len(i.keys) < 2 {
@@ -548,16 +548,16 @@ func TestDeathOfYoungKeyIsProvenLater(t *testing.T) {
 			return &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("fake", fault.Upstream, "denied")}
 		}
 		i.change(func(e *rotate.Edit) error {
-			_, err := e.Control().RotateNow(i.Context(), rotate.Ask{By: "tester"})
+			_, err := e.Control().RotateNow(i.Context(), rotate.RotateRequest{By: "tester"})
 			return err
 		})
-		i.stays = true // the provider says that it is deleted, and keeps it
+		i.keepsRetired = true // the provider says that it is deleted, and keeps it
 		hidden := i.keys[:1]
-		for i.gone == 0 {
+		for i.retireCalls == 0 {
 			i.step()
 		}
 		all := i.keys
-		i.keys, i.stays = hidden, false // and does not list it yet
+		i.keys, i.keepsRetired = hidden, false // and does not list it yet
 		i.pass(50 * time.Second)
 		if i.record().Turn == nil {
 			i.Fatal("the rotation has ended, and the key lives")
@@ -579,7 +579,7 @@ func TestTakingAwayWaitsForNoDevice(t *testing.T) {
 			}
 			i.pass(time.Minute)
 			i.change(func(e *rotate.Edit) error {
-				_, err := e.Control().RotateNow(t.Context(), rotate.Ask{By: "tester", Leaked: leaked})
+				_, err := e.Control().RotateNow(t.Context(), rotate.RotateRequest{By: "tester", Leaked: leaked})
 				return err
 			})
 			i.pass(12 * time.Hour)
@@ -591,8 +591,8 @@ func TestTakingAwayWaitsForNoDevice(t *testing.T) {
 				}
 				s := rotate.State(a.Detail["step"])
 				takes := leaked && (s == rotate.Grace || s == rotate.Retiring)
-				if taking[a.Takes]++; a.Takes != takes {
-					t.Errorf("leaked %v, step %s: it only takes away: %v, want %v", leaked, s, a.Takes, takes)
+				if taking[a.OnlyRevokes]++; a.OnlyRevokes != takes {
+					t.Errorf("leaked %v, step %s: it only takes away: %v, want %v", leaked, s, a.OnlyRevokes, takes)
 				}
 			}
 			if (taking[true] > 0) != leaked || taking[false] == 0 {
@@ -604,11 +604,11 @@ func TestTakingAwayWaitsForNoDevice(t *testing.T) {
 
 // What a record keeps of creating calls that surely made nothing does not outgrow the store.
 func TestManyKeysWithoutLabels(t *testing.T) {
-	issued(t, 0, func(i *issuer) {
+	withIssuer(t, 0, func(i *issuer) {
 		for n := range 1900 {
 			i.keys = append(i.keys, rotate.Listed{ID: fmt.Sprintf("%080d", n)})
 		}
-		i.create = &rotate.Failure{Outcome: rotate.Transient, Err: fault.New("fake", fault.Upstream, "away")}
+		i.createErr = &rotate.Failure{Outcome: rotate.Transient, Err: fault.New("fake", fault.Upstream, "away")}
 		if err := i.rotate(); err == nil {
 			i.Fatal("a key was made")
 		}
@@ -621,7 +621,7 @@ func TestManyKeysWithoutLabels(t *testing.T) {
 
 // The journal is cut to its limit, however much one rotation has left.
 func TestJournalIsCut(t *testing.T) {
-	issued(t, 0, func(i *issuer) {
+	withIssuer(t, 0, func(i *issuer) {
 		i.change(func(e *rotate.Edit) error {
 			for range 2200 {
 				if err := e.Commit(i.Context(), "in-use", time.Time{}); err != nil {
@@ -652,7 +652,7 @@ func TestCommitsOfARotation(t *testing.T) {
 		"disabled and retired": {true, []string{"creating", "created", "published", "disabling", "retiring", "done"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			issued(t, 0, func(i *issuer) {
+			withIssuer(t, 0, func(i *issuer) {
 				_ = i.rotate()
 				i.disables = tt.disables
 				i.pass(12 * time.Hour)
@@ -681,21 +681,21 @@ func TestCommitsOfARotation(t *testing.T) {
 // of that one is found by repeating it for as long as it takes, and no second key is made.
 func TestRepeatedCreateForgetsNone(t *testing.T) {
 	for name, repeated := range map[string]func(i *issuer){
-		"away":    func(i *issuer) { i.create = errAway },
-		"refused": func(i *issuer) { i.create = &rotate.Failure{Outcome: rotate.Exhausted, Err: errAway.Err} },
-		"slow":    func(i *issuer) { i.slowed("rotation/creating") },
+		"away":    func(i *issuer) { i.createErr = errAway },
+		"refused": func(i *issuer) { i.createErr = &rotate.Failure{Outcome: rotate.Exhausted, Err: errAway.Err} },
+		"slow":    func(i *issuer) { i.slowDown("rotation/creating") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			issued(t, 0, func(i *issuer) {
-				i.retry, i.create, i.loses = rotate.RetrySafe, errLost, true
+			withIssuer(t, 0, func(i *issuer) {
+				i.retry, i.createErr, i.createsAnyway = rotate.RetrySafe, errLost, true
 				if err := i.rotate(); err == nil {
 					i.Fatal("no reply was lost")
 				}
 				i.want("after the lost reply", "A")
-				i.loses = false
+				i.createsAnyway = false
 				repeated(i)
 				i.pass(5 * time.Minute)
-				i.create, i.slow = nil, nil
+				i.createErr, i.slow = nil, nil
 				i.pass(time.Hour)
 				i.want("at the end", "A")
 				if r := i.record(); r.Current.Key() != "A" || r.Failures != 0 {
@@ -709,26 +709,26 @@ func TestRepeatedCreateForgetsNone(t *testing.T) {
 // A call that surely created nothing may be made again, whatever may follow one of unknown
 // outcome.
 func TestTransientFailureAsksNobody(t *testing.T) {
-	issued(t, 0, func(i *issuer) {
-		i.retry, i.create = rotate.RetryNever, errAway
+	withIssuer(t, 0, func(i *issuer) {
+		i.retry, i.createErr = rotate.RetryNever, errAway
 		if err := i.rotate(); err == nil {
 			i.Fatal("a key was made")
 		}
 		if r := i.record(); r.State() != rotate.Creating || r.Turn.Back != nil {
 			i.Errorf("after a call that was not made, it is %s: %+v", r.State(), r.Alert)
 		}
-		i.create = nil
+		i.createErr = nil
 		i.pass(time.Minute)
 		i.want("at last", "A")
-		if r := i.record(); i.calls != 2 || r.Turn != nil || r.Failures != 0 {
-			i.Errorf("%d calls, and it is %s after %d failures", i.calls, r.State(), r.Failures)
+		if r := i.record(); i.createCalls != 2 || r.Turn != nil || r.Failures != 0 {
+			i.Errorf("%d calls, and it is %s after %d failures", i.createCalls, r.State(), r.Failures)
 		}
 	})
 }
 
-// slowed has a list or a commit take longer than a creating call may be put off. It runs in a
+// slowDown has a list or a commit take longer than a creating call may be put off. It runs in a
 // bubble.
-func (i *issuer) slowed(what string) {
+func (i *issuer) slowDown(what string) {
 	i.slow = func(now string) {
 		if now == what {
 			time.Sleep(20 * time.Second)
@@ -739,8 +739,8 @@ func (i *issuer) slowed(what string) {
 // A provider whose list takes long gets its new key: the time of the creating call begins when
 // that is about to be made.
 func TestSlowList(t *testing.T) {
-	issued(t, 0, func(i *issuer) {
-		i.slowed("list")
+	withIssuer(t, 0, func(i *issuer) {
+		i.slowDown("list")
 		if err := i.rotate(); err != nil {
 			i.Errorf("no key is made: %v", err)
 		}
@@ -751,7 +751,7 @@ func TestSlowList(t *testing.T) {
 
 // The audit entry of the step that creates a key names the rotation that it is for.
 func TestAuditNamesTheRotation(t *testing.T) {
-	issued(t, 0, func(i *issuer) {
+	withIssuer(t, 0, func(i *issuer) {
 		if err := i.rotate(); err != nil {
 			i.Fatal(err)
 		}
@@ -760,8 +760,8 @@ func TestAuditNamesTheRotation(t *testing.T) {
 				i.Errorf("the entry of the call for rotation %s names rotation %s", want, got)
 			}
 		}
-		if i.pass(48 * time.Hour); i.calls != 3 {
-			i.Errorf("%d keys were created, want 3", i.calls)
+		if i.pass(48 * time.Hour); i.createCalls != 3 {
+			i.Errorf("%d keys were created, want 3", i.createCalls)
 		}
 	})
 }

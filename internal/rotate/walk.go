@@ -28,14 +28,14 @@ func (m *Manager) Walk(ctx context.Context) {
 }
 
 func (m *Manager) walkOnce(ctx context.Context) error {
-	m.census.begin()
+	m.census.beginWalk()
 	rows := 0
 	for _, k := range m.kinds {
 		for e, err := range m.cfg.Store.Scan(ctx, k.Records, storage.PrefixEnd(k.Records)) {
 			if e.Key == "" && err != nil {
 				return err
 			}
-			if !m.census.found(e.Key, e.Version) {
+			if !m.census.seen(e.Key, e.Version) {
 				if err := m.visit(ctx, k, strings.TrimPrefix(e.Key, k.Records)); err != nil {
 					return err
 				}
@@ -54,7 +54,7 @@ func (m *Manager) walkOnce(ctx context.Context) error {
 				return err
 			}
 			if r, _, err := k.Missing(ctx, name); err == nil && r != nil { // its first change counts for more: it has a version
-				m.census.set(k, name, 0, stand(k, r))
+				m.census.set(k, name, 0, standingOf(k, r))
 			}
 		}
 	}
@@ -80,7 +80,7 @@ func (m *Manager) visit(ctx context.Context, k *Kind, name string) error {
 		case damaged || !readable(k, row, r):
 			m.census.set(k, name, row.Version, standing{path: k.Path(name), state: unreadable, alert: true})
 		default:
-			m.census.set(k, name, row.Version, stand(k, r))
+			m.census.set(k, name, row.Version, standingOf(k, r))
 		}
 		noted = row.Version
 	}

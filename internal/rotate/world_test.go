@@ -23,31 +23,31 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// A fate is what becomes of one call of the provider's.
-type fate string
+// A behavior is what becomes of one call of the provider's.
+type behavior string
 
 const (
-	well    fate = ""
-	away    fate = "away"    // not reached: surely no effect
-	lost    fate = "lost"    // done, and the reply is lost
-	cut     fate = "cut"     // not done, and nobody knows
-	hang    fate = "hang"    // until the caller gives up; not done
-	late    fate = "late"    // done after the caller has given up
-	refuse  fate = "refuse"  // surely not done, and never will be
-	lie     fate = "lie"     // not done, and said to be
-	blind   fate = "blind"   // of a login: it cannot be tried from here
-	diesNow fate = "diesNow" // the process dies before the call
-	diesToo fate = "diesToo" // and after it
+	succeeds   behavior = ""
+	away       behavior = "away"    // not reached: surely no effect
+	lost       behavior = "lost"    // done, and the reply is lost
+	cut        behavior = "cut"     // not done, and nobody knows
+	hang       behavior = "hang"    // until the caller gives up; not done
+	late       behavior = "late"    // done after the caller has given up
+	refuse     behavior = "refuse"  // surely not done, and never will be
+	lies       behavior = "lie"     // not done, and said to be
+	untestable behavior = "blind"   // of a login: it cannot be tried from here
+	diesBefore behavior = "diesNow" // the process dies before the call
+	diesAfter  behavior = "diesToo" // and after it
 )
 
 // provider is where accounts have secrets.
 type provider struct {
-	mu    sync.Mutex
-	has   map[string]string // by account
-	calls []string          // "set a a#1", "verify a a#1"
-	fate  func(call, account string) fate
-	on    func(call string) // before a call
-	die   func()
+	mu     sync.Mutex
+	has    map[string]string // by account
+	calls  []string          // "set a a#1", "verify a a#1"
+	behave func(call, account string) behavior
+	on     func(call string) // before a call
+	die    func()
 }
 
 func (p *provider) works(account, word string) bool {
@@ -80,9 +80,9 @@ func (p *provider) do(ctx context.Context, call, id, account string, act func() 
 	}
 	p.mu.Lock()
 	p.calls = append(p.calls, call+" "+id)
-	f := well
-	if p.fate != nil {
-		f = p.fate(call, account)
+	f := succeeds
+	if p.behave != nil {
+		f = p.behave(call, account)
 	}
 	p.mu.Unlock()
 	locked := func() error { p.mu.Lock(); defer p.mu.Unlock(); return act() }
@@ -91,11 +91,11 @@ func (p *provider) do(ctx context.Context, call, id, account string, act func() 
 		return failure(rotate.Transient, "away")
 	case refuse:
 		return failure(rotate.Permanent, "refused")
-	case blind:
+	case untestable:
 		return failure(rotate.Untested, "not from here")
 	case cut:
 		return failure(rotate.Unknown, "cut")
-	case lie:
+	case lies:
 		return nil
 	case hang:
 		<-ctx.Done()
@@ -107,10 +107,10 @@ func (p *provider) do(ctx context.Context, call, id, account string, act func() 
 	case lost:
 		_ = locked()
 		return failure(rotate.Unknown, "lost")
-	case diesNow:
+	case diesBefore:
 		p.die()
 		return errDied
-	case diesToo:
+	case diesAfter:
 		_ = locked()
 		p.die()
 		return errDied
@@ -118,8 +118,8 @@ func (p *provider) do(ctx context.Context, call, id, account string, act func() 
 	return locked()
 }
 
-// account is the target: one account, or two that take turns.
-type account struct {
+// checkEndState is the target: one account, or two that take turns.
+type checkEndState struct {
 	p     *provider
 	w     *world
 	r     *rotate.Record
@@ -134,13 +134,13 @@ type data struct {
 	Note     string    `json:"note"`
 }
 
-func (a *account) Capabilities() rotate.Capabilities {
+func (a *checkEndState) Capabilities() rotate.Capabilities {
 	return rotate.Capabilities{Proof: rotate.ProofUse, Retry: a.w.retry}
 }
-func (a *account) Settle() rotate.Settle { return rotate.Settle{} }
-func (a *account) Place() *rotate.Place  { return nil }
+func (a *checkEndState) Settle() rotate.Settle { return rotate.Settle{} }
+func (a *checkEndState) Place() *rotate.Place  { return nil }
 
-func (a *account) Verify(ctx context.Context, c rotate.Credential) error {
+func (a *checkEndState) Verify(ctx context.Context, c rotate.Credential) error {
 	return a.p.do(ctx, "verify", c.ID, c.Account, func() error {
 		if a.p.has[c.Account] != c.Secret["word"].RevealString() {
 			return failure(rotate.Rejected, "wrong word")
@@ -149,13 +149,13 @@ func (a *account) Verify(ctx context.Context, c rotate.Credential) error {
 	})
 }
 
-func (a *account) VerifyDead(context.Context, rotate.Credential) error {
+func (a *checkEndState) VerifyDead(context.Context, rotate.Credential) error {
 	return failure(rotate.Permanent, "not for this style")
 }
 
-func (a *account) Generate(context.Context) (rotate.Credential, error) {
-	if a.w.ungenerated != nil {
-		return rotate.Credential{}, a.w.ungenerated
+func (a *checkEndState) Generate(context.Context) (rotate.Credential, error) {
+	if a.w.generateErr != nil {
+		return rotate.Credential{}, a.w.generateErr
 	}
 	name := a.data.Accounts[0]
 	if c := a.r.Current; len(a.data.Accounts) == 2 && c != nil && c.Account == name {
@@ -164,15 +164,15 @@ func (a *account) Generate(context.Context) (rotate.Credential, error) {
 	a.w.made++
 	word := fmt.Sprintf("canary-%d", a.w.made)
 	c := rotate.Credential{ID: fmt.Sprintf("%s#%d", name, a.w.made), Account: name, Secret: map[string]secret.Value{"word": secret.Text(word)}, Public: map[string]string{"place": a.place}}
-	if a.w.life > 0 {
-		c.Expires = time.Now().Add(a.w.life)
+	if a.w.lifetime > 0 {
+		c.Expires = time.Now().Add(a.w.lifetime)
 	}
 	return c, nil
 }
 
-func (a *account) Set(ctx context.Context, from, to rotate.Credential) error {
+func (a *checkEndState) Set(ctx context.Context, from, to rotate.Credential) error {
 	return a.p.do(ctx, "set", to.ID, to.Account, func() error {
-		if a.w.own && a.p.has[to.Account] != from.Secret["word"].RevealString() {
+		if a.w.ownPassword && a.p.has[to.Account] != from.Secret["word"].RevealString() {
 			return failure(rotate.Permanent, "the user cannot log in to change its own")
 		}
 		a.p.has[to.Account] = to.Secret["word"].RevealString()
@@ -180,9 +180,9 @@ func (a *account) Set(ctx context.Context, from, to rotate.Credential) error {
 	})
 }
 
-func (a *account) Outdated(c rotate.Credential) bool { return c.Public["place"] != a.place }
+func (a *checkEndState) Outdated(c rotate.Credential) bool { return c.Public["place"] != a.place }
 
-func (a *account) Join(_ context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
+func (a *checkEndState) Join(_ context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
 	a.data.Note = "joined " + r.Current.ID
 	var err error
 	r.Data, err = json.Marshal(a.data)
@@ -201,17 +201,17 @@ type world struct {
 	kind    func() rotate.Kind
 	p       *provider
 	dead    bool
-	opened  error             // what opening the target fails with
+	openErr error             // what opening the target fails with
 	from    time.Time         // where the due item was, as was said last
 	slow    func(what string) // nil: nothing is; otherwise before a commit with an event
 	audited []rotate.Action
 
 	place       string
-	own         bool          // users change their own secrets
+	ownPassword bool          // users change their own secrets
 	retry       rotate.Retry  // what may follow a call of unknown outcome
-	life        time.Duration // of a credential
+	lifetime    time.Duration // of a credential
 	made        int
-	ungenerated error
+	generateErr error
 	when        cron.When // in place of the records' own
 	logged      bytes.Buffer
 	log         *slog.Logger // into logged, of all managers
@@ -313,12 +313,12 @@ func (w *world) accounts() rotate.Kind {
 			return rotate.Timing{When: decoded(r).When}
 		},
 		Open: func(_ context.Context, r *rotate.Record, _ *rotate.Secrets, _ *secret.Redactor) (rotate.Target, error) {
-			if w.opened != nil {
-				return nil, w.opened
+			if w.openErr != nil {
+				return nil, w.openErr
 			}
-			return &account{p: w.p, w: w, r: r, data: decoded(r), place: w.place}, nil
+			return &checkEndState{p: w.p, w: w, r: r, data: decoded(r), place: w.place}, nil
 		},
-		Adopt: adoptOld,
+		Migrate: adoptOld,
 	}
 }
 
@@ -351,7 +351,7 @@ func (w *world) create(accounts ...string) {
 		e.Rec.Data, _ = json.Marshal(d)
 		e.Rec.Next = e.Now.Add(time.Hour)
 		first := rotate.Credential{ID: accounts[0] + "#0", Account: accounts[0], Secret: map[string]secret.Value{"word": secret.Text("by hand")}, Public: map[string]string{"place": "here"}}
-		if err := e.Control().Take(context.Background(), first, ""); err != nil {
+		if err := e.Control().SetCurrent(context.Background(), first, ""); err != nil {
 			return err
 		}
 		return e.Commit(context.Background(), "created-key", e.Planned())
@@ -388,7 +388,7 @@ func (w *world) edit() *rotate.Edit {
 	return e
 }
 
-func (w *world) given() (account, word string) {
+func (w *world) currentSecret() (account, word string) {
 	w.Helper()
 	e := w.edit()
 	return e.Rec.Current.Account, e.Sec.Keys[e.Rec.Current.ID].Secret["word"].RevealString()
@@ -397,7 +397,7 @@ func (w *world) given() (account, word string) {
 // wantWorks wants what is given out to work.
 func (w *world) wantWorks(when string) {
 	w.Helper()
-	if account, word := w.given(); !w.p.works(account, word) {
+	if account, word := w.currentSecret(); !w.p.works(account, word) {
 		w.Errorf("%s: what is given out, %s of %s, does not work", when, word, account)
 	}
 }
@@ -406,7 +406,7 @@ func (w *world) wantWorks(when string) {
 func (w *world) rotate() error {
 	return w.m.Change(context.Background(), kind, "one", errors.New("no record"), func(e *rotate.Edit) error {
 		if e.Rec.Turn == nil {
-			if _, err := e.Control().RotateNow(context.Background(), rotate.Ask{By: "tester"}); err != nil {
+			if _, err := e.Control().RotateNow(context.Background(), rotate.RotateRequest{By: "tester"}); err != nil {
 				return err
 			}
 		}
@@ -428,9 +428,9 @@ func (w *world) due() (at time.Time) {
 	return at
 }
 
-// run works off what falls due until a time, as the due loop does, or until the process dies. It
-// runs in a bubble.
-func (w *world) run(until time.Time) {
+// runUntil works off what falls due until a time, as the due loop does, or until the process dies.
+// It runs in a bubble.
+func (w *world) runUntil(until time.Time) {
 	w.Helper()
 	w.work(until, func(error) { time.Sleep(10 * time.Second) })
 }
@@ -454,11 +454,11 @@ func (w *world) work(until time.Time, failed func(err error)) {
 // sleepUntilDue waits in a bubble.
 func (w *world) sleepUntilDue() { w.Helper(); time.Sleep(time.Until(w.due())) }
 
-// after runs for so long, booting whenever the process has died.
-func (w *world) after(d time.Duration) {
+// runFor runs for so long, booting whenever the process has died.
+func (w *world) runFor(d time.Duration) {
 	w.Helper()
 	for until := time.Now().Add(d); time.Now().Before(until); {
-		w.run(until)
+		w.runUntil(until)
 		if w.crashed() {
 			w.boot()
 		}
@@ -477,8 +477,8 @@ func (w *world) stored(prefix string) (n int) {
 	return n
 }
 
-// judge: all is well, and the books are in order.
-func (w *world) judge() {
+// checkEnd: all is well, and the books are in order.
+func (w *world) checkEnd() {
 	w.Helper()
 	w.wantWorks("at the end")
 	e := w.edit()

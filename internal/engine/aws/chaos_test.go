@@ -34,7 +34,7 @@ type chaos struct {
 func newChaos(h *rotatetest.Harness) rotatetest.Subject {
 	lags := awstest.Options{KeyLag: h.UpTo(20 * time.Second), ListLag: h.UpTo(20 * time.Second), DeadLag: h.UpTo(8 * time.Second), UsedLag: h.UpTo(8 * time.Second)}
 	c := &chaos{Harness: h, aws: awstest.Start(h.T, lags), secret: []string{awstest.Secret}}
-	c.leased = &enginetest.Leased{Barrier: c.Barrier, Users: c.users, Complain: h.Complain}
+	c.leased = &enginetest.Leased{Barrier: c.Barrier, Users: c.users, Complain: h.NoteError}
 	return c
 }
 
@@ -101,17 +101,17 @@ func (c *chaos) Break() {
 	}
 	for range c.Rand.IntN(4) {
 		f := awstest.Fault{
-			Action: rotatetest.One(c.Harness, actions...), Skip: c.Rand.IntN(3), Times: 1 + c.Rand.IntN(4), Wait: c.UpTo(6 * time.Minute),
-			Mode: rotatetest.One(c.Harness, awstest.Before, awstest.Lost, awstest.Throttle, awstest.Malformed, awstest.Slow, awstest.Late, awstest.Late, awstest.Denied, awstest.Lie),
+			Action: rotatetest.Pick(c.Harness, actions...), Skip: c.Rand.IntN(3), Times: 1 + c.Rand.IntN(4), Wait: c.UpTo(6 * time.Minute),
+			Mode: rotatetest.Pick(c.Harness, awstest.Before, awstest.Lost, awstest.Throttle, awstest.Malformed, awstest.Slow, awstest.Late, awstest.Late, awstest.Denied, awstest.Lie),
 		}
 		switch f.Mode {
 		case awstest.Slow:
 			f.Wait /= 4
 		case awstest.Lie:
-			f.Action = rotatetest.One(c.Harness, "DeleteAccessKey", "UpdateAccessKey")
+			f.Action = rotatetest.Pick(c.Harness, "DeleteAccessKey", "UpdateAccessKey")
 		}
 		c.aws.Inject(f)
-		c.Tell("AWS fails: %+v", f)
+		c.Note("AWS fails: %+v", f)
 	}
 }
 
@@ -126,7 +126,7 @@ func (c *chaos) Act(server int) (string, func() error) {
 	}
 	switch n := c.Rand.IntN(20); {
 	case n < 9:
-		path := "creds/" + rotatetest.One(c.Harness, "short", "full", "proven")
+		path := "creds/" + rotatetest.Pick(c.Harness, "short", "full", "proven")
 		return path, func() error {
 			a, err := w.Do(route.Write, path, nil)
 			if err == nil {
@@ -182,8 +182,8 @@ func (c *chaos) users() []string {
 // Check wants each user in a lease, and each lease that a client was given to have its user.
 func (c *chaos) Check(int) { c.leased.Check() }
 
-// Mend rotates once more, ends the schedules, and lets what is under way end. It runs in a bubble.
-func (c *chaos) Mend() {
+// Repair rotates once more, ends the schedules, and lets what is under way end. It runs in a bubble.
+func (c *chaos) Repair() {
 	w := c.worlds[0]
 	// A rotation of the schedule may be ending at this moment, its old key not yet dead
 	// everywhere.
@@ -252,7 +252,7 @@ func (c *chaos) Shown() (text string, secrets []string) {
 func TestCrashes(t *testing.T) {
 	const m = "mount/" + enginetest.UUID + "/"
 	rotatetest.Play(t, 30, rotatetest.Plan{
-		Subject: newChaos, Length: 4 * time.Hour, Round: 20 * time.Minute, Calm: 3 * time.Hour, Uses: 50,
+		Subject: newChaos, Length: 4 * time.Hour, Round: 20 * time.Minute, Recovery: 3 * time.Hour, Uses: 50,
 		Rows: []rotatetest.Rows{
 			{Records: m + "static/", Secrets: m + "ss/", History: m + "sh/", Journal: m + "sj/"}, {Records: m + "rk/", Secrets: m + "rs/", History: m + "rh/", Journal: m + "rj/"},
 		},

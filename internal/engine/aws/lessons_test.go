@@ -18,7 +18,7 @@ func TestLessons(t *testing.T) {
 }
 
 // thing is what the two that rotate have in common: the user whose keys they are.
-func (w *world) thing(kind, user string) *rotatetest.Thing {
+func (w *world) thing(kind, user string) *rotatetest.LessonSubject {
 	faults := map[string]func(){
 		"away": func() { w.deny("CreateAccessKey") },
 		"lost": func() { w.aws.Inject(awstest.Fault{Action: "CreateAccessKey", Mode: awstest.Lost, Times: 1}) },
@@ -30,7 +30,7 @@ func (w *world) thing(kind, user string) *rotatetest.Thing {
 			}
 		}
 	}
-	return &rotatetest.Thing{
+	return &rotatetest.LessonSubject{
 		Server: w, Kind: kind, Noun: user,
 		Mount: func() rotatetest.Mount { return w.Engine.(rotatetest.Mount) },
 		Made:  func() int { return w.aws.Calls("CreateAccessKey") },
@@ -44,7 +44,7 @@ func (w *world) thing(kind, user string) *rotatetest.Thing {
 	}
 }
 
-func staticThing(t *testing.T, store storage.Store) *rotatetest.Thing {
+func staticThing(t *testing.T, store storage.Store) *rotatetest.LessonSubject {
 	w := open(t, awstest.Options{KeyLag: 3 * time.Second, ListLag: 5 * time.Second}, enginetest.Config{Store: store})
 	w.aws.AddUser(awstest.Account, "svc")
 	s := w.thing("static", "svc")
@@ -53,12 +53,12 @@ func staticThing(t *testing.T, store storage.Store) *rotatetest.Thing {
 	}
 	s.Change = func(when fields) { w.Must(t, route.Write, "static-roles/svc", when) }
 	s.Rotate = func() error { return w.Write("rotate-role/svc", nil) }
-	s.Given = func() string { id, secret := w.given("svc"); return id + " " + secret }
+	s.Issued = func() string { id, secret := w.given("svc"); return id + " " + secret }
 	s.Works = func(given string) bool { id, secret, _ := strings.Cut(given, " "); return w.aws.Works(id, secret) }
 	return s
 }
 
-func rootThing(t *testing.T, store storage.Store) *rotatetest.Thing {
+func rootThing(t *testing.T, store storage.Store) *rotatetest.LessonSubject {
 	w := open(t, awstest.Options{KeyLag: 3 * time.Second, ListLag: 5 * time.Second}, enginetest.Config{Store: store})
 	w.Must(t, route.Write, "roles/r", with(deploy, fields{"propagation_checks": 0}))
 	s := w.thing("root", awstest.Admin)
@@ -67,7 +67,7 @@ func rootThing(t *testing.T, store storage.Store) *rotatetest.Thing {
 	s.Rotate = func() error { return w.Write("config/rotate-root", nil) }
 	lent := 0
 	s.Made = func() int { return w.aws.Calls("CreateAccessKey") - lent }
-	s.Given = func() string {
+	s.Issued = func() string {
 		lent++
 		w.issue("creds/r", nil)
 		return w.root("access_key").(string)

@@ -55,7 +55,7 @@ func (s *configRoutes) startRotation(ctx context.Context, r *route.Request, e *r
 	if err := e.Control().Resume(ctx); err != nil {
 		return err
 	}
-	if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
+	if _, err := e.Control().RotateNow(ctx, rotate.RotateRequest{By: r.Caller.DisplayName}); err != nil {
 		return err
 	}
 	err = e.Control().Drive(ctx, keyReplaced)
@@ -151,7 +151,7 @@ func (s *configRoutes) makeRoom(ctx context.Context, c *client.Client, e *rotate
 	}
 	// If another server has rotated meanwhile, its new key is current there, and looks unused
 	// here.
-	err = e.Control().TakeAway(ctx, "making-room", func(ctx context.Context) error { return c.DeleteKey(ctx, name, keys[i].ID) })
+	err = e.Control().DestructiveCall(ctx, "making-room", func(ctx context.Context) error { return c.DeleteKey(ctx, name, keys[i].ID) })
 	if fault.Is(err, fault.Conflict) {
 		return err
 	}

@@ -154,7 +154,7 @@ func setCurrentKey(e *rotate.Edit, c *rootConfig) (undone bool) {
 		rec.Current = &rotate.Ref{ID: c.KeyID, At: e.Now, Adopted: true}
 		e.Sec.Keys[c.KeyID] = rotate.Credential{ID: c.KeyID, Secret: map[string]secret.Value{secretField: c.Secret}}
 	}
-	e.Control().Fresh()
+	e.Control().ResetFailures()
 	switch {
 	case t == nil:
 	case t.Replaced():
@@ -162,7 +162,7 @@ func setCurrentKey(e *rotate.Edit, c *rootConfig) (undone bool) {
 	default:
 		t.Old = rec.Current
 		if t.Back == nil {
-			e.Control().Undo("config/root was written with another key", false)
+			e.Control().RollBackUnpublished("config/root was written with another key", false)
 			return true
 		}
 	}

@@ -82,7 +82,7 @@ func (w *legacyRoot) inFlight(r *rotate.Record) *rotate.Turn {
 		return t
 	}
 	t.State, t.New, t.Old, t.Proof = rotate.Retiring, r.Current, &rotate.Ref{ID: w.Turn.Old}, rotate.ProofUse
-	t.Put = rotate.Put{Asked: w.Turn.At, At: w.Turn.At, Next: w.Auto.Next}
+	t.Put = rotate.Put{IntendedAt: w.Turn.At, At: w.Turn.At, Next: w.Auto.Next}
 	t.End = rotate.Ending{After: w.Turn.At, Now: true}
 	t.Attempts[0].Outcome = "created"
 	return t

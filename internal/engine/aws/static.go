@@ -72,7 +72,7 @@ func staticTiming(r *rotate.Record) rotate.Timing {
 	s, now := staticDataOf(r), time.Now()
 	adopted := r.Turn != nil && r.Turn.Old != nil && r.Turn.Old.Adopted
 	grace := s.gracePeriod(now)
-	return rotate.Timing{When: s.When, Grace: grace, Idle: s.idlePeriod(now, adopted), Rest: s.inactivePeriod(now), MaxHold: grace}
+	return rotate.Timing{When: s.When, Grace: grace, Idle: s.idlePeriod(now, adopted), DisabledWait: s.inactivePeriod(now), MaxHold: grace}
 }
 
 // gracePeriod is how long the previous key stays valid: as configured, or else half of the

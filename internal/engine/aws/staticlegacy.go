@@ -149,7 +149,7 @@ func (s *legacyStatic) setGrace(r *rotate.Record) {
 		N: 1, ID: r.Tag + "/1", Start: rotate.Start{Reason: "schedule"}, Started: s.Old.Since, State: rotate.Grace, New: r.Current,
 		Old:   &rotate.Ref{ID: s.Old.ID, At: s.Old.Since, Adopted: s.Old.Adopted || len(s.Older) == 0},
 		Proof: rotate.ProofUse,
-		Put:   rotate.Put{Asked: s.Old.Since, At: s.Old.Since, Next: s.Next},
+		Put:   rotate.Put{IntendedAt: s.Old.Since, At: s.Old.Since, Next: s.Next},
 		End: rotate.Ending{
 			After: s.Old.Since.Add(s.gracePeriod(s.Old.Since)), Disabled: s.Old.Inactive, Revived: s.Old.Revived, Used: s.Old.Used,
 		},

@@ -61,7 +61,7 @@ func (s *staticRoutes) rotateNow(ctx context.Context, r *route.Request, in rotat
 		if err := e.Control().Resume(ctx); err != nil {
 			return err
 		}
-		if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
+		if _, err := e.Control().RotateNow(ctx, rotate.RotateRequest{By: r.Caller.DisplayName}); err != nil {
 			return err
 		}
 		return driveRequested(ctx, e, was)
@@ -117,7 +117,7 @@ func (s *staticRoutes) deleteKey(ctx context.Context, e *rotate.Edit, id string)
 	if !slices.ContainsFunc(keys, func(k client.Key) bool { return k.ID == id }) {
 		return nil
 	}
-	err = e.Control().TakeAway(ctx, "making-room", func(ctx context.Context) error { return c.DeleteKey(ctx, d.User, id) })
+	err = e.Control().DestructiveCall(ctx, "making-room", func(ctx context.Context) error { return c.DeleteKey(ctx, d.User, id) })
 	if err != nil && !fault.Is(err, fault.Conflict) {
 		err = upstreamError("aws.rotate", err)
 	}
@@ -160,7 +160,7 @@ func (s *staticRoutes) remove(ctx context.Context, r *route.Request, in nameIn) 
 				r.Warn("the access key %s, which was there before the role, was set inactive at %s and stays so; set it active, or delete it, in AWS", t.Old.ID, t.End.Disabled.Format(time.RFC3339))
 			}
 		}
-		if err := e.Control().WindUp(ctx); err != nil {
+		if err := e.Control().DeleteWhenDone(ctx); err != nil {
 			return err
 		}
 		if t := e.Rec.Turn; t != nil && t.Victim() == nil {

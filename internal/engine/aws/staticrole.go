@@ -192,7 +192,7 @@ func (s *staticRoutes) create(ctx context.Context, r *route.Request, e *rotate.E
 		r.Warn("user %s has the access key %s already; it goes on to work, and is retired from %s on, once it is unused for %s", d.User, keys[0].ID, e.Now.Add(d.gracePeriod(e.Now)).Format(time.RFC3339), d.idlePeriod(e.Now, true))
 	}
 	e.Rec.Next = e.Now
-	if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: r.Caller.DisplayName}); err != nil {
+	if _, err := e.Control().RotateNow(ctx, rotate.RotateRequest{By: r.Caller.DisplayName}); err != nil {
 		return err
 	}
 	return createFirstKey(ctx, r, e)
@@ -205,7 +205,7 @@ func createFirstKey(ctx context.Context, r *route.Request, e *rotate.Edit) error
 	case hasKey(e.Rec, e.Sec) && e.CurrentID() == e.Rec.Current.Key():
 		return nil
 	case err != nil && e.Rec.Turn != nil && !e.Rec.Turn.Touched():
-		werr := e.Control().WindUp(ctx)
+		werr := e.Control().DeleteWhenDone(ctx)
 		if werr == nil {
 			werr = e.Control().Drive(ctx, untilEnd)
 		}

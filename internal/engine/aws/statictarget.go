@@ -30,7 +30,7 @@ func (s *staticUsers) kind() rotate.Kind {
 		RollBack: func(name string) string { return "write rotate-role/" + name + " with roll_back=true" },
 		Timing:   staticTiming,
 		Open:     s.openTarget,
-		Adopt:    upgradeStatic,
+		Migrate:  upgradeStatic,
 		Forget: func(r *rotate.Record) []storage.Op {
 			d := staticDataOf(r)
 			return []storage.Op{storage.Remove(d.ownerKey())}

@@ -75,9 +75,9 @@ func (t *target) record(c client.Call) {
 	case c.Failed != "" && c.Status != 0:
 		x.Reply = "[not shown: it is no answer of AWS's]"
 	case c.Failed != "":
-		x.Error = rotate.ShowWords(t.red, c.Failed)
+		x.Error = rotate.ShowText(t.red, c.Failed)
 	}
-	t.Tell(x)
+	t.RecordExchange(x)
 }
 
 // Create implements [rotate.Creator].
@@ -150,7 +150,7 @@ func (t *target) List(ctx context.Context) (out []rotate.Listed, err error) {
 	return out, err
 }
 
-// LastUsed implements [rotate.UsageTeller].
+// LastUsed implements [rotate.UsageReporter].
 func (t *target) LastUsed(ctx context.Context, id string) (used time.Time, err error) {
 	err = t.call(ctx, false, func(ctx context.Context, c *client.Client, _ string) error {
 		used, err = c.LastUsed(ctx, id)

@@ -49,7 +49,7 @@ var taking = map[string][]string{"svc": {"svc"}, "pair": {"left", "right"}, "own
 
 func newChaos(h *rotatetest.Harness) rotatetest.Subject {
 	c := &chaos{Harness: h, fake: new(databasetest.Fake), log: new(enginetest.Log), asked: h.Rand.IntN(2) == 0}
-	c.leased = &enginetest.Leased{Barrier: c.Barrier, Users: c.users, Complain: h.Complain}
+	c.leased = &enginetest.Leased{Barrier: c.Barrier, Users: c.users, Complain: h.NoteError}
 	return c
 }
 
@@ -113,7 +113,7 @@ func (c *chaos) later(connect func(ctx context.Context, c database.Config) (data
 			return
 		}
 		defer conn.Close()
-		c.Tell("what comes late: %v", call(conn, held, busy))
+		c.Note("what comes late: %v", call(conn, held, busy))
 	}()
 }
 
@@ -169,15 +169,15 @@ func (c *chaos) Break() {
 	calls := []string{"", "verify", "create", "create", "create", "renew", "disable", "drop", "drop", "set password", "set password", "set password", "login", "login", "settle"}
 	fates := []databasetest.Fate{
 		databasetest.Before, databasetest.Lost, databasetest.Hang, databasetest.Stuck, databasetest.Refuse, databasetest.Late, databasetest.Late,
-		rotatetest.One(c.Harness, databasetest.Blind, databasetest.Lie), // never both: what is not done could be found out by nobody
+		rotatetest.Pick(c.Harness, databasetest.Blind, databasetest.Lie), // never both: what is not done could be found out by nobody
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.faults = nil
 	for range c.Rand.IntN(4) {
-		m := &misfortune{rotatetest.One(c.Harness, calls...), rotatetest.One(c.Harness, fates...), c.Rand.IntN(3), 1 + c.Rand.IntN(6)}
+		m := &misfortune{rotatetest.Pick(c.Harness, calls...), rotatetest.Pick(c.Harness, fates...), c.Rand.IntN(3), 1 + c.Rand.IntN(6)}
 		c.faults = append(c.faults, m)
-		c.Tell("the database fails: %+v", *m)
+		c.Note("the database fails: %+v", *m)
 	}
 }
 
@@ -192,7 +192,7 @@ func (c *chaos) Act(server int) (string, func() error) {
 	}
 	switch n := c.Rand.IntN(14); {
 	case n < 6:
-		path := "creds/" + rotatetest.One(c.Harness, "short", "long", "slow", "bad")
+		path := "creds/" + rotatetest.Pick(c.Harness, "short", "long", "slow", "bad")
 		return path, func() error {
 			a, err := w.Do(route.Read, path, nil)
 			if err == nil {
@@ -216,7 +216,7 @@ func (c *chaos) Act(server int) (string, func() error) {
 	case n < 12 && c.asked:
 		return ask("rotate-role/pair", nil)
 	}
-	return ask(rotatetest.One(c.Harness, "rotate-role/svc", "rotate-role/own", "rotate-root/prod"), nil)
+	return ask(rotatetest.Pick(c.Harness, "rotate-role/svc", "rotate-role/own", "rotate-root/prod"), nil)
 }
 
 // Readers read the static roles. Who reads those of which one is always left alone may use what
@@ -249,9 +249,9 @@ func (c *chaos) users() []string {
 // Check wants each user in a lease, and each lease that a client was given to have its user.
 func (c *chaos) Check(int) { c.leased.Check() }
 
-// Mend corrects what cannot be revoked, lets the longest wait between two tries pass, and rotates
+// Repair corrects what cannot be revoked, lets the longest wait between two tries pass, and rotates
 // all once more. It runs in a bubble.
-func (c *chaos) Mend() {
+func (c *chaos) Repair() {
 	w := c.worlds[0]
 	w.Must(c.T, route.Write, "roles/bad", with(ro, fields{"default_ttl": "10s", "max_ttl": "1m"}))
 	time.Sleep(3 * time.Hour)
@@ -326,7 +326,7 @@ func (c *chaos) Shown() (text string, secrets []string) {
 func TestCrashes(t *testing.T) {
 	const m = "mount/" + enginetest.UUID + "/"
 	rotatetest.Play(t, 40, rotatetest.Plan{
-		Subject: newChaos, Length: 90 * time.Minute, Round: 10 * time.Minute, Calm: time.Minute, Uses: 100,
+		Subject: newChaos, Length: 90 * time.Minute, Round: 10 * time.Minute, Recovery: time.Minute, Uses: 100,
 		Rows: []rotatetest.Rows{
 			{Records: m + "static/", Secrets: m + "sts/", History: m + "sth/", Journal: m + "stj/"}, {Records: m + "root/", Secrets: m + "rts/", History: m + "rth/", Journal: m + "rtj/"},
 		},

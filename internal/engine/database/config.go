@@ -89,7 +89,7 @@ func (s *configRoutes) store(ctx context.Context, e *rotate.Edit, old, c *connec
 		return err
 	}
 	if endsRotation {
-		if err := e.Control().Take(ctx, c.writtenPassword(e.Rec), "a password that works was written"); err != nil {
+		if err := e.Control().SetCurrent(ctx, c.writtenPassword(e.Rec), "a password that works was written"); err != nil {
 			return err
 		}
 	}

@@ -37,7 +37,7 @@ func (s *configRoutes) remove(ctx context.Context, r *route.Request, in nameIn) 
 				return err
 			}
 			e.Ops, e.Abs = ops, abs
-			return e.Control().WindUp(ctx)
+			return e.Control().DeleteWhenDone(ctx)
 		})
 	})
 	if err != nil {

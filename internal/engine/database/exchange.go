@@ -30,8 +30,8 @@ func record(r *recorder, step string, c *connection, start time.Time, err error)
 	if err != nil {
 		x.Code, x.Error = CodeOf(err), fault.Message(err)
 		if cause := fault.Cause(err); cause != nil && (step == stepLogin || !r.quotes) {
-			x.Reply = rotate.ShowWords(r.red, cause.Error())
+			x.Reply = rotate.ShowText(r.red, cause.Error())
 		}
 	}
-	r.Tell(x)
+	r.RecordExchange(x)
 }

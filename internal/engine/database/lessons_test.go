@@ -18,14 +18,14 @@ import (
 // TestLessons: what has hurt users of other servers; docs/lessons.md is the whole list.
 func TestLessons(t *testing.T) {
 	rotatetest.Lessons(t, map[string]rotatetest.Opener{
-		"static role": func(t *testing.T, store storage.Store) *rotatetest.Thing { return staticThing(t, store, nil) },
-		"two users that take turns": func(t *testing.T, store storage.Store) *rotatetest.Thing {
+		"static role": func(t *testing.T, store storage.Store) *rotatetest.LessonSubject { return staticThing(t, store, nil) },
+		"two users that take turns": func(t *testing.T, store storage.Store) *rotatetest.LessonSubject {
 			return staticThing(t, store, fields{"alternate_username": "svc-b"})
 		},
-		"user that changes its own": func(t *testing.T, store storage.Store) *rotatetest.Thing {
+		"user that changes its own": func(t *testing.T, store storage.Store) *rotatetest.LessonSubject {
 			return staticThing(t, store, fields{"db_name": "own", "self_managed_password": oldPassword})
 		},
-		"certificate": func(t *testing.T, store storage.Store) *rotatetest.Thing {
+		"certificate": func(t *testing.T, store storage.Store) *rotatetest.LessonSubject {
 			s := staticThing(t, store, certified(t, 10000*time.Hour, "TELL {{subject}}"))
 			s.Always = true
 			return s
@@ -35,7 +35,7 @@ func TestLessons(t *testing.T) {
 }
 
 // thing is what all have in common: the users whose passwords rotate, and how a database fails.
-func (w *world) thing(kind, name string, users ...string) *rotatetest.Thing {
+func (w *world) thing(kind, name string, users ...string) *rotatetest.LessonSubject {
 	var made atomic.Int32
 	var refuses atomic.Bool
 	w.setRules(func(user, _ string) error {
@@ -53,7 +53,7 @@ func (w *world) thing(kind, name string, users ...string) *rotatetest.Thing {
 		}
 		return nil
 	})
-	return &rotatetest.Thing{
+	return &rotatetest.LessonSubject{
 		Server: w, Kind: kind, Noun: name,
 		Mount: func() rotatetest.Mount { return w.Engine.(rotatetest.Mount) },
 		Made:  func() int { return int(made.Load()) },
@@ -70,7 +70,7 @@ func (w *world) thing(kind, name string, users ...string) *rotatetest.Thing {
 	}
 }
 
-func staticThing(t *testing.T, store storage.Store, more fields) *rotatetest.Thing {
+func staticThing(t *testing.T, store storage.Store, more fields) *rotatetest.LessonSubject {
 	w := withUsers(t, enginetest.Config{Store: store}, "svc", "svc-b")
 	w.Must(t, route.Write, "config/own", ownConfig)
 	s := w.thing("static", "svc", "svc", "svc-b")
@@ -79,7 +79,7 @@ func staticThing(t *testing.T, store storage.Store, more fields) *rotatetest.Thi
 	}
 	s.Change = func(when fields) { w.Must(t, route.Write, "static-roles/svc", when) }
 	s.Rotate = func() error { return w.Write("rotate-role/svc", nil) }
-	s.Given = func() string { name, password := w.given("svc"); return name + " " + password }
+	s.Issued = func() string { name, password := w.given("svc"); return name + " " + password }
 	if more["alternate_username"] != nil {
 		s.Works = func(given string) bool {
 			name, password, _ := strings.Cut(given, " ")
@@ -89,12 +89,12 @@ func staticThing(t *testing.T, store storage.Store, more fields) *rotatetest.Thi
 	return s
 }
 
-func rootThing(t *testing.T, store storage.Store) *rotatetest.Thing {
+func rootThing(t *testing.T, store storage.Store) *rotatetest.LessonSubject {
 	w := ready(t, enginetest.Config{Store: store})
 	s := w.thing("root", "prod", databasetest.FakeAdmin)
 	s.Configure = func() error { return w.Write("config/prod", fields{"rotation_period": "24h"}) }
 	s.Change = func(when fields) { w.Must(t, route.Write, "config/prod", when) }
 	s.Rotate = func() error { return w.Write("rotate-root/prod", nil) }
-	s.Given = func() string { w.issue("ro"); return w.fake.Root() }
+	s.Issued = func() string { w.issue("ro"); return w.fake.Root() }
 	return s
 }

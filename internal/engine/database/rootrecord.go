@@ -149,7 +149,7 @@ func (s *rootRotation) resolve(ctx context.Context, c *connection) (*connection,
 		return c, err
 	}
 	err = s.records.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
-		err := e.Control().FindOut(ctx)
+		err := e.Control().ResolveSecret(ctx)
 		if err == nil {
 			s.refusals.add(rootPrefix+c.ID, rotationNumber(e.Rec))
 		}

@@ -130,8 +130,8 @@ func (s *rootRotation) kind() rotate.Kind {
 	return rotate.Kind{
 		Name: rootKind, Noun: "administrator's password of connection", Style: rotate.InPlace,
 		Records: rootPrefix, Secrets: rootSecretPrefix, History: rootHistoryPrefix, Journal: rootJournalPrefix,
-		Called: func(r *rotate.Record) string { return dataOf(r).Connection },
-		Path:   func(name string) string { return "config/" + name },
+		RequestName: func(r *rotate.Record) string { return dataOf(r).Connection },
+		Path:        func(name string) string { return "config/" + name },
 		Details: func(r *rotate.Record) map[string]string {
 			d := dataOf(r)
 			return map[string]string{"connection": d.Connection, "username": d.Username, "path": s.m.Settings().Path + "config/" + d.Connection}

@@ -123,7 +123,7 @@ func (s *staticRoutes) acceptPassword(ctx context.Context, r *route.Request, rol
 		ID: fmt.Sprintf("%s#%d.given", user, role.Rec.Turns), Account: user,
 		Secret: map[string]secret.Value{secretField: *password}, Public: map[string]string{serverField: c.serverID()},
 	}
-	if err := role.Control().Take(ctx, written, "its password was given by "+field); err != nil {
+	if err := role.Control().SetCurrent(ctx, written, "its password was given by "+field); err != nil {
 		return err
 	}
 	if untested != "" {

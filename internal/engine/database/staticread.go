@@ -121,7 +121,7 @@ func (s *staticCreds) resolve(ctx context.Context, r *route.Request, name string
 		if first && waits && s.refusals.recent(row, n) {
 			return later
 		}
-		err := role.Control().FindOut(soon)
+		err := role.Control().ResolveSecret(soon)
 		if o := rotate.OutcomeOf(err); role.Rec.Current != nil || o != rotate.Rejected && o != rotate.Untested {
 			return err
 		}

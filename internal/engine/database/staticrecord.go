@@ -116,7 +116,7 @@ func rotateNow(ctx context.Context, e *rotate.Edit, by string, after func() erro
 			return errors.Join(err, after())
 		}
 	}
-	if _, err := e.Control().RotateNow(ctx, rotate.Ask{By: by}); err != nil {
+	if _, err := e.Control().RotateNow(ctx, rotate.RotateRequest{By: by}); err != nil {
 		return err
 	}
 	if err := e.Control().Drive(ctx, untilEnd); err != nil {

@@ -41,7 +41,7 @@ func (s *staticUsers) kind() rotate.Kind {
 			t.c, err = s.targetConnection(ctx, t)
 			return t, err
 		},
-		Adopt: upgradeStatic,
+		Migrate: upgradeStatic,
 	}
 }
 

@@ -90,7 +90,7 @@ func (c *chaos) Begin() {
 	foreign, _ := c.vendor.Create(c.Context(), adminToken, "somebody else's")
 	c.foreign = foreign.ID
 	c.kv.write("secret/demo", map[string]string{"note": "mine"})
-	more := map[string]any{"rotation_period": "100m", "grace_period": "20m", "read_ttl": 30 + c.Rand.IntN(60), "idle_period": rotatetest.One(c.Harness, "1s", "5m"), "settle_timeout": "3m"}
+	more := map[string]any{"rotation_period": "100m", "grace_period": "20m", "read_ttl": 30 + c.Rand.IntN(60), "idle_period": rotatetest.Pick(c.Harness, "1s", "5m"), "settle_timeout": "3m"}
 	if c.Rand.IntN(3) == 0 {
 		theirs, _ := c.vendor.Create(c.Context(), adminToken, "by hand")
 		c.kv.write("secret/demo", map[string]string{"api_key": theirs.Secret})
@@ -104,18 +104,18 @@ func (c *chaos) Begin() {
 func (c *chaos) Break() {
 	calls := []string{"create", "create", "list", "get", "disable", "delete", "use"}
 	for range c.Rand.IntN(5) {
-		f := rotationtest.VendorFault{Call: rotationtest.VendorCall(rotatetest.One(c.Harness, calls...)), Times: 1 + c.Rand.IntN(3)}
-		kind := rotatetest.One(c.Harness, "before", "before", "after", "hang", "late", "lag", "lie", "busy")
+		f := rotationtest.VendorFault{Call: rotationtest.VendorCall(rotatetest.Pick(c.Harness, calls...)), Times: 1 + c.Rand.IntN(3)}
+		kind := rotatetest.Pick(c.Harness, "before", "before", "after", "hang", "late", "lag", "lie", "busy")
 		switch kind {
 		case "lie":
-			f.Call = rotatetest.One(c.Harness, rotationtest.VendorCall("delete"), "disable")
+			f.Call = rotatetest.Pick(c.Harness, rotationtest.VendorCall("delete"), "disable")
 		case "lag":
 			f.Call, f.Delay = "list", time.Hour
 		case "late":
 			f.Delay = c.UpTo(rotationtest.FakeLate)
 		}
 		rotationtest.Order(c.vendor, f, kind)
-		c.Tell("the vendor fails: %s %s", kind, f.Call)
+		c.Note("the vendor fails: %s %s", kind, f.Call)
 	}
 }
 
@@ -137,7 +137,7 @@ func (c *chaos) Act(server int) (string, func() error) {
 	case 7, 8, 9:
 		return ask(route.Write, "keys/demo/resume", map[string]any{})
 	case 10, 11:
-		return ask(route.Patch, "keys/demo", map[string]any{"rotation_period": rotatetest.One(c.Harness, "80m", "100m", "2h"), "grace_period": rotatetest.One(c.Harness, "10m", "20m", "30m")})
+		return ask(route.Patch, "keys/demo", map[string]any{"rotation_period": rotatetest.Pick(c.Harness, "80m", "100m", "2h"), "grace_period": rotatetest.Pick(c.Harness, "10m", "20m", "30m")})
 	case 12:
 		return ask(route.Patch, "keys/demo", map[string]any{"admin": map[string]string{"token": adminToken}})
 	case 13:
@@ -187,7 +187,7 @@ func (c *chaos) meddle(n int) {
 	c.kv.write("secret/demo", fields)
 	now := c.kv.read("secret/demo", time.Now())
 	c.dead[now.version] = n == 1 || n == 2 || n == 3 && c.dead[was.version]
-	c.Tell("somebody writes to the path: %q is %s", fields["api_key"], c.idOf(fields["api_key"]))
+	c.Note("somebody writes to the path: %q is %s", fields["api_key"], c.idOf(fields["api_key"]))
 }
 
 func (c *chaos) idOf(value string) string { return (&world{vendor: c.vendor}).idOf(value) }
@@ -255,9 +255,9 @@ func (c *chaos) leaking(server int) bool {
 // Check finds nothing that the harness does not.
 func (c *chaos) Check(int) {}
 
-// Mend lets what is in flight end, and what had failed, and then has a rotation that goes well. It
+// Repair lets what is in flight end, and what had failed, and then has a rotation that goes well. It
 // runs in a bubble.
-func (c *chaos) Mend() {
+func (c *chaos) Repair() {
 	w := c.worlds[0]
 	status := func() map[string]any { return w.Must(c.T, route.Read, "keys/demo", nil).Data }
 	until := func(want string) {
@@ -270,7 +270,7 @@ func (c *chaos) Mend() {
 				return
 			}
 			if alert, _ := s["alert"].(string); contains(alert, "its place holds the key") { // as it says: publish another one
-				c.Tell("somebody heeds %q", alert)
+				c.Note("somebody heeds %q", alert)
 				for _, k := range c.vendor.Live() {
 					if k.ID == s["current_key_id"] {
 						c.kv.write("secret/demo", map[string]string{"api_key": k.Secret})
@@ -329,6 +329,6 @@ const mount = "mount/" + enginetest.UUID + "/"
 func TestCrashes(t *testing.T) {
 	rotatetest.Play(t, 150, rotatetest.Plan{
 		Subject: newChaos, Rows: []rotatetest.Rows{{Records: mount + "k/", Secrets: mount + "s/", History: mount + "h/", Journal: mount + "j/"}},
-		Length: 3 * time.Hour, Round: 40 * time.Minute, Calm: time.Hour, Uses: 100,
+		Length: 3 * time.Hour, Round: 40 * time.Minute, Recovery: time.Hour, Uses: 100,
 	})
 }

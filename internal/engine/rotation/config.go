@@ -146,7 +146,7 @@ func (c *change) definition(ctx context.Context) error {
 		return nil
 	}
 	if rec.Turn != nil {
-		return fault.New("rotation.key", fault.Conflict, "field \"recipe\": rotation %d is in flight (%s); to go on, %s", rec.Turn.N, rec.Turn.State, rec.Turn.Unless())
+		return fault.New("rotation.key", fault.Conflict, "field \"recipe\": rotation %d is in flight (%s); to go on, %s", rec.Turn.N, rec.Turn.State, rec.Turn.Advice())
 	}
 	d, err := c.keys.catalog.find(ctx, name)
 	if err != nil {
@@ -228,7 +228,7 @@ func (c *change) leave(param string) error {
 	rec := c.k.Rec
 	t := rec.Turn
 	if t != nil && t.Touched() {
-		return fault.New("rotation.key", fault.Conflict, "field \"params\": rotation %d is in flight (%s), and %q says where its keys are; to go on, %s", t.N, t.State, param, t.Unless())
+		return fault.New("rotation.key", fault.Conflict, "field \"params\": rotation %d is in flight (%s), and %q says where its keys are; to go on, %s", t.N, t.State, param, t.Advice())
 	}
 	if rec.Current != nil {
 		c.req.Warn("key %s stays where the params of before lead, and is not recorded as ours any more: it works until somebody deletes it at the provider, once readers have a new one", rec.Current.ID)
@@ -278,7 +278,7 @@ func (c *change) admin(context.Context) error {
 		}
 	}
 	sec.Admin, c.rebind = next, true
-	c.k.Control().Corrected()
+	c.k.Control().RetryCorrected()
 	return nil
 }
 
@@ -307,7 +307,7 @@ func (c *change) path(ctx context.Context) error {
 		return err
 	}
 	if t := c.k.Rec.Turn; t != nil {
-		return fault.New("rotation.key", fault.Conflict, "field \"path\": rotation %d is in flight (%s); to go on, %s", t.N, t.State, t.Unless())
+		return fault.New("rotation.key", fault.Conflict, "field \"path\": rotation %d is in flight (%s); to go on, %s", t.N, t.State, t.Advice())
 	}
 	if !c.fresh && c.k.Rec.Current != nil {
 		c.req.Warn("nothing is published at %q before the next rotation; rotate the key now, or copy the secret", path)

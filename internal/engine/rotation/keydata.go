@@ -25,18 +25,18 @@ const keyKind = "key"
 //	b/<name>                the definition that it is bound to
 //	h/<name>/<number>       a rotation that has ended
 //	j/<name>/<commit>       its journal: one row for each commit
-//	u/<name>                there while its path was written unjudged and is to be looked at
+//	u/<name>                there while its path was written unchecked and is to be looked at
 //	claims                  the key that last adopted a credential or retired an orphan
 const (
-	configKey      = "config"
-	recipePrefix   = "recipe/"
-	recordPrefix   = "k/"
-	secretPrefix   = "s/"
-	boundPrefix    = "b/"
-	historyPrefix  = "h/"
-	journalPrefix  = "j/"
-	unjudgedPrefix = "u/"
-	claimsRow      = "claims"
+	configKey       = "config"
+	recipePrefix    = "recipe/"
+	recordPrefix    = "k/"
+	secretPrefix    = "s/"
+	boundPrefix     = "b/"
+	historyPrefix   = "h/"
+	journalPrefix   = "j/"
+	uncheckedPrefix = "u/"
+	claimsRow       = "claims"
 )
 
 // keyData is the part of a key's record that belongs to this engine: the configuration, and the

@@ -160,8 +160,8 @@ func (k *key) showStatus() keyStatus {
 	if rec.Paused != nil {
 		out.Paused, out.PauseReason = true, rec.Paused.Reason
 	}
-	out.Alert, out.AlertSince = rec.Alarm()
-	if h := rec.Hand; h != nil {
+	out.Alert, out.AlertSince = rec.AlertText()
+	if h := rec.HandWrites; h != nil {
 		out.RefusedWrites, out.RefusedWriteBy, out.RefusedWriteAt = h.Refused, h.By, h.Last
 	}
 	if t := rec.Turn; t != nil {

@@ -20,10 +20,10 @@ func TestLessons(t *testing.T) {
 }
 
 // keyThing is a key whose consumers read the path that it is published to.
-func keyThing(t *testing.T, store storage.Store) *rotatetest.Thing {
+func keyThing(t *testing.T, store storage.Store) *rotatetest.LessonSubject {
 	w := open(t, rotationtest.VendorConfig{ActiveAfter: 3 * time.Second, DeadAfter: 5 * time.Second}, enginetest.Config{Store: store})
 	live := rotationtest.LiveIDs(w.vendor)
-	return &rotatetest.Thing{
+	return &rotatetest.LessonSubject{
 		Server: w, Kind: "key", Noun: `of key "demo" is in flight`,
 		Mount: func() rotatetest.Mount { return w.Engine.(rotatetest.Mount) },
 		Configure: func() error {
@@ -32,7 +32,7 @@ func keyThing(t *testing.T, store storage.Store) *rotatetest.Thing {
 		Change:      func(when map[string]any) { w.must(route.Patch, "keys/demo", when) },
 		Unscheduled: true, Always: true, // neither is built yet
 		Rotate: w.replaced, Longest: 24 * time.Hour,
-		Given: func() string {
+		Issued: func() string {
 			id := w.idOf(w.value())
 			if !slices.Contains(live(), id) {
 				t.Errorf("consumers read the key %q, which does not work", id)

@@ -28,7 +28,7 @@ type rotateOut struct {
 // rotate rotates a key now, with the same steps as a scheduled rotation.
 func (ks *keys) rotate(ctx context.Context, req *route.Request, in rotateIn) (out *rotateOut, err error) {
 	return out, ks.change(ctx, in.Name, func(k *key) error {
-		got, err := k.Control().RotateNow(ctx, rotate.Ask{By: req.Caller.DisplayName, Leaked: in.Leaked, KeyID: in.KeyID})
+		got, err := k.Control().RotateNow(ctx, rotate.RotateRequest{By: req.Caller.DisplayName, Leaked: in.Leaked, KeyID: in.KeyID})
 		if err != nil {
 			return err
 		}
@@ -168,7 +168,7 @@ func (k *key) willDo(d Definition) (steps, notes []string) {
 		steps = append(steps, fmt.Sprintf("wait until it was idle for %s, at most %s longer, then call a person", p.Idle, p.MaxHold))
 	}
 	if can.Disable {
-		steps = append(steps, fmt.Sprintf("disable it, wait %s", p.Timing().Rest))
+		steps = append(steps, fmt.Sprintf("disable it, wait %s", p.Timing().DisabledWait))
 	}
 	steps = append(steps, "retire it, and prove that it is refused")
 	notes = []string{}

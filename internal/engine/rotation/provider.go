@@ -43,7 +43,7 @@ type Provider struct {
 
 // A Source creates, verifies and retires keys of one bound definition. The Source is safe for
 // concurrent use. Its methods are those of [rotate.Target], [rotate.Creator], [rotate.Lister],
-// [rotate.UsageTeller] and [rotate.Disabler], which define the contract of each method. The engine
+// [rotate.UsageReporter] and [rotate.Disabler], which define the contract of each method. The engine
 // never calls a method that the definition's capabilities leave out.
 //
 // Every call honours its context and the definition's own timeout. After a call returns because of
@@ -53,7 +53,7 @@ type Source interface {
 	VerifyDead(ctx context.Context, c rotate.Credential) error
 	rotate.Creator
 	rotate.Lister
-	rotate.UsageTeller
+	rotate.UsageReporter
 	rotate.Disabler
 }
 

@@ -30,7 +30,7 @@ func (ks *keys) open(ctx context.Context, r *rotate.Record, s *rotate.Secrets, r
 	if t.def, err = ks.catalog.definition(ctx, r.Name, t.data.Bind); err != nil {
 		return nil, err
 	}
-	t.Source, err = ks.catalog.source(t.def, t.data.Config, s.Admin, red, t.Tell)
+	t.Source, err = ks.catalog.source(t.def, t.data.Config, s.Admin, red, t.RecordExchange)
 	return t, err
 }
 
@@ -65,7 +65,7 @@ func (t *target) publish(ctx context.Context, p rotate.Publication) (version int
 	return t.host.Publish(ctx, engine.Publication{
 		Turn: p.ID, Key: t.record.Name, Path: t.data.Config.Path, Policies: append([]string(nil), t.data.Principal...),
 		Fields: maps.Clone(p.Fields), Custom: custom, CAS: p.CAS, Along: p.Along,
-		Plain:  map[string]string{"rotated_at": p.Asked.Format(time.RFC3339), "next_rotation": p.Next.Format(time.RFC3339)},
+		Plain:  map[string]string{"rotated_at": p.IntendedAt.Format(time.RFC3339), "next_rotation": p.Next.Format(time.RFC3339)},
 		Period: policy.Period, Next: p.Next, ReadTTL: policy.ReadTTL,
 	})
 }
@@ -113,7 +113,7 @@ func (ks *keys) kind() rotate.Kind {
 	}
 	return rotate.Kind{
 		Name: keyKind, Noun: "key", Style: rotate.TwoKey, Resumable: true,
-		Records: recordPrefix, Secrets: secretPrefix, History: historyPrefix, Journal: journalPrefix, Unjudged: unjudgedPrefix, Claims: claimsRow,
+		Records: recordPrefix, Secrets: secretPrefix, History: historyPrefix, Journal: journalPrefix, Unchecked: uncheckedPrefix, Claims: claimsRow,
 		Path: func(name string) string { return "keys/" + name },
 		Details: func(r *rotate.Record) map[string]string {
 			return map[string]string{"key": r.Name, "path": data(r).Config.Path}
@@ -135,7 +135,7 @@ func (ks *keys) kind() rotate.Kind {
 			c, err := ks.config.load(ctx)
 			return c.Brake, err
 		},
-		Adopt: adopt,
+		Migrate: adopt,
 	}
 }
 

@@ -11,10 +11,10 @@ var errDied = errors.New("rotatetest: the server has died")
 
 // Call makes a server's call to the outside. The call is judged before it is made, and the server
 // may die before or after it.
-func (h *Harness) Call(server int, c Call, make func()) error {
-	s := h.seats[server]
+func (h *Harness) Call(server int, c Call, do func()) error {
+	s := h.servers[server]
 	dies := s.count()
-	if dies && !s.after {
+	if dies && !s.dieAfter {
 		s.kill("before " + c.What + " " + c.ID)
 	}
 	select {
@@ -22,9 +22,9 @@ func (h *Harness) Call(server int, c Call, make func()) error {
 		return errDied // the dead do nothing
 	default:
 	}
-	h.asserted(server, c)
+	h.checkCall(server, c)
 	life := s.Crashed()
-	make()
+	do()
 	if !dies {
 		return nil
 	}
@@ -44,13 +44,13 @@ func (h *Harness) Between(server int) func(step string) error {
 // Refuse returns nil, or sometimes the error of a dependency other than the provider, such as the
 // audit log.
 func (h *Harness) Refuse(server int, what string) error {
-	s := h.seats[server]
+	s := h.servers[server]
 	s.mu.Lock()
-	strikes := s.rng.IntN(50) == 0 && h.Wild()
+	strikes := s.rng.IntN(50) == 0 && h.Failing()
 	s.mu.Unlock()
 	if !strikes {
 		return nil
 	}
-	h.Tell("server %d: %s is refused", server, what)
+	h.Note("server %d: %s is refused", server, what)
 	return fault.New("rotatetest", fault.Unavailable, "%s: asked for", what)
 }

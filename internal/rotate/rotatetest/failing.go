@@ -9,8 +9,8 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// failing are the faults that may affect any call.
-var failing = []Fault{Busy, Broken, CutBefore, CutAfter, Hang}
+// anyCallFaults are the faults that may affect any call.
+var anyCallFaults = []Fault{Busy, Broken, CutBefore, CutAfter, Hang}
 
 // breakable returns creator, or skips the test if the provider cannot fail on command.
 func (s *targets) breakable() rotate.Creator {
@@ -27,8 +27,8 @@ func (s *targets) others() []string {
 	return slices.DeleteFunc(s.Live(), func(id string) bool { return id == s.Current.ID })
 }
 
-// find returns the listed credentials with a marker.
-func (s *targets) find(m rotate.Marker) (out []rotate.Listed) {
+// listedWith returns the listed credentials with a marker.
+func (s *targets) listedWith(m rotate.Marker) (out []rotate.Listed) {
 	s.Helper()
 	all, err := s.Open().(rotate.Lister).List(s.Context())
 	if err != nil {
@@ -39,14 +39,14 @@ func (s *targets) find(m rotate.Marker) (out []rotate.Listed) {
 
 func (s *targets) labels() bool { can := s.Open().Capabilities(); return can.List && can.Label }
 
-// sweep retires what a failed call left. sweep finds the leftovers by their marker if there are
-// labels.
-func (s *targets) sweep(m rotate.Marker) {
+// retireLeftovers retires what a failed call left. retireLeftovers finds the leftovers by their
+// marker if there are labels.
+func (s *targets) retireLeftovers(m rotate.Marker) {
 	s.Helper()
 	left := s.others()
 	if s.labels() {
 		left = nil
-		for _, l := range s.find(m) {
+		for _, l := range s.listedWith(m) {
 			left = append(left, l.ID)
 		}
 	}
@@ -55,7 +55,7 @@ func (s *targets) sweep(m rotate.Marker) {
 			s.Error("retire: ", err)
 		}
 	}
-	s.live("once all is swept")
+	s.wantLive("once all is swept")
 }
 
 // overlap creates two credentials beside the current one and retires the older of the two. It
@@ -63,12 +63,12 @@ func (s *targets) sweep(m rotate.Marker) {
 func overlap(s *targets) {
 	s.breakable()
 	older, newer := s.create(), s.create()
-	s.live("beside each other", older, newer)
+	s.wantLive("beside each other", older, newer)
 	if err := s.creator().Retire(s.Context(), older.ID); err != nil {
 		s.Fatal("retire: ", err)
 	}
 	time.Sleep(s.Lag)
-	s.live("once the older one is retired", newer)
+	s.wantLive("once the older one is retired", newer)
 	if err := s.Open().Verify(s.Context(), newer); err != nil {
 		s.Error("verify, of the newer one: ", err)
 	}
@@ -93,12 +93,12 @@ func failingCreate(s *targets) {
 		o := s.order()
 		s.Break(Create, c.fault)
 		_, err := s.creator().Create(s.Context(), o)
-		s.want("create, "+string(c.fault), err, c.want)
+		s.wantOutcome("create, "+string(c.fault), err, c.want)
 		time.Sleep(s.Lag)
 		if got := len(s.others()); got != c.made {
 			s.Errorf("create, %s: %d were created, want %d: the target repeated or skipped the call", c.fault, got, c.made)
 		}
-		s.sweep(o.Marker)
+		s.retireLeftovers(o.Marker)
 	}
 }
 
@@ -106,22 +106,22 @@ func failingCreate(s *targets) {
 func failingReads(s *targets) {
 	s.breakable()
 	ctx, c, can := s.Context(), s.create(), s.Open().Capabilities()
-	for _, f := range failing {
+	for _, f := range anyCallFaults {
 		if can.Proof != rotate.ProofNone {
 			s.Break(Verify, f)
-			s.want("verify, "+string(f), s.Open().Verify(ctx, c), rotate.Transient)
+			s.wantOutcome("verify, "+string(f), s.Open().Verify(ctx, c), rotate.Transient)
 			s.Break(Verify, f)
-			s.want("verify dead, "+string(f), s.Open().VerifyDead(ctx, c), rotate.Transient)
+			s.wantOutcome("verify dead, "+string(f), s.Open().VerifyDead(ctx, c), rotate.Transient)
 		}
 		if can.List {
 			s.Break(List, f)
 			_, err := s.Open().(rotate.Lister).List(ctx)
-			s.want("list, "+string(f), err, rotate.Transient)
+			s.wantOutcome("list, "+string(f), err, rotate.Transient)
 		}
 		if can.LastUsed {
 			s.Break(LastUsed, f)
-			_, err := s.Open().(rotate.UsageTeller).LastUsed(ctx, c.ID)
-			s.want("last use, "+string(f), err, rotate.Transient)
+			_, err := s.Open().(rotate.UsageReporter).LastUsed(ctx, c.ID)
+			s.wantOutcome("last use, "+string(f), err, rotate.Transient)
 		}
 	}
 }
@@ -135,21 +135,21 @@ func failingUndo(s *targets) {
 		calls[Disable] = t.(rotate.Disabler).Disable
 	}
 	for call, do := range calls {
-		for _, f := range failing {
+		for _, f := range anyCallFaults {
 			c := s.create()
 			s.Break(call, f)
 			want := rotate.Unknown
 			if f == Busy {
 				want = rotate.Transient
 			}
-			s.want(string(call)+", "+string(f), do(s.Context(), c.ID), want)
+			s.wantOutcome(string(call)+", "+string(f), do(s.Context(), c.ID), want)
 			for range 2 {
 				if err := do(s.Context(), c.ID); err != nil {
 					s.Errorf("%s again after %s: %v", call, f, err)
 				}
 			}
 			time.Sleep(s.Lag)
-			s.live("after " + string(call))
+			s.wantLive("after " + string(call))
 			if err := t.Retire(s.Context(), c.ID); err != nil {
 				s.Error("retire: ", err)
 			}
@@ -175,13 +175,13 @@ func hangingCreate(s *targets) {
 		start := time.Now()
 		s.Break(Create, Hang)
 		_, err := s.creator().Create(ctx, s.order())
-		s.want("create, hang", err, rotate.Unknown)
+		s.wantOutcome("create, hang", err, rotate.Unknown)
 		if took := time.Since(start); took > c.most {
 			s.Errorf("a hanging create that is ended %s took %v, want %v at most", c.ended, took, c.most)
 		}
 		cancel()
 	}
-	s.live("once they have hung")
+	s.wantLive("once they have hung")
 }
 
 // lateCreate checks that a late effect comes within Capabilities.Late. It runs in a bubble.
@@ -190,14 +190,14 @@ func lateCreate(s *targets) {
 	o := s.order()
 	s.Break(Create, Late)
 	_, err := s.creator().Create(s.Context(), o)
-	s.want("create, late", err, rotate.Unknown)
-	s.live("while the call is on its way")
+	s.wantOutcome("create, late", err, rotate.Unknown)
+	s.wantLive("while the call is on its way")
 	time.Sleep(s.Open().Capabilities().Late + s.Lag)
 	synctest.Wait()
 	if got := len(s.others()); got != 1 {
 		s.Fatalf("by the end of its time the late call has created %d, want 1", got)
 	}
-	s.sweep(o.Marker)
+	s.retireLeftovers(o.Marker)
 }
 
 // laggingList checks that a created credential is found by its marker once the list has caught
@@ -213,10 +213,10 @@ func laggingList(s *targets) {
 		s.Fatal("create: ", err)
 	}
 	s.Break(List, Lag)
-	if found := s.find(o.Marker); len(found) != 0 {
+	if found := s.listedWith(o.Marker); len(found) != 0 {
 		s.Errorf("a lagging list shows %+v", found)
 	}
-	if found := s.find(o.Marker); len(found) != 1 || found[0].ID != c.ID {
+	if found := s.listedWith(o.Marker); len(found) != 1 || found[0].ID != c.ID {
 		s.Errorf("the list after it shows %+v, want %s", found, c.ID)
 	}
 }
@@ -247,8 +247,8 @@ func manyCreated(s *targets) {
 		s.Errorf("%d live, want %d", got, n)
 	}
 	for _, o := range orders {
-		if s.labels() && len(s.find(o.Marker)) != 1 {
-			s.Errorf("the marker %v is listed %d times", o.Marker, len(s.find(o.Marker)))
+		if s.labels() && len(s.listedWith(o.Marker)) != 1 {
+			s.Errorf("the marker %v is listed %d times", o.Marker, len(s.listedWith(o.Marker)))
 		}
 	}
 }

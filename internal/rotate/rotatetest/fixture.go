@@ -112,9 +112,9 @@ func (s *targets) setter() rotate.Setter {
 	return c
 }
 
-// want checks the outcome of a call that must fail. The error must have a kind and show no
+// wantOutcome checks the outcome of a call that must fail. The error must have a kind and show no
 // secret.
-func (s *targets) want(what string, err error, want rotate.Outcome) {
+func (s *targets) wantOutcome(what string, err error, want rotate.Outcome) {
 	s.Helper()
 	if err == nil {
 		s.Errorf("%s succeeds, want %s", what, want)
@@ -126,11 +126,11 @@ func (s *targets) want(what string, err error, want rotate.Outcome) {
 	if fault.KindOf(err) == fault.Internal {
 		s.Errorf("%s: %v has no kind", what, err)
 	}
-	s.silent(what, err)
+	s.checkNoSecrets(what, err)
 }
 
-// silent checks that an error shows no secret.
-func (s *targets) silent(what string, err error) {
+// checkNoSecrets checks that an error shows no secret.
+func (s *targets) checkNoSecrets(what string, err error) {
 	s.Helper()
 	text := fmt.Sprintf("%s %+v %s", err, err, fault.Message(err))
 	for _, hidden := range s.Hidden {
@@ -140,8 +140,9 @@ func (s *targets) silent(what string, err error) {
 	}
 }
 
-// live checks that the current credential and those in more work at the provider, and no others.
-func (s *targets) live(when string, more ...rotate.Credential) {
+// wantLive checks that the current credential and those in more work at the provider, and no
+// others.
+func (s *targets) wantLive(when string, more ...rotate.Credential) {
 	s.Helper()
 	if s.Live == nil {
 		return

@@ -48,9 +48,9 @@ type Subject interface {
 	// Check checks what must always hold. Check is also called after the first server has
 	// restarted.
 	Check(server int)
-	// Mend does through server 0 what a person does after reading the alerts, once the failures
+	// Repair does through server 0 what a person does after reading the alerts, once the failures
 	// have ended.
-	Mend()
+	Repair()
 
 	// Live returns the credentials at the provider, except those that users of the mount made
 	// themselves.
@@ -82,12 +82,12 @@ type Reader struct {
 
 // A Plan sets the length of the histories and their parts.
 type Plan struct {
-	Subject func(h *Harness) Subject
-	Rows    []Rows        // of the kinds that the mount has
-	Length  time.Duration // of the part in which things fail
-	Round   time.Duration // between two orders of failures, at most
-	Calm    time.Duration // after which all has come to an end that had begun
-	Uses    int           // that readers make at least
+	Subject  func(h *Harness) Subject
+	Rows     []Rows        // of the kinds that the mount has
+	Length   time.Duration // of the part in which things fail
+	Round    time.Duration // between two orders of failures, at most
+	Recovery time.Duration // after which all has come to an end that had begun
+	Uses     int           // that readers make at least
 }
 
 // Rows are the prefixes of a kind's rows, on absolute keys.
@@ -106,27 +106,27 @@ type Harness struct {
 	// Rand is used only by the goroutine that plays.
 	Rand *rand.Rand
 
-	seed    uint64
-	plan    Plan
-	subject Subject
-	store   storage.Store // what both servers have
-	seats   [servers]*seat
-	wild    atomic.Bool // things fail
-	stalls  atomic.Int64
-	deaths  int
-	readers sync.WaitGroup
-	rest    chan struct{} // closed when readers end
+	seed        uint64
+	plan        Plan
+	subject     Subject
+	store       storage.Store // what both servers have
+	servers     [servers]*testServer
+	failing     atomic.Bool // things fail
+	suspensions atomic.Int64
+	deaths      int
+	readers     sync.WaitGroup
+	readersDone chan struct{} // closed when readers end
 
 	mu      sync.Mutex // guards the rest
 	barrier *barrier.Barrier
-	story   []string
+	notes   []string
 	uses    int
 }
 
-// A seat is one server: its view of the store, and when it dies or is suspended. Its store is
-// slightly slow, so that simultaneous actions of two servers have an order, which the seed
+// A testServer is one server: its view of the store, and when it dies or is suspended. Its store
+// is slightly slow, so that simultaneous actions of two servers have an order, which the seed
 // decides.
-type seat struct {
+type testServer struct {
 	*faulty.Store
 	h    *Harness
 	n    int
@@ -134,39 +134,39 @@ type seat struct {
 
 	users sync.WaitGroup // requests and readers in progress
 
-	mu     sync.Mutex // guards the rest
-	rng    *rand.Rand
-	opened bool
-	calls  int           // the call at which it dies, counted down; 0: at none
-	after  bool          // once the call was made
-	held   int           // the read or commit before which it is suspended, counted down; 0: none
-	hold   time.Duration // for so long
+	mu         sync.Mutex // guards the rest
+	rng        *rand.Rand
+	opened     bool
+	dieAt      int           // the call at which it dies, counted down; 0: at none
+	dieAfter   bool          // once the call was made
+	suspendAt  int           // the read or commit before which it is suspended, counted down; 0: none
+	suspendFor time.Duration // for so long
 }
 
-// Tell adds a line to the story, which is printed if the history fails.
-func (h *Harness) Tell(format string, args ...any) {
+// Note adds a line to the notes, which are printed if the history fails.
+func (h *Harness) Note(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.story = append(h.story, time.Now().Format(clock)+" "+fmt.Sprintf(format, args...))
+	h.notes = append(h.notes, time.Now().Format(clock)+" "+fmt.Sprintf(format, args...))
 }
 
-// clock is the form of times in a story, which begins on the first of January 2000.
+// clock is the form of times in the notes. A history begins on the first of January 2000.
 const clock = "02 15:04:05.000"
 
-// Complain is Errorf, and adds the error to the story.
-func (h *Harness) Complain(format string, args ...any) {
-	h.Tell(format, args...)
+// NoteError is Errorf, and adds the error to the notes.
+func (h *Harness) NoteError(format string, args ...any) {
+	h.Note(format, args...)
 	h.Errorf(format, args...)
 }
 
 // UpTo returns a random duration below d.
 func (h *Harness) UpTo(d time.Duration) time.Duration { return time.Duration(h.Rand.Int64N(int64(d))) }
 
-// One returns a random element of of.
-func One[T any](h *Harness, of ...T) T { return of[h.Rand.IntN(len(of))] }
+// Pick returns a random element of of.
+func Pick[T any](h *Harness, of ...T) T { return of[h.Rand.IntN(len(of))] }
 
-// Wild reports whether things still fail. At the end of the history nothing fails.
-func (h *Harness) Wild() bool { return h.wild.Load() }
+// Failing reports whether things still fail. At the end of the history nothing fails.
+func (h *Harness) Failing() bool { return h.failing.Load() }
 
 // Barrier returns the decrypted store, without the failures that servers see.
 func (h *Harness) Barrier() *barrier.Barrier {

@@ -34,14 +34,14 @@ func (h *Harness) records() (out []*record) {
 				h.Fatal(err)
 			}
 			r.Name = strings.TrimPrefix(e.Key, rows.Records)
-			h.unseal(v, r)
+			h.readSecrets(v, r)
 			out = append(out, r)
 		}
 	}
 	return out
 }
 
-func (h *Harness) unseal(v *barrier.View, r *record) {
+func (h *Harness) readSecrets(v *barrier.View, r *record) {
 	row, err := v.Get(context.Background(), r.rows.Secrets+r.Name)
 	if err != nil {
 		h.Fatal(err)
@@ -64,45 +64,45 @@ func (h *Harness) unseal(v *barrier.View, r *record) {
 	}
 }
 
-// asserted checks a call before it is made. The intent of the call must be durable, and the call
+// checkCall checks a call before it is made. The intent of the call must be durable, and the call
 // must not retire or disable a credential in use.
-func (h *Harness) asserted(server int, c Call) {
+func (h *Harness) checkCall(server int, c Call) {
 	wrong := ""
 	switch c.What {
 	case "create":
-		if !slices.ContainsFunc(h.records(), func(r *record) bool { return r.attempts(c.ID) }) {
+		if !slices.ContainsFunc(h.records(), func(r *record) bool { return r.mayCreate(c.ID) }) {
 			wrong = "no record has the attempt"
 		}
 	case "disable", "retire":
 		rs := h.records()
-		if !slices.ContainsFunc(rs, func(r *record) bool { return r.ends(c.ID) }) {
+		if !slices.ContainsFunc(rs, func(r *record) bool { return r.mayRetire(c.ID) }) {
 			wrong = "no record is about to retire it"
 		}
 		if slices.ContainsFunc(rs, func(r *record) bool { return r.Current.Key() == c.ID }) {
 			wrong = "it is current"
 		}
 	case "set":
-		if !slices.ContainsFunc(h.records(), func(r *record) bool { return r.keeps(c.Value) }) {
+		if !slices.ContainsFunc(h.records(), func(r *record) bool { return r.hasSecret(c.Value) }) {
 			wrong = "the value is not durable"
 		}
 	default:
 		return
 	}
-	h.Tell("server %d calls %s %s%s", server, c.What, c.ID, c.Value)
+	h.Note("server %d calls %s %s%s", server, c.What, c.ID, c.Value)
 	if wrong != "" {
-		h.Tell("which it may not: %s", wrong)
+		h.Note("which it may not: %s", wrong)
 		h.Errorf("server %d calls %s %s: %s", server, c.What, c.ID, wrong)
 	}
 }
 
-// attempts reports whether a creating call with the marker is recorded and about to be made. An
+// mayCreate reports whether a creating call with the marker is recorded and about to be made. An
 // empty marker matches any call.
-func (r *record) attempts(marker string) bool {
+func (r *record) mayCreate(marker string) bool {
 	return r.Turn != nil && slices.ContainsFunc(r.Turn.Attempts, func(a rotate.Attempt) bool { return (marker == "" || a.Marker == marker) && a.Outcome == "" })
 }
 
-// ends reports whether a credential is about to be retired.
-func (r *record) ends(id string) bool {
+// mayRetire reports whether a credential is about to be retired.
+func (r *record) mayRetire(id string) bool {
 	t := r.Turn
 	if t == nil {
 		return false
@@ -113,8 +113,8 @@ func (r *record) ends(id string) bool {
 	return slices.ContainsFunc(t.Attempts, func(a rotate.Attempt) bool { return slices.Contains(a.IDs, id) })
 }
 
-// keeps reports whether a secret is stored.
-func (r *record) keeps(value string) bool {
+// hasSecret reports whether a secret is stored.
+func (r *record) hasSecret(value string) bool {
 	for _, values := range r.secrets {
 		if slices.Contains(values, value) {
 			return true
@@ -126,7 +126,7 @@ func (r *record) keeps(value string) bool {
 // knows reports whether the record knows a credential, or a call that may have left it.
 func (r *record) knows(l Live) bool {
 	if l.Value != "" {
-		return r.keeps(l.Value)
+		return r.hasSecret(l.Value)
 	}
 	if slices.ContainsFunc(append(r.Idle, r.Current), func(c *rotate.Ref) bool { return c.Key() == l.ID }) {
 		return true
@@ -141,22 +141,22 @@ func (r *record) knows(l Live) bool {
 	})
 }
 
-// explained checks that the store knows each credential at the provider.
-func (h *Harness) explained() {
+// checkKnown checks that the store knows each credential at the provider.
+func (h *Harness) checkKnown() {
 	live := h.subject.Live() // before the records: a call that ends between is known to both
 	rs := h.records()
 	for _, l := range live {
-		if !slices.ContainsFunc(rs, func(r *record) bool { return r.knows(l) || h.remembers(r, l) }) {
-			h.Tell("no record knows %+v", l)
+		if !slices.ContainsFunc(rs, func(r *record) bool { return r.knows(l) || h.madeEarlier(r, l) }) {
+			h.Note("no record knows %+v", l)
 			h.Errorf("no record knows %+v", l)
 		}
 	}
 }
 
-// remembers reports whether an earlier rotation of the record made a credential and then took it
+// madeEarlier reports whether an earlier rotation of the record made a credential and then took it
 // for gone, because a list lagged or the provider lied. The next rotation finds the credential by
 // its label.
-func (h *Harness) remembers(r *record, l Live) bool {
+func (h *Harness) madeEarlier(r *record, l Live) bool {
 	return l.Label != "" && slices.ContainsFunc(h.past(r), func(t rotate.Turn) bool {
 		return slices.ContainsFunc(t.Attempts, func(a rotate.Attempt) bool { return a.Marker == l.Label })
 	})
@@ -178,8 +178,8 @@ func (h *Harness) past(r *record) (all []rotate.Turn) {
 	return all
 }
 
-// judge checks the end of the history: all failures are over, and time has passed.
-func (h *Harness) judge() {
+// checkEnd checks the end of the history: all failures are over, and time has passed.
+func (h *Harness) checkEnd() {
 	want, ids := map[string]bool{}, map[string]string{}
 	for _, r := range h.records() {
 		if r.Turn != nil || r.LastError != "" || r.Failures != 0 || r.Alert != nil || r.Paused != nil || r.Queued != nil {
@@ -201,7 +201,7 @@ func (h *Harness) judge() {
 		if n := len(h.past(r)); n != min(int(r.Turns), rotate.MaxHistory) {
 			h.Errorf("the history of %s%s has %d rotations, and there were %d", r.rows.Records, r.Name, n, r.Turns)
 		}
-		h.journaled(r)
+		h.checkJournal(r)
 	}
 	for _, l := range h.subject.Live() {
 		if l.Value != "" {
@@ -223,11 +223,11 @@ func (h *Harness) judge() {
 	if h.uses < h.plan.Uses {
 		h.Errorf("readers have used what they read %d times, want %d", h.uses, h.plan.Uses)
 	}
-	h.silent()
+	h.checkNoSecrets()
 }
 
-// journaled checks that the journal says where the credentials came from, in a possible order.
-func (h *Harness) journaled(r *record) {
+// checkJournal checks that the journal says where the credentials came from, in a possible order.
+func (h *Harness) checkJournal(r *record) {
 	var told strings.Builder
 	last, turn := time.Time{}, uint32(0)
 	prefix := r.rows.Journal + r.Name + "/"
@@ -274,8 +274,8 @@ func (h *Harness) journals() (lines []string) {
 	return lines
 }
 
-// silent checks that nothing that anybody sees contains a secret.
-func (h *Harness) silent() {
+// checkNoSecrets checks that nothing that anybody sees contains a secret.
+func (h *Harness) checkNoSecrets() {
 	text, secrets := h.subject.Shown()
 	for _, s := range secrets {
 		if s != "" && strings.Contains(text, s) {

@@ -17,9 +17,9 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// A Thing is one credential that rotates, on a mount that one server has open, with its provider.
-// Its functions are called in a bubble, which begins at midnight.
-type Thing struct {
+// A LessonSubject is one credential that rotates, on a mount that one server has open, with its
+// provider. Its functions are called in a bubble, which begins at midnight.
+type LessonSubject struct {
 	// Server is the server that has the mount open. Its due items are those of the mount.
 	Server interface {
 		Stop()
@@ -45,8 +45,8 @@ type Thing struct {
 	Longest time.Duration
 	// Rotate requests a rotation, and waits until readers get the new credential.
 	Rotate func() error
-	// Given returns the credential that readers get, which must work.
-	Given func() string
+	// Issued returns the credential that readers get, which must work.
+	Issued func() string
 	// Works reports whether an earlier credential still works. nil means that the rotation ends
 	// the old one.
 	Works func(given string) bool
@@ -69,7 +69,7 @@ type Mount interface {
 }
 
 // An Opener opens a mount over a store.
-type Opener func(t *testing.T, store storage.Store) *Thing
+type Opener func(t *testing.T, store storage.Store) *LessonSubject
 
 // Lessons tests what has hurt users of other servers, as docs/lessons.md lists it. Lessons also
 // tests what users rely on besides: schedules, windows, requests, restarts, and failures of the
@@ -77,12 +77,12 @@ type Opener func(t *testing.T, store storage.Store) *Thing
 func Lessons(t *testing.T, things map[string]Opener) {
 	for name, open := range things {
 		t.Run(name, func(t *testing.T) {
-			for what, test := range map[string]func(s *thing){
-				"rests until its time": restsUntilItsTime, "new times count at once": newTimesCountAtOnce, "by request alone": byRequestAlone,
+			for what, test := range map[string]func(s *lesson){
+				"rests until its time": noEarlyRotation, "new times count at once": newTimesTakeEffect, "by request alone": onRequestOnly,
 				"failures outlive restarts": failuresOutliveRestarts, "requests at once": requestsAtOnce, "unfinished": unfinished,
-				"missed window": missedWindow, "windows begin anew": windowsBeginAnew,
+				"missed window": missedWindow, "windows begin anew": windowsStartFresh,
 			} {
-				t.Run(what, func(t *testing.T) { open.bubble(t, func(s *thing) { s.begin(); test(s) }) })
+				t.Run(what, func(t *testing.T) { open.bubble(t, func(s *lesson) { s.begin(); test(s) }) })
 			}
 			t.Run("failing calls", func(t *testing.T) { failingCalls(t, open) })
 			t.Run("failing store", func(t *testing.T) { failingStore(t, open) })
@@ -91,23 +91,23 @@ func Lessons(t *testing.T, things map[string]Opener) {
 	}
 }
 
-// A thing is a Thing in a bubble, with the store under its mount.
-type thing struct {
+// A lesson is a LessonSubject in a bubble, with the store under its mount.
+type lesson struct {
 	*testing.T
-	*Thing
+	*LessonSubject
 	store *faulty.Store
 }
 
-func (open Opener) bubble(t *testing.T, test func(s *thing)) {
+func (open Opener) bubble(t *testing.T, test func(s *lesson)) {
 	t.Helper()
 	inBubble(t, func(t *testing.T) {
 		store := faulty.New(faulty.Quiet(memory.Open()), 1)
-		test(&thing{t, open(t, store), store})
+		test(&lesson{t, open(t, store), store})
 	})
 }
 
 // begin configures the credential, and rotates it once. It runs in a bubble.
-func (s *thing) begin() {
+func (s *lesson) begin() {
 	s.Helper()
 	if err := s.Configure(); err != nil {
 		s.Fatal("configuring: ", err)
@@ -118,7 +118,7 @@ func (s *thing) begin() {
 	}
 }
 
-func (s *thing) rotate() {
+func (s *lesson) rotate() {
 	s.Helper()
 	if err := s.Rotate(); err != nil {
 		s.Fatal("rotating: ", err)
@@ -127,7 +127,7 @@ func (s *thing) rotate() {
 }
 
 // settle waits until the rotation in flight has ended, in a bubble.
-func (s *thing) settle() {
+func (s *lesson) settle() {
 	s.Helper()
 	for range 10 * 60 {
 		if r := s.record(); r != nil && r.Turn == nil {
@@ -139,7 +139,7 @@ func (s *thing) settle() {
 }
 
 // record returns the only record of its kind, or nil.
-func (s *thing) record() *rotate.Record {
+func (s *lesson) record() *rotate.Record {
 	s.Helper()
 	for r, err := range s.Mount().Rotations().Records(context.Background(), s.Kind) {
 		if err != nil {
@@ -150,42 +150,42 @@ func (s *thing) record() *rotate.Record {
 	return nil
 }
 
-// A mark holds the credential and the count of creating and setting calls at one moment.
-type mark struct {
-	given string
-	made  int
+// A snapshot holds the credential and the count of creating and setting calls at one moment.
+type snapshot struct {
+	issued string
+	made   int
 }
 
-// mark returns the present mark, once all work that needs no waiting is done.
-func (s *thing) mark() mark {
+// snapshot returns the present snapshot, once all work that needs no waiting is done.
+func (s *lesson) snapshot() snapshot {
 	s.Helper()
 	synctest.Wait()
-	return mark{s.Given(), s.Made()}
+	return snapshot{s.Issued(), s.Made()}
 }
 
-// wants checks the number of rotations since a mark.
-func (s *thing) wants(when string, rotations int, since mark) {
+// wantRotations checks the number of rotations since a mark.
+func (s *lesson) wantRotations(when string, rotations int, since snapshot) {
 	s.Helper()
-	now := s.mark()
-	if now.made-since.made != rotations || (now.given != since.given) != (rotations > 0) {
-		s.Errorf("%s (%s): %d rotations, and another credential is given out: %v; want %d", when, time.Now().UTC().Format("02 15:04"), now.made-since.made, now.given != since.given, rotations)
+	now := s.snapshot()
+	if now.made-since.made != rotations || (now.issued != since.issued) != (rotations > 0) {
+		s.Errorf("%s (%s): %d rotations, and another credential is given out: %v; want %d", when, time.Now().UTC().Format("02 15:04"), now.made-since.made, now.issued != since.issued, rotations)
 	}
 }
 
 // until sleeps, in a bubble, until the given time after the next rotation, or before it if after
 // is negative.
-func (s *thing) until(after time.Duration) {
+func (s *lesson) until(after time.Duration) {
 	s.Helper()
 	time.Sleep(time.Until(s.record().Next.Add(after)))
 	synctest.Wait()
 }
 
-// alone checks that the provider has one credential and the server one due item: the next
+// wantIdle checks that the provider has one credential and the server one due item: the next
 // rotation.
-func (s *thing) alone() {
+func (s *lesson) wantIdle() {
 	s.Helper()
-	if s.Live != nil && (len(s.Live()) != 1 || !strings.Contains(s.Given(), s.Live()[0])) {
-		s.Errorf("at the provider are %q; given out is %.24s", s.Live(), s.Given())
+	if s.Live != nil && (len(s.Live()) != 1 || !strings.Contains(s.Issued(), s.Live()[0])) {
+		s.Errorf("at the provider are %q; given out is %.24s", s.Live(), s.Issued())
 	}
 	r := s.record()
 	if n := s.Server.Work(s); n != 1 || r.LastError != "" || r.Alert != nil || r.Failures != 0 {
@@ -193,21 +193,22 @@ func (s *thing) alone() {
 	}
 }
 
-// next checks that nothing rotates early and that the next rotation comes on time, in a bubble.
-func (s *thing) next() {
+// checkNext checks that nothing rotates early and that the next rotation comes on time, in a
+// bubble.
+func (s *lesson) checkNext() {
 	s.Helper()
-	before := s.mark()
+	before := s.snapshot()
 	s.until(-10 * time.Minute)
-	s.wants("ten minutes before the next rotation", 0, before)
-	s.alone()
+	s.wantRotations("ten minutes before the next rotation", 0, before)
+	s.wantIdle()
 	s.until(10 * time.Minute)
-	s.wants("ten minutes after its time", 1, before)
-	if works := s.Works != nil && s.Works(before.given); works != (s.Works != nil) {
+	s.wantRotations("ten minutes after its time", 1, before)
+	if works := s.Works != nil && s.Works(before.issued); works != (s.Works != nil) {
 		s.Error("what was given out before has no grace")
 	}
 }
 
-// restsUntilItsTime: a restart rotates nothing that is not due. A rotation that fell due while
+// noEarlyRotation: a restart rotates nothing that is not due. A rotation that fell due while
 // the server was down happens once, however long the server was down. Readers that read before it
 // can continue, where the engine promises that. It runs in a bubble.
 //
@@ -215,12 +216,12 @@ func (s *thing) next() {
 // https://github.com/hashicorp/vault-plugin-secrets-openldap/pull/156
 // https://developer.hashicorp.com/vault/docs/v1.19.x/updates/important-changes
 // https://github.com/hashicorp/vault/issues/18738
-func restsUntilItsTime(s *thing) {
-	before, next := s.mark(), s.record().Next
+func noEarlyRotation(s *lesson) {
+	before, next := s.snapshot(), s.record().Next
 	for end := next.Add(-time.Hour); time.Now().Before(end); time.Sleep(time.Hour) {
 		s.Server.Reopen(s)
 	}
-	s.wants("started again every hour", 0, before)
+	s.wantRotations("started again every hour", 0, before)
 	if now := s.record().Next; !now.Equal(next) {
 		s.Errorf("starting again moves the next rotation from %s to %s", next, now)
 	}
@@ -228,35 +229,35 @@ func restsUntilItsTime(s *thing) {
 	time.Sleep(4*24*time.Hour + time.Hour)
 	s.Server.Reopen(s)
 	time.Sleep(10 * time.Minute)
-	s.wants("after four periods of rest", 1, before)
-	if s.Works != nil && !s.Works(before.given) {
+	s.wantRotations("after four periods of rest", 1, before)
+	if s.Works != nil && !s.Works(before.issued) {
 		s.Error("who had read before was cut off")
 	}
 	s.settle()
-	s.next()
+	s.checkNext()
 }
 
-// newTimesCountAtOnce: a change of the rotation times takes effect at once, also for longer
+// newTimesTakeEffect: a change of the rotation times takes effect at once, also for longer
 // periods and for schedules, without writing the other fields again. It runs in a bubble.
 //
 // https://github.com/hashicorp/vault/issues/21967
 // https://github.com/hashicorp/vault/issues/27774
-func newTimesCountAtOnce(s *thing) {
+func newTimesTakeEffect(s *lesson) {
 	was := s.record().Next
 	s.until(-time.Hour)
 	s.Change(map[string]any{"rotation_period": "48h"})
 	if got := s.record().Next; got.Sub(was.Add(24*time.Hour)).Abs() > time.Second { // publishing takes its time
 		s.Errorf("a period that is a day longer moves the rotation from %s to %s", was, got)
 	}
-	s.next()
+	s.checkNext()
 	s.settle()
 	s.Change(map[string]any{"rotation_period": "12h"})
-	s.next()
+	s.checkNext()
 	s.settle()
-	before := s.mark()
+	before := s.snapshot()
 	s.Change(map[string]any{"rotation_period": "8h"})
 	time.Sleep(time.Until(s.record().LastRotated.Add(9 * time.Hour)))
-	s.wants("an hour after the shorter period", 1, before)
+	s.wantRotations("an hour after the shorter period", 1, before)
 	s.settle()
 	if s.Unscheduled {
 		return
@@ -265,34 +266,34 @@ func newTimesCountAtOnce(s *thing) {
 	if at := s.record().Next.UTC(); at.Hour() != 12 || at.Minute() != 0 || time.Until(at) > 24*time.Hour {
 		s.Errorf("by the schedule it is rotated at %s", at)
 	}
-	s.next()
+	s.checkNext()
 	s.settle()
 	s.Change(map[string]any{"rotation_period": "24h"}) // in place of the schedule
-	s.next()
+	s.checkNext()
 }
 
-// byRequestAlone: nothing rotates on its own, and rotations that were skipped are not made up
+// onRequestOnly: nothing rotates on its own, and rotations that were skipped are not made up
 // for. It runs in a bubble.
 //
 // https://github.com/hashicorp/vault/issues/27165
 // https://github.com/openbao/openbao/issues/284
-func byRequestAlone(s *thing) {
+func onRequestOnly(s *lesson) {
 	if s.Always {
 		s.Skip("it has no disable_automated_rotation")
 	}
 	s.Change(map[string]any{"disable_automated_rotation": true})
-	before := s.mark()
+	before := s.snapshot()
 	time.Sleep(72 * time.Hour)
-	s.wants("in three days by request alone", 0, before)
+	s.wantRotations("in three days by request alone", 0, before)
 	if n := s.Server.Work(s); n != 0 {
 		s.Errorf("%d due items", n)
 	}
 	s.rotate()
-	s.wants("by request", 1, before)
+	s.wantRotations("by request", 1, before)
 	time.Sleep(48 * time.Hour)
 	s.Change(map[string]any{"disable_automated_rotation": false, "rotation_period": "12h"})
 	time.Sleep(time.Minute)
-	s.wants("overdue by the new period", 2, before)
+	s.wantRotations("overdue by the new period", 2, before)
 }
 
 // failuresOutliveRestarts: a failed rotation is retried, and the retries continue however often
@@ -303,8 +304,8 @@ func byRequestAlone(s *thing) {
 // https://github.com/hashicorp/vault/issues/21857
 // https://github.com/hashicorp/vault/issues/7502
 // https://github.com/hashicorp/vault/issues/7222
-func failuresOutliveRestarts(s *thing) {
-	before := s.Given()
+func failuresOutliveRestarts(s *lesson) {
+	before := s.Issued()
 	s.until(-time.Minute)
 	s.Faults["away"]()
 	for range 30 {
@@ -315,15 +316,15 @@ func failuresOutliveRestarts(s *thing) {
 		s.Errorf("a day later: %d failures, error %q, alert %v, %d due items", r.Failures, r.LastError, r.Alert, s.Server.Work(s))
 	}
 	s.Heal()
-	if s.Given() != before {
+	if s.Issued() != before {
 		s.Error("another credential is given out")
 	}
 	time.Sleep(cmp.Or(s.Longest, time.Hour) * 5 / 4)
-	if s.Given() == before {
+	if s.Issued() == before {
 		s.Error("it is not tried any more")
 	}
 	s.settle()
-	s.next()
+	s.checkNext()
 }
 
 // requestsAtOnce: many clients request a rotation at the same moment. The rotations run one after
@@ -331,7 +332,7 @@ func failuresOutliveRestarts(s *thing) {
 // bubble.
 //
 // https://github.com/hashicorp/vault-plugin-secrets-azure/pull/266
-func requestsAtOnce(s *thing) {
+func requestsAtOnce(s *lesson) {
 	var all sync.WaitGroup
 	done := make(chan bool, 12)
 	for i := range cap(done) {
@@ -351,17 +352,17 @@ func requestsAtOnce(s *thing) {
 			n++
 		}
 	}
-	s.Given()
+	s.Issued()
 	if n == 0 {
 		s.Error("all were refused")
 	}
 	s.settle()
-	s.next()
+	s.checkNext()
 }
 
 // unfinished: a mount must not be disabled while it is unknown which secret is in force, or while
 // a replaced credential still works. It runs in a bubble.
-func unfinished(s *thing) {
+func unfinished(s *lesson) {
 	if err := s.Mount().Unfinished(context.Background()); err != nil {
 		s.Errorf("nothing is under way: %v", err)
 	}
@@ -380,7 +381,7 @@ func unfinished(s *thing) {
 }
 
 // nightly configures a rotation in one hour of the night, in a bubble, and returns at a midnight.
-func (s *thing) nightly() {
+func (s *lesson) nightly() {
 	if s.Unscheduled {
 		s.Skip("it has no rotation_schedule")
 	}
@@ -393,35 +394,35 @@ func (s *thing) nightly() {
 //
 // https://github.com/openbao/openbao/issues/3637
 // https://github.com/hashicorp/vault/issues/18738
-func missedWindow(s *thing) {
+func missedWindow(s *lesson) {
 	s.nightly()
-	before := s.mark()
+	before := s.snapshot()
 	s.Server.Stop()
 	time.Sleep(5 * time.Hour)
 	s.Server.Reopen(s)
 	time.Sleep(2 * time.Minute)
-	s.wants("after the window", 0, before)
+	s.wantRotations("after the window", 0, before)
 	if why := s.record().LastError; !strings.Contains(why, "T03:00:00Z was missed") {
 		s.Errorf("it says %q", why)
 	}
 	time.Sleep(21 * time.Hour)
-	s.wants("before the next window", 0, before)
+	s.wantRotations("before the next window", 0, before)
 	time.Sleep(time.Hour)
-	s.wants("at the next time", 1, before)
+	s.wantRotations("at the next time", 1, before)
 }
 
-// windowsBeginAnew: the last attempt of a window comes at its end, and none comes after it.
+// windowsStartFresh: the last attempt of a window comes at its end, and none comes after it.
 // Failures in one window do not slow the retries in the next one. It runs in a bubble.
 //
 // https://github.com/openbao/openbao/issues/3637
-func windowsBeginAnew(s *thing) {
+func windowsStartFresh(s *lesson) {
 	s.nightly()
-	first := s.Given()
+	first := s.Issued()
 	s.Faults["away"]()
 	time.Sleep(3*time.Hour + 58*time.Minute)
 	s.Heal()
 	time.Sleep(3 * time.Minute)
-	second := s.Given()
+	second := s.Issued()
 	if second == first {
 		s.Error("it is not tried once more before the window ends")
 	}
@@ -430,7 +431,7 @@ func windowsBeginAnew(s *thing) {
 	time.Sleep(2*time.Hour + time.Minute)
 	s.Heal()
 	time.Sleep(20 * time.Hour)
-	if s.Given() != second {
+	if s.Issued() != second {
 		s.Error("it was rotated outside of its window")
 	}
 	if s.record().LastError == "" {
@@ -441,7 +442,7 @@ func windowsBeginAnew(s *thing) {
 	time.Sleep(90 * time.Second)
 	s.Heal()
 	time.Sleep(10 * time.Minute)
-	if s.Given() == second {
+	if s.Issued() == second {
 		s.Error("after half a minute of trouble it was not tried again")
 	}
 }
@@ -456,12 +457,12 @@ func windowsBeginAnew(s *thing) {
 // https://github.com/hashicorp/vault/pull/23673
 func failingCalls(t *testing.T, open Opener) {
 	var faults map[string]func()
-	open.bubble(t, func(s *thing) { faults = s.Faults })
+	open.bubble(t, func(s *lesson) { faults = s.Faults })
 	for name := range faults {
 		for _, asked := range []bool{false, true} {
 			for _, dies := range []bool{false, true} {
 				t.Run(fmt.Sprint(name, "/", asked, "/", dies), func(t *testing.T) {
-					open.bubble(t, func(s *thing) {
+					open.bubble(t, func(s *lesson) {
 						s.begin()
 						s.provoke(asked, s.Faults[name])
 						s.recover(dies, s.Heal)
@@ -474,7 +475,7 @@ func failingCalls(t *testing.T, open Opener) {
 
 // provoke makes the credential rotate, on request or on schedule, once something fails. It runs
 // in a bubble.
-func (s *thing) provoke(asked bool, fail func()) {
+func (s *lesson) provoke(asked bool, fail func()) {
 	if asked {
 		time.Sleep(6 * time.Hour)
 		fail()
@@ -489,7 +490,7 @@ func (s *thing) provoke(asked bool, fail func()) {
 
 // recover ends the failure, perhaps after the process has died, and checks that everything
 // recovers. It runs in a bubble.
-func (s *thing) recover(dies bool, heal func()) {
+func (s *lesson) recover(dies bool, heal func()) {
 	s.Helper()
 	if dies {
 		s.Server.Stop()
@@ -498,14 +499,14 @@ func (s *thing) recover(dies bool, heal func()) {
 	if dies {
 		s.Server.Reopen(s)
 	}
-	s.mark()
+	s.snapshot()
 	for range 80 { // what may have been made is settled first
 		if time.Sleep(time.Minute); s.Rotate() == nil {
 			break
 		}
 	}
 	s.settle()
-	s.next()
+	s.checkNext()
 }
 
 // failingStore: the store fails at any commit of a rotation, stored or not, until it is repaired.
@@ -520,7 +521,7 @@ func failingStore(t *testing.T, open Opener) {
 			for _, asked := range []bool{false, true} {
 				for _, dies := range []bool{false, true} {
 					t.Run(fmt.Sprint(mode, "/", after, "/", asked, "/", dies), func(t *testing.T) {
-						open.bubble(t, func(s *thing) {
+						open.bubble(t, func(s *lesson) {
 							s.begin()
 							made := s.Made()
 							s.provoke(asked, func() { s.store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: -1, Mode: mode}) })
@@ -547,7 +548,7 @@ func crashes(t *testing.T, open Opener) {
 		for _, mode := range []faulty.Mode{faulty.NotStored, faulty.Stored} {
 			for at := range 10 {
 				t.Run(fmt.Sprint(first, "/", mode, "/", at), func(t *testing.T) {
-					open.bubble(t, func(s *thing) {
+					open.bubble(t, func(s *lesson) {
 						if first != "" {
 							s.Faults[first]()
 						}
@@ -574,7 +575,7 @@ func crashes(t *testing.T, open Opener) {
 
 // die sends one request after another, in a bubble, until the process dies, and restarts the
 // process.
-func (s *thing) die() {
+func (s *lesson) die() {
 	s.Helper()
 	dead := func() bool {
 		select {

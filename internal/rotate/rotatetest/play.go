@@ -51,7 +51,7 @@ func Play(t *testing.T, usual uint64, p Plan) {
 					h.end()
 					deaths.Add(int64(h.deaths))
 					uses.Add(int64(h.uses))
-					stalls.Add(h.stalls.Load())
+					stalls.Add(h.suspensions.Load())
 					if t.Failed() {
 						h.print()
 						mu.Lock()
@@ -66,9 +66,9 @@ func Play(t *testing.T, usual uint64, p Plan) {
 }
 
 func newHarness(t *testing.T, seed uint64, p Plan) *Harness {
-	h := &Harness{T: t, Rand: rand.New(rand.NewPCG(seed, 1)), seed: seed, plan: p, store: shared{faulty.Quiet(memory.Open())}, rest: make(chan struct{})}
-	for i := range h.seats {
-		h.seats[i] = newSeat(h, i)
+	h := &Harness{T: t, Rand: rand.New(rand.NewPCG(seed, 1)), seed: seed, plan: p, store: shared{faulty.Quiet(memory.Open())}, readersDone: make(chan struct{})}
+	for i := range h.servers {
+		h.servers[i] = newTestServer(h, i)
 	}
 	h.subject = p.Subject(h)
 	return h
@@ -79,7 +79,7 @@ func (h *Harness) print() {
 	journals := h.journals()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, line := range h.story[max(0, len(h.story)-most):] {
+	for _, line := range h.notes[max(0, len(h.notes)-most):] {
 		h.Log(line)
 	}
 	for _, line := range journals[max(0, len(journals)-2*most):] {
@@ -90,46 +90,46 @@ func (h *Harness) print() {
 
 // play plays the history. It runs in a bubble.
 func (h *Harness) play() {
-	h.seats[0].start()
+	h.servers[0].start()
 	h.subject.Begin()
 	for _, r := range h.subject.Readers() {
 		h.readers.Go(func() { h.read(r) })
 	}
-	h.wild.Store(true)
+	h.failing.Store(true)
 	for end := time.Now().Add(h.plan.Length); time.Now().Before(end) && !h.Failed(); {
 		h.round()
 	}
-	h.calm()
-	h.judge()
+	h.recoverAll()
+	h.checkEnd()
 }
 
 // round plans failures, lets users act, and lets time pass. It runs in a bubble.
 func (h *Harness) round() {
 	h.subject.Break()
-	if s := h.seats[1]; !s.up() && h.Rand.IntN(2) == 0 {
+	if s := h.servers[1]; !s.up() && h.Rand.IntN(2) == 0 {
 		s.start()
 	} else if s.up() && h.Rand.IntN(4) == 0 {
-		h.Tell("server 1 is stopped")
+		h.Note("server 1 is stopped")
 		s.stop()
 	}
-	for _, s := range h.seats {
-		s.arm()
+	for _, s := range h.servers {
+		s.planFailure()
 	}
 	var acts sync.WaitGroup
 	for range h.Rand.IntN(4) {
-		s := h.seats[h.Rand.IntN(servers)]
+		s := h.servers[h.Rand.IntN(servers)]
 		what, do := h.subject.Act(s.n)
-		acts.Go(func() { s.use(func() { h.Tell("user of server %d: %s: %v", s.n, what, do()) }) })
+		acts.Go(func() { s.serve(func() { h.Note("user of server %d: %s: %v", s.n, what, do()) }) })
 		if h.Rand.IntN(2) == 0 { // one after the other, or at once
 			h.pass(h.UpTo(time.Minute))
 		}
 	}
 	h.pass(h.UpTo(h.plan.Round))
 	acts.Wait()
-	h.revive()
-	if h.seats[0].up() {
+	h.restartDead()
+	if h.servers[0].up() {
 		h.subject.Check(0)
-		h.explained()
+		h.checkKnown()
 	}
 }
 
@@ -139,17 +139,17 @@ func (h *Harness) pass(d time.Duration) {
 		timer := time.NewTimer(time.Until(end))
 		select {
 		case <-timer.C:
-		case <-h.seats[0].died:
-		case <-h.seats[1].died:
+		case <-h.servers[0].died:
+		case <-h.servers[1].died:
 		}
 		timer.Stop()
-		h.revive()
+		h.restartDead()
 	}
 }
 
-// revive restarts the servers that have died. It runs in a bubble.
-func (h *Harness) revive() {
-	for _, s := range h.seats {
+// restartDead restarts the servers that have died. It runs in a bubble.
+func (h *Harness) restartDead() {
+	for _, s := range h.servers {
 		if !s.dead() {
 			continue
 		}
@@ -163,21 +163,21 @@ func (h *Harness) revive() {
 	}
 }
 
-// calm lets everything recover and finish, with one server. It runs in a bubble.
-func (h *Harness) calm() {
-	h.wild.Store(false)
+// recoverAll lets everything recover and finish, with one server. It runs in a bubble.
+func (h *Harness) recoverAll() {
+	h.failing.Store(false)
 	h.subject.Heal()
-	for _, s := range h.seats {
+	for _, s := range h.servers {
 		s.stop()
 	}
-	h.Tell("calm")
-	h.seats[0].start()
+	h.Note("calm")
+	h.servers[0].start()
 	h.subject.Check(0)
-	h.explained()
-	time.Sleep(h.plan.Calm)
-	h.subject.Mend()
+	h.checkKnown()
+	time.Sleep(h.plan.Recovery)
+	h.subject.Repair()
 	synctest.Wait()
-	close(h.rest)
+	close(h.readersDone)
 	h.readers.Wait()
 }
 
@@ -186,7 +186,7 @@ func (h *Harness) read(r Reader) {
 	value := ""
 	for n := 0; ; n++ {
 		again, there := 10*time.Second, true
-		h.seats[n%servers].use(func() {
+		h.servers[n%servers].serve(func() {
 			for range 3 { // it may change between reading and using it
 				var got string
 				var at time.Duration
@@ -204,7 +204,7 @@ func (h *Harness) read(r Reader) {
 			value = ""
 		}
 		if value != "" {
-			h.used(r, value, "when it was read")
+			h.checkUse(r, value, "when it was read")
 		}
 		if !r.Lasts {
 			value = ""
@@ -212,23 +212,23 @@ func (h *Harness) read(r Reader) {
 		timer := time.NewTimer(again)
 		select {
 		case <-timer.C:
-		case <-h.rest:
+		case <-h.readersDone:
 			timer.Stop()
 			return
 		}
 		if value != "" {
-			h.used(r, value, "before it was read again")
+			h.checkUse(r, value, "before it was read again")
 		}
 	}
 }
 
-func (h *Harness) used(r Reader, value, when string) {
+func (h *Harness) checkUse(r Reader, value, when string) {
 	works := r.Works(value)
 	h.mu.Lock()
 	h.uses++
 	h.mu.Unlock()
 	if !works && !h.Failed() {
-		h.Tell("%s was refused with %s, %s", r.Name, value, when)
+		h.Note("%s was refused with %s, %s", r.Name, value, when)
 		h.Errorf("%s was refused with %s, %s", r.Name, value, when)
 	}
 }
@@ -236,12 +236,12 @@ func (h *Harness) used(r Reader, value, when string) {
 // end stops everything that still runs.
 func (h *Harness) end() {
 	select {
-	case <-h.rest:
+	case <-h.readersDone:
 	default:
-		close(h.rest)
+		close(h.readersDone)
 		h.readers.Wait()
 	}
-	for _, s := range h.seats {
+	for _, s := range h.servers {
 		s.stop()
 	}
 }

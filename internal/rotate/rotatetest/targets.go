@@ -45,8 +45,8 @@ func createAndRetire(s *targets) {
 	if err := s.Open().Verify(s.Context(), c); err != nil {
 		s.Error("verify: ", err)
 	}
-	s.want("verify dead, of one that lives", s.Open().VerifyDead(s.Context(), c), rotate.Alive)
-	s.live("once one is created", c)
+	s.wantOutcome("verify dead, of one that lives", s.Open().VerifyDead(s.Context(), c), rotate.Alive)
+	s.wantLive("once one is created", c)
 	if ids := s.listed(); ids != nil {
 		disabled, fresh := ids[c.ID]
 		if disabled {
@@ -57,7 +57,7 @@ func createAndRetire(s *targets) {
 			s.Errorf("the list %v lacks %s or %s", ids, c.ID, s.Current.ID)
 		}
 	}
-	if u, ok := s.Open().(rotate.UsageTeller); ok && s.Open().Capabilities().LastUsed {
+	if u, ok := s.Open().(rotate.UsageReporter); ok && s.Open().Capabilities().LastUsed {
 		if at, err := u.LastUsed(s.Context(), c.ID); err != nil || at.IsZero() && s.Open().Capabilities().Proof == rotate.ProofUse {
 			s.Errorf("the last use of one that was used: %s, %v", at, err)
 		}
@@ -68,13 +68,13 @@ func createAndRetire(s *targets) {
 		}
 		time.Sleep(s.Lag)
 	}
-	if s.live("once it is retired"); s.Works(c) {
+	if s.wantLive("once it is retired"); s.Works(c) {
 		s.Error("the retired one works")
 	}
 	if err := s.Open().VerifyDead(s.Context(), c); err != nil {
 		s.Error("verify dead: ", err)
 	}
-	s.want("verify, of a retired one", s.Open().Verify(s.Context(), c), rotate.Rejected)
+	s.wantOutcome("verify, of a retired one", s.Open().Verify(s.Context(), c), rotate.Rejected)
 	if _, there := s.listed()[c.ID]; there {
 		s.Error("the retired one is listed")
 	}
@@ -96,7 +96,7 @@ func disable(s *targets) {
 		}
 		time.Sleep(s.Lag)
 	}
-	if s.live("once one is disabled"); s.Works(c) {
+	if s.wantLive("once one is disabled"); s.Works(c) {
 		s.Error("the disabled one works")
 	}
 	can := s.Open().Capabilities()
@@ -126,7 +126,7 @@ func wrongSecret(s *targets) {
 	if rotate.OutcomeOf(err) == rotate.Permanent {
 		want = rotate.Permanent
 	}
-	s.want("verify, of a wrong secret", err, want)
+	s.wantOutcome("verify, of a wrong secret", err, want)
 	if !s.Works(s.Current) {
 		s.Error("the current one does not work any more")
 	}
@@ -150,7 +150,7 @@ func set(s *targets) {
 		s.Fatal("it does not work")
 	}
 	if err := s.setter().Set(s.Context(), s.Current, made); err != nil { // what authenticates by the one before is refused
-		s.want("setting what is set", err, rotate.OutcomeOf(err))
+		s.wantOutcome("setting what is set", err, rotate.OutcomeOf(err))
 	}
 	if time.Sleep(s.Lag); !s.Works(made) {
 		s.Error("setting what is set has changed something")
@@ -159,7 +159,7 @@ func set(s *targets) {
 		s.Error("verify: ", err)
 	}
 	if made.Account == s.Current.Account {
-		s.want("verify, of the one before", s.Open().Verify(s.Context(), s.Current), rotate.Rejected)
+		s.wantOutcome("verify, of the one before", s.Open().Verify(s.Context(), s.Current), rotate.Rejected)
 	}
 }
 
@@ -196,13 +196,13 @@ func endedContext(s *targets) {
 			s.Errorf("%s succeeds", name)
 			continue
 		}
-		s.silent(name, err)
+		s.checkNoSecrets(name, err)
 	}
 	if took := time.Since(began); took > time.Minute {
 		s.Errorf("the calls took %s", took)
 	}
 	time.Sleep(s.Lag)
-	s.live("after calls that were not made")
+	s.wantLive("after calls that were not made")
 	if after := s.listed(); len(after) != len(before) || !s.Works(s.Current) {
 		s.Errorf("the list was %v and is %v; the current one works: %v", before, after, s.Works(s.Current))
 	}

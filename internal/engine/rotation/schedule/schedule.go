@@ -117,7 +117,7 @@ const restLimit = 10 * time.Minute
 // TTLs after publishing: one read may be under way, and then it sleeps.
 func (p Policy) Timing() rotate.Timing {
 	return rotate.Timing{
-		When: cron.When{Period: p.Period}, Grace: p.Grace, Idle: p.Idle, MaxHold: p.MaxHold, Rest: min(restLimit, p.Grace), Sleep: 2 * p.ReadTTL,
+		When: cron.When{Period: p.Period}, Grace: p.Grace, Idle: p.Idle, MaxHold: p.MaxHold, DisabledWait: min(restLimit, p.Grace), Sleep: 2 * p.ReadTTL,
 	}
 }
 

@@ -23,7 +23,7 @@ func TestCompleteIsSound(t *testing.T) {
 	if want := (Policy{Class: Standard, Period: 60 * day, Grace: 48 * time.Hour, ReadTTL: time.Minute, Idle: time.Hour, MaxHold: 7 * day}); d != want {
 		t.Errorf("defaults are %+v, want %+v", d, want)
 	}
-	if rest, short := d.Timing().Rest, (Policy{Grace: time.Minute}).Timing().Rest; rest != 10*time.Minute || short != time.Minute {
+	if rest, short := d.Timing().DisabledWait, (Policy{Grace: time.Minute}).Timing().DisabledWait; rest != 10*time.Minute || short != time.Minute {
 		t.Errorf("a disabled key rests for %s, with a short grace for %s", rest, short)
 	}
 	if got := (Policy{}).Complete(Policy{Grace: 24 * time.Hour}); got.Grace != 24*time.Hour {
