@@ -15,9 +15,7 @@ import (
 
 // inCycles are packages whose files are not in storeys yet, with the number of arrows in cycles.
 // The numbers only decrease.
-var inCycles = map[string]int{
-	"internal/server/config": 65,
-}
+var inCycles = map[string]int{}
 
 // methodDebts are types with too many methods, including promoted ones. The numbers only decrease.
 var methodDebts = map[string]int{}

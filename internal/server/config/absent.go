@@ -1,6 +1,10 @@
 package config
 
-import "slices"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // An absence is a key that Vault documents and this server does not have.
 type absence struct {
@@ -18,120 +22,133 @@ const (
 	noEnterprise = "it belongs to Vault Enterprise; take it out"
 	scrape       = "metrics are not pushed; let Prometheus read /v1/sys/metrics?format=prometheus"
 	statsd       = scrape + ", or a statsd exporter that reads it"
-	cardinality  = "the number of series does not grow with what is stored"
 )
 
-// absent are such keys, by block. The reference lists them.
+// absent has these keys, by block. The reference lists them.
 var absent = map[string]map[string]absence{
-	topBlock: {
-		"adaptive_overload_protection": {noEnterprise + "; work on expired leases already gives way to requests",
-			true},
-		"administrative_namespace_path": {noNamespaces, false},
-		"allow_audit_log_prefixing":     {"an audit line has no prefix; have the shipper add one", true},
-		"cache_size": {"the store's cache is measured in bytes; set cache_bytes of storage \"pebble\"",
-			true},
-		"cluster_cipher_suites":       {noClusters, true},
-		"detect_deadlocks":            {"locks are not watched; take it out", true},
-		"disable_clustering":          {noClusters, true},
-		"disable_indexing":            {noEnterprise, true},
-		"disable_performance_standby": {noEnterprise, true},
-		"disable_printable_check": {"names with letters that cannot be printed are refused in paths; take it out",
-			true},
-		"disable_sealwrap":         {noEnterprise, true},
-		"disable_sentinel_trace":   {noEnterprise, true},
-		"enable_multiseal":         {"there is one seal; take it out", false},
-		"enable_post_unseal_trace": {"set log_level = \"debug\" to see what unsealing does", true},
-		"enable_ui": {"it is the old name of ui, and the web interface is not implemented yet; use the command line",
-			true},
-		"entropy":     {noEnterprise + "; random bytes are the operating system's", false},
-		"experiments": {"there are none; take it out", true},
-		"ha_backend":  {noHAStorage, false},
-		"ha_storage":  {noHAStorage, false},
-		"hsm": {"it is the old name of seal; write seal \"static\" to unseal without people",
-			false},
-		"imprecise_lease_role_tracking": {"there are no quotas by role; take it out", true},
-		"kms_library":                   {noEnterprise, false},
-		"license_path":                  {"no licence is needed; take it out", true},
-		"observations":                  {noEnterprise, true},
-		"plugin_directory":              {noPlugins, true},
-		"plugin_file_permissions":       {noPlugins, true},
-		"plugin_file_uid":               {noPlugins, true},
-		"plugin_tmpdir":                 {noPlugins, true},
-		"post_unseal_trace_directory":   {"set log_level = \"debug\" to see what unsealing does", true},
-		"redirect_addr":                 {"it is the old name of api_addr; write that", false},
-		"remove_irrevocable_lease_after": {"revoking a lease is retried until it succeeds; use sys/leases/revoke-force to forget a lease",
-			true},
-		"replication":     {noEnterprise, true},
-		"reporting":       {noEnterprise, true},
-		"request_limiter": {noEnterprise, true},
-		"sentinel":        {noEnterprise + "; use policies", false},
-		"service_registration": {"the server registers itself nowhere; point Consul or Kubernetes at /v1/sys/health",
-			true},
-		"user_lockout": {"no login method that has passwords is built yet; take it out until there is one",
-			true},
-	},
-	tcpBlock: merge(listenerAbsent, map[string]absence{
-		"chroot_namespace": {noNamespaces, false},
-		"x_forwarded_for_client_cert_header": {"the login method cert is not implemented yet, so client certificates are not read; take it out",
-			true},
-		"x_forwarded_for_client_cert_header_decoders": {"the login method cert is not implemented yet, so client certificates are not read; take it out",
-			true},
-	}),
-	unixBlock: listenerAbsent,
-	telemetryBlock: {
-		"add_lease_metrics_namespace_labels": {noNamespaces, true},
-		"add_mount_point_rollback_metrics":   {"there is no rollback to be counted", true},
-		"circonus_api_app":                   {scrape, true}, "circonus_api_token": {scrape, true},
-		"circonus_api_url":   {scrape, true},
-		"circonus_broker_id": {scrape, true}, "circonus_broker_select_tag": {scrape, true},
-		"circonus_check_display_name":            {scrape, true},
-		"circonus_check_force_metric_activation": {scrape, true}, "circonus_check_id": {scrape, true},
-		"circonus_check_instance_id": {scrape, true},
-		"circonus_check_search_tag":  {scrape, true}, "circonus_check_tags": {scrape, true},
-		"circonus_submission_interval": {scrape, true},
-		"circonus_submission_url":      {scrape, true}, "dogstatsd_addr": {statsd, true},
-		"dogstatsd_tags":        {statsd, true},
-		"enable_hostname_label": {"Prometheus labels what it reads with the instance", true},
-		"filter_default":        {"drop series in Prometheus (metric_relabel_configs)", true},
-		"lease_metrics_epsilon": {"leases are not counted by when they expire; keyturn_expiry_lateness_seconds tells whether expiry keeps up",
-			true},
-		"maximum_gauge_cardinality": {cardinality, true},
-		"metrics_prefix": {"the names of series are fixed; rename them in Prometheus (metric_relabel_configs)",
-			true},
-		"num_lease_metrics_buckets": {"leases are not counted by when they expire; keyturn_expiry_lateness_seconds tells whether expiry keeps up",
-			true},
-		"prefix_filter":          {"drop series in Prometheus (metric_relabel_configs)", true},
-		"stackdriver_debug_logs": {scrape, true}, "stackdriver_location": {scrape, true},
-		"stackdriver_namespace":  {scrape, true},
-		"stackdriver_project_id": {scrape, true}, "statsd_address": {statsd, true}, "statsite_address": {statsd, true},
-		"unauthenticated_metrics_access": {"it belongs in the telemetry block of a listener", false},
-		"usage_gauge_period": {"figures are counted as things happen, not by scans from time to time",
-			true},
-	},
+	topBlock: absences(
+		ignored(noEnterprise+"; work on expired leases already gives way to requests",
+			"adaptive_overload_protection"),
+		refused(noNamespaces, "administrative_namespace_path"),
+		ignored("an audit line has no prefix; have the shipper add one", "allow_audit_log_prefixing"),
+		ignored("the store's cache is measured in bytes; set cache_bytes of storage \"pebble\"", "cache_size"),
+		ignored(noClusters, "cluster_cipher_suites", "disable_clustering"),
+		ignored("locks are not watched; take it out", "detect_deadlocks"),
+		ignored(noEnterprise,
+			"disable_indexing", "disable_performance_standby", "disable_sealwrap", "disable_sentinel_trace",
+			"observations", "replication", "reporting", "request_limiter"),
+		ignored("names with letters that cannot be printed are refused in paths; take it out",
+			"disable_printable_check"),
+		refused("there is one seal; take it out", "enable_multiseal"),
+		ignored("set log_level = \"debug\" to see what unsealing does",
+			"enable_post_unseal_trace", "post_unseal_trace_directory"),
+		ignored("it is the old name of ui, and the web interface is not implemented yet; use the command line",
+			"enable_ui"),
+		refused(noEnterprise+"; random bytes are the operating system's", "entropy"),
+		ignored("there are none; take it out", "experiments"),
+		refused(noHAStorage, "ha_backend", "ha_storage"),
+		refused("it is the old name of seal; write seal \"static\" to unseal without people", "hsm"),
+		ignored("there are no quotas by role; take it out", "imprecise_lease_role_tracking"),
+		refused(noEnterprise, "kms_library"),
+		ignored("no licence is needed; take it out", "license_path"),
+		ignored(noPlugins, "plugin_directory", "plugin_file_permissions", "plugin_file_uid", "plugin_tmpdir"),
+		refused("it is the old name of api_addr; write that", "redirect_addr"),
+		ignored("revoking a lease is retried until it succeeds; use sys/leases/revoke-force to forget a lease",
+			"remove_irrevocable_lease_after"),
+		refused(noEnterprise+"; use policies", "sentinel"),
+		ignored("the server registers itself nowhere; point Consul or Kubernetes at /v1/sys/health",
+			"service_registration"),
+		ignored("no login method that has passwords is built yet; take it out until there is one", "user_lockout"),
+	),
+	tcpBlock: absences(append(listenerAbsent,
+		refused(noNamespaces, "chroot_namespace"),
+		ignored("the login method cert is not implemented yet, so client certificates are not read; take it out",
+			"x_forwarded_for_client_cert_header", "x_forwarded_for_client_cert_header_decoders"),
+	)...),
+	unixBlock: absences(listenerAbsent...),
+	telemetryBlock: absences(
+		ignored(noNamespaces, "add_lease_metrics_namespace_labels"),
+		ignored("there is no rollback to be counted", "add_mount_point_rollback_metrics"),
+		ignored(scrape,
+			"circonus_api_app", "circonus_api_token", "circonus_api_url", "circonus_broker_id",
+			"circonus_broker_select_tag", "circonus_check_display_name", "circonus_check_force_metric_activation",
+			"circonus_check_id", "circonus_check_instance_id", "circonus_check_search_tag", "circonus_check_tags",
+			"circonus_submission_interval", "circonus_submission_url", "stackdriver_debug_logs",
+			"stackdriver_location", "stackdriver_namespace", "stackdriver_project_id"),
+		ignored(statsd, "dogstatsd_addr", "dogstatsd_tags", "statsd_address", "statsite_address"),
+		ignored("Prometheus labels what it reads with the instance", "enable_hostname_label"),
+		ignored("drop series in Prometheus (metric_relabel_configs)", "filter_default", "prefix_filter"),
+		ignored("leases are not counted by when they expire; keyturn_expiry_lateness_seconds tells whether expiry keeps up",
+			"lease_metrics_epsilon", "num_lease_metrics_buckets"),
+		ignored("the number of series does not grow with what is stored", "maximum_gauge_cardinality"),
+		ignored("the names of series are fixed; rename them in Prometheus (metric_relabel_configs)",
+			"metrics_prefix"),
+		refused("it belongs in the telemetry block of a listener", "unauthenticated_metrics_access"),
+		ignored("figures are counted as things happen, not by scans from time to time", "usage_gauge_period"),
+	),
 }
 
-// listenerAbsent are those of every kind of listener.
-var listenerAbsent = map[string]absence{
-	"disable_replication_status_endpoints": {"there is no replication", true},
-	"disable_request_limiter":              {"requests are not limited by the server's load", true},
-	"inflight_requests_logging": {"sys/in-flight-req is served to tokens with sudo only; take it out",
-		true},
-	"profiling":              {"sys/pprof is served to tokens with sudo only; take it out", true},
-	"require_request_header": {"it belongs to the listener of an agent or proxy", false},
-	"role":                   {"it belongs to the listener of an agent or proxy", false},
+// listenerAbsent are the absent keys of every kind of listener.
+var listenerAbsent = []map[string]absence{
+	ignored("there is no replication", "disable_replication_status_endpoints"),
+	ignored("requests are not limited by the server's load", "disable_request_limiter"),
+	ignored("sys/in-flight-req is served to tokens with sudo only; take it out", "inflight_requests_logging"),
+	ignored("sys/pprof is served to tokens with sudo only; take it out", "profiling"),
+	refused("it belongs to the listener of an agent or proxy", "require_request_header", "role"),
 }
 
-func merge(a, b map[string]absence) map[string]absence {
+// storageKeys are absent keys that Vault's storages share. A driver may have one of them.
+var storageKeys = absences(
+	refused("it is the old name of api_addr; write that at the top level", "advertise_addr", "redirect_addr"),
+	ignored(noClusters, "cluster_addr", "disable_clustering", "node_id", "performance_multiplier"),
+	refused(noClusters, "ha_enabled", "retry_join"),
+	ignored("set max_request_size of the listener", "max_entry_size"),
+	ignored("the store decides what it does at once", "max_parallel"),
+)
+
+// sealKeys are absent keys that Vault's seals share.
+var sealKeys = absences(
+	refused("moving from one seal to another is not implemented yet; take the stanza out, or the key", "disabled"),
+	ignored("there is one seal, and it needs no name", "name"),
+	ignored("there is one seal", "priority", "purpose"),
+)
+
+func ignored(instead string, names ...string) map[string]absence {
+	return same(absence{instead: instead, harmless: true}, names)
+}
+
+func refused(instead string, names ...string) map[string]absence {
+	return same(absence{instead: instead}, names)
+}
+
+func same(a absence, names []string) map[string]absence {
 	all := map[string]absence{}
-	for _, m := range []map[string]absence{a, b} {
-		for name, value := range m {
-			all[name] = value
-		}
+	for _, name := range names {
+		all[name] = a
 	}
 	return all
 }
 
-// storageInstead says what to use in place of Vault's storages that are not here.
+func absences(groups ...map[string]absence) map[string]absence {
+	all := map[string]absence{}
+	for _, g := range groups {
+		maps.Copy(all, g)
+	}
+	return all
+}
+
+// absentIn returns the absent keys of a block, which may be that of a driver.
+func absentIn(block string) map[string]absence {
+	switch kind, _, _ := strings.Cut(block, " "); kind {
+	case "storage", "backend":
+		return storageKeys
+	case "seal":
+		return sealKeys
+	}
+	return absent[block]
+}
+
+// storageInstead says what to use instead of a storage that does not exist here.
 func storageInstead(name string) string {
 	switch {
 	case name == "raft":
@@ -154,26 +171,3 @@ var vaultStorages = []string{
 
 // vaultSeals are the seals that Vault documents.
 var vaultSeals = []string{"alicloudkms", "awskms", "azurekeyvault", "gcpckms", "ocikms", "pkcs11", "transit"}
-
-// storageKeys are keys that Vault's storages share; a driver that does not take
-// them says what to do instead.
-var storageKeys = map[string]absence{
-	"advertise_addr":         {"it is the old name of api_addr; write that at the top level", false},
-	"cluster_addr":           {noClusters, true},
-	"disable_clustering":     {noClusters, true},
-	"ha_enabled":             {noClusters, false},
-	"max_entry_size":         {"set max_request_size of the listener", true},
-	"max_parallel":           {"the store decides what it does at once", true},
-	"node_id":                {noClusters, true},
-	"performance_multiplier": {noClusters, true},
-	"redirect_addr":          {"it is the old name of api_addr; write that at the top level", false},
-	"retry_join":             {noClusters, false},
-}
-
-// sealKeys are keys that Vault's seals share.
-var sealKeys = map[string]absence{
-	"disabled": {"moving from one seal to another is not implemented yet; take the stanza out, or the key", false},
-	"name":     {"there is one seal, and it needs no name", true},
-	"priority": {"there is one seal", true},
-	"purpose":  {"there is one seal", true},
-}

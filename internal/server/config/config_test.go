@@ -25,8 +25,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// named are drivers of which only the names and parameters matter.
-func named() Known {
+// drivers returns drivers that have names and parameters, and open nothing.
+func drivers() Known {
 	return Known{
 		Storage: []storage.Driver{memory.Driver, {
 			Name: "pebble", Params: []storage.Param{{Name: "path"}, {Name: "cache_bytes"}},
@@ -100,7 +100,7 @@ func TestReadConfig(t *testing.T) {
 		AuditFolders:   []string{"/var/log/keyturn", "/data/audit"}, ConnectionFolders: []string{"/etc/keyturn/tls"},
 	}
 	for _, file := range []string{"testdata/good.hcl", "testdata/good.json"} {
-		got, err := Read([]string{file}, named())
+		got, err := Read([]string{file}, drivers())
 		if err != nil {
 			t.Errorf("%v", err)
 			continue
@@ -116,7 +116,7 @@ func TestReadConfig(t *testing.T) {
 			"cluster_addr: clusters are not implemented yet",
 		} {
 			if !strings.Contains(strings.Join(got.Warnings, "\n"), w) {
-				t.Errorf("%s: no warning of %q: %q", file, w, got.Warnings)
+				t.Errorf("%s: there is no warning %q in %q", file, w, got.Warnings)
 			}
 		}
 	}
@@ -135,7 +135,7 @@ func TestSmallestConfig(t *testing.T) {
 	write(t, dir, "a.hcl", `storage "memory" {}`)
 	write(t, dir, "b.json", `{"listener": {"tcp": {"tls_disable": true}}}`)
 	write(t, dir, "notes.txt", `not read`)
-	got, err := Read([]string{dir}, named())
+	got, err := Read([]string{dir}, drivers())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,13 +157,12 @@ func write(t *testing.T, dir, name, text string) string {
 	return path
 }
 
-// The head of a configuration that is otherwise good.
+// good is the beginning of a configuration that is valid without the rest.
 const good = `listener "tcp" { tls_disable = true }
 storage "memory" {}
 `
 
-// wrong are configurations, each with what is wrong in it as its name. The
-// golden file has what is said.
+// wrong are invalid configurations; the golden file has their errors.
 var wrong = []struct {
 	name  string
 	texts []string // a.hcl, b.hcl …; JSON if it begins with a brace
@@ -185,23 +184,23 @@ var wrong = []struct {
 	{"storage raft", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"raft\" {}\n"}},
 	{"storage file", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"file\" {}\n"}},
 	{"storage consul", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"consul\" {}\n"}},
-	{"storage unheard of", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"tape\" {}\n"}},
+	{"an unknown storage", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"tape\" {}\n"}},
 	{"two storages", []string{good + "storage \"pebble\" {}\n"}},
 	{"storage without a label", []string{good + "storage {}\n"}},
 	{"storage as a value", []string{"storage = \"pebble\"\nlistener \"tcp\" { tls_disable = true }"}},
 	{"storage parameter as a list",
 		[]string{"storage \"pebble\" {\n path = [1]\n}\nlistener \"tcp\" { tls_disable = true }"}},
-	{"a seal that is not built", []string{good + "seal \"awskms\" {}\n"}},
+	{"an unsupported seal", []string{good + "seal \"awskms\" {}\n"}},
 	{"a seal's parameter", []string{good + "seal \"shamir\" { shares = 5 }\n"}},
 	{"a seal without its key", []string{good + "seal \"static\" {}\n"}},
 	{"two seals", []string{good + "seal \"shamir\" {}\nseal \"shamir\" {}\n"}},
-	{"TLS not said", []string{"storage \"memory\" {}\nlistener \"tcp\" { address = \"0.0.0.0:8200\" }"}},
-	{"TLS not said on loopback", []string{"storage \"memory\" {}\nlistener \"tcp\" {}"}},
+	{"no TLS settings", []string{"storage \"memory\" {}\nlistener \"tcp\" { address = \"0.0.0.0:8200\" }"}},
+	{"no TLS settings on loopback", []string{"storage \"memory\" {}\nlistener \"tcp\" {}"}},
 	{"half of TLS", []string{"storage \"memory\" {}\nlistener \"tcp\" { tls_cert_file = \"c\" }"}},
 	{"other half of TLS", []string{"storage \"memory\" {}\nlistener \"tcp\" { tls_key_file = \"c\" }"}},
-	{"TLS disabled and not",
+	{"TLS disabled and configured",
 		[]string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n tls_cert_file = \"c\"\n}"}},
-	{"TLS file is not there", []string{
+	{"a missing TLS file", []string{
 		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_key_file = \"none.key\"\n tls_cert_file = \"none.crt\"\n}",
 	}},
 	{"TLS too old",
@@ -221,7 +220,7 @@ var wrong = []struct {
 	{"outbound_allow of names", []string{good + "outbound_allow = [\"127.0.0.1\",\n  \"localhost\", 5]\n"}},
 	{"folders as text", []string{good + "audit_folders = \"/var/log\"\n"}},
 	{"no folders", []string{good + "audit_folders = []\n"}},
-	{"folders that are none", []string{good + "connection_folders = [\"/\",\n  \"tls\", 5, \"/etc/..\"]\n"}},
+	{"invalid folders", []string{good + "connection_folders = [\"/\",\n  \"tls\", 5, \"/etc/..\"]\n"}},
 	{"log format", []string{good + "log_format = \"xml\"\n"}},
 	{"a number for text", []string{good + "cluster_name = 5\n"}},
 	{"a list for text", []string{good + "cluster_name = [\"a\"]\n"}},
@@ -246,7 +245,7 @@ var wrong = []struct {
 	{"binary", []string{"\x00\x01\x02"}},
 	{"a listener that is misspelt", []string{good + "listner \"tcp\" {}\n"}},
 	{"an old name of a key", []string{good + "redirect_addr = \"http://x\"\n"}},
-	{"keys of Vault's that are refused",
+	{"refused keys of Vault",
 		[]string{good + "ha_storage \"consul\" {}\nkms_library \"pkcs11\" {}\nsentinel {}\n"}},
 	{"a listener's key at the top",
 		[]string{good + "tls_cert_file = \"x\"\nmax_json_depth = 5\nchroot_namespace = \"a\"\n"}},
@@ -254,7 +253,7 @@ var wrong = []struct {
 		[]string{
 			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n log_level = \"info\"\n socket_mode = \"660\"\n}",
 		}},
-	{"a listener that is not built", []string{"storage \"memory\" {}\nlistener \"udp\" {}\n"}},
+	{"an unknown listener", []string{"storage \"memory\" {}\nlistener \"udp\" {}\n"}},
 	{"a socket",
 		[]string{
 			"storage \"memory\" {}\nlistener \"unix\" {\n address = \"keyturn.sock\"\n socket_mode = \"999\"\n tls_disable = false\n tls_cert_file = \"x\"\n}",
@@ -267,12 +266,12 @@ var wrong = []struct {
 	{"backend and storage", []string{good + "backend \"memory\" {}\n"}},
 	{"an unknown key of telemetry",
 		[]string{good + "telemetry {\n statsd_adress = \"x\"\n foo = 1\n unauthenticated_metrics_access = true\n}\n"}},
-	{"a seal unheard of", []string{good + "seal \"wax\" {}\n"}},
+	{"an unknown seal", []string{good + "seal \"wax\" {}\n"}},
 	{"TLS versions and suites",
 		[]string{
 			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_max_version = \"tls11\"\n tls_cipher_suites = \"TLS_X,TLS_RSA_WITH_RC4_128_SHA\"\n}",
 		}},
-	{"TLS versions the wrong way round",
+	{"TLS versions in the wrong order",
 		[]string{
 			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_max_version = \"tls12\"\n tls_min_version = \"tls13\"\n}",
 		}},
@@ -280,7 +279,7 @@ var wrong = []struct {
 		[]string{
 			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_max_version = \"tls12\"\n tls_cipher_suites = \"TLS_AES_128_GCM_SHA256\"\n}",
 		}},
-	{"client certificates wanted and not",
+	{"client certificates required and disabled",
 		[]string{
 			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n tls_require_and_verify_client_cert = true\n tls_disable_client_certs = true\n}",
 		}},
@@ -292,7 +291,7 @@ var wrong = []struct {
 		[]string{
 			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n proxy_protocol_behavior = \"sometimes\"\n x_forwarded_for_authorized_addrs = \"proxy.example.org\"\n x_forwarded_for_hop_skips = \"-1\"\n}",
 		}},
-	{"proxies that nobody named",
+	{"no authorized proxies",
 		[]string{
 			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n proxy_protocol_behavior = \"deny_unauthorized\"\n proxy_protocol_authorized_addrs = \"\"\n}",
 		}},
@@ -312,7 +311,7 @@ var wrong = []struct {
 			good +
 				"log_requests_level = \"some\"\nlog_rotate_bytes = -1\nlog_rotate_duration = \"0s\"\nlog_rotate_max_files = -2\n",
 		}},
-	{"a template that gives nothing",
+	{"a template with an empty result",
 		[]string{good + "api_addr = \"http://{{ GetInterfaceIP \\\"nosuch\\\" }}:8200\"\n"}},
 	{"a template that is broken", []string{good + "cluster_addr = \"{{ Get\"\n"}},
 	{"problems in JSON",
@@ -324,11 +323,11 @@ var wrong = []struct {
 	{"too large", []string{strings.Repeat("#", maxFile+1)}},
 }
 
-// TestWrongConfigs keeps what is said of each mistake.
+// TestWrongConfigs compares the error of each mistake with the golden file.
 func TestWrongConfigs(t *testing.T) {
 	var got strings.Builder
 	for _, tt := range wrong {
-		p := newParser(named())
+		p := newParser(drivers())
 		for i, text := range tt.texts {
 			end := ".hcl"
 			if strings.HasPrefix(text, "{") {
@@ -342,7 +341,7 @@ func TestWrongConfigs(t *testing.T) {
 			continue
 		}
 		if strings.Contains(err.Error(), "canary") {
-			t.Errorf("%s: tells a secret: %v", tt.name, err)
+			t.Errorf("%s: the error contains a secret: %v", tt.name, err)
 		}
 		fmt.Fprintf(&got, "# %s\n%v\n\n", tt.name, err)
 	}
@@ -367,17 +366,16 @@ func golden(t *testing.T, path, got string) {
 
 func TestMissingFiles(t *testing.T) {
 	empty := t.TempDir()
-	_, err := Read([]string{"no-such-file.hcl", empty}, named())
+	_, err := Read([]string{"no-such-file.hcl", empty}, drivers())
 	if err == nil || !strings.Contains(err.Error(), "no-such-file.hcl: reading it: no such file") ||
 		!strings.Contains(err.Error(), "the folder has no file") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// FuzzConfig: any text is a configuration, or is refused in words with a place.
-// TestEndlessFiles: files that never end are refused with the limit.
+// TestEndlessFiles: files without an end are refused, and the error says the limit.
 func TestEndlessFiles(t *testing.T) {
-	if _, err := Read([]string{"/dev/zero"}, named()); err == nil ||
+	if _, err := Read([]string{"/dev/zero"}, drivers()); err == nil ||
 		!strings.Contains(err.Error(), "/dev/zero: reading it: it is too large: at most 1 MiB") {
 		t.Errorf("a configuration: %v", err)
 	}
@@ -393,6 +391,8 @@ func TestEndlessFiles(t *testing.T) {
 	}
 }
 
+// FuzzConfig: a text is refused, or is a configuration that has a listener and a storage, and
+// serves without TLS only if it says so.
 func FuzzConfig(f *testing.F) {
 	for _, tt := range wrong {
 		if len(tt.texts[0]) < 1000 {
@@ -407,7 +407,7 @@ func FuzzConfig(f *testing.F) {
 		f.Add(string(text))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		p := newParser(named())
+		p := newParser(drivers())
 		p.file("f.hcl", []byte(text))
 		c, err := p.finish()
 		if err == nil && (len(c.Listeners) == 0 || c.Storage.Name == "") {
@@ -416,15 +416,15 @@ func FuzzConfig(f *testing.F) {
 		if err == nil {
 			for _, l := range c.Listeners {
 				if !l.TLS.Disable && l.TLS.CertFile == "" && l.Kind == TCP {
-					t.Errorf("serves in the clear though nobody said so: %+v", l)
+					t.Errorf("a listener serves without TLS, although tls_disable is not set: %+v", l)
 				}
 			}
 		}
 	})
 }
 
-// TestReadDev: files add to the development mode; what contradicts it is said to
-// have no effect, and a listener at its address takes its place.
+// TestReadDev: files add to the development mode. Contradictions have no effect and cause warnings,
+// and a listener at the mode's address replaces the mode's listener.
 func TestReadDev(t *testing.T) {
 	mode := Server{
 		Listeners: []Listener{
@@ -447,7 +447,7 @@ func TestReadDev(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := ReadDev([]string{path}, named(), mode)
+		got, err := ReadDev([]string{path}, drivers(), mode)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
@@ -463,7 +463,7 @@ func TestReadDev(t *testing.T) {
 			t.Errorf("%s: listeners %q, warnings %q, storage %q", c.name, at, got.Warnings, got.Storage.Name)
 		}
 	}
-	if _, err := ReadDev(nil, named(), mode); err != nil {
+	if _, err := ReadDev(nil, drivers(), mode); err != nil {
 		t.Errorf("no files: %v", err)
 	}
 }

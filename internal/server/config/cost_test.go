@@ -6,11 +6,11 @@ import (
 	"github.com/keyturn/keyturn/internal/costtest"
 )
 
-// FuzzConfigCost: reading a configuration, and all that is said of it, cost a bounded number of
-// steps for each byte.
+// FuzzConfigCost: reading a configuration, with all its errors and warnings, takes a limited number
+// of steps for each byte.
 func FuzzConfigCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: maxFile, Steps: 3000, Parse: func(text string) error {
-		p := newParser(named())
+		p := newParser(drivers())
 		p.file("x.hcl", []byte(text))
 		if len(text) > maxFile && len(p.report.problems) == 0 {
 			return nil

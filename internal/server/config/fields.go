@@ -16,15 +16,15 @@ type Field struct {
 	Reload  bool // SIGHUP re-reads it
 }
 
-// Fields describes every key that the parser takes, the top level first, then
-// listeners, and the stanzas of the drivers that are known.
+// Fields describes every key of the configuration: those of the top level, of listeners, and of the
+// known drivers.
 func Fields(known Known) []Field {
 	var all []Field
 	for _, block := range []string{topBlock, tcpBlock, unixBlock, listenerTelemetry, telemetryBlock} {
 		keys := keysOf(block)
 		slices.SortFunc(keys, func(a, b key) int { return cmp.Compare(a.name, b.name) })
 		for _, k := range keys {
-			all = append(all, Field{block, k.name, k.takes, k.without, k.doc, k.reload})
+			all = append(all, Field{block, k.name, k.kind, k.byDefault, k.doc, k.reload})
 		}
 	}
 	for _, d := range known.Storage {
@@ -43,10 +43,10 @@ func Fields(known Known) []Field {
 // An Absent is a key that Vault documents and this server does not have, for the reference.
 type Absent struct {
 	Block, Name, Instead string
-	Refused              bool // else it is taken with a warning
+	Refused              bool // otherwise it is accepted with a warning
 }
 
-// AbsentKeys are all of them, by block.
+// AbsentKeys returns all absent keys, by block.
 func AbsentKeys() []Absent {
 	var all []Absent
 	add := func(block string, keys map[string]absence) {
@@ -61,4 +61,31 @@ func AbsentKeys() []Absent {
 	add("`storage`", storageKeys)
 	add("`seal`", sealKeys)
 	return all
+}
+
+// places are the blocks in which a misplaced key may belong.
+func places() []place {
+	var all []place
+	for _, block := range []string{topBlock, tcpBlock, unixBlock, listenerTelemetry} {
+		all = append(all, place{block, namesOf(block, keysOf(block))})
+	}
+	return all
+}
+
+// keysOf returns the keys of a block, whose setters must not be used.
+func keysOf(block string) []key {
+	r, d := &report{}, &draft{}
+	switch block {
+	case topBlock:
+		return append(topKeys(r, &Server{}), labelledKeys...)
+	case tcpBlock:
+		return tcpKeys(r, d)
+	case unixBlock:
+		return unixKeys(r, d)
+	case listenerTelemetry:
+		return telemetryKeys(r, d)
+	case telemetryBlock:
+		return pushKeys(r)
+	}
+	return nil
 }

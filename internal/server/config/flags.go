@@ -8,8 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// absentFlags are flags of `vault server` that this server does not have, with
-// what to do instead.
+// absentFlags are flags of `vault server` that this server does not have, with what to do instead.
 var absentFlags = map[string]string{
 	"dev-auto-seal":         "-dev unseals itself with a key that it prints",
 	"dev-ha":                clusterFlag,
@@ -32,10 +31,10 @@ var absentFlags = map[string]string{
 
 const clusterFlag = "clusters are not implemented yet; take it out"
 
-// UnknownFlag says of a flag that is none of the known ones what to do instead, or
-// which one was probably meant.
+// UnknownFlag returns the error for an unknown flag. It says what to do instead, or which flag was
+// probably meant.
 func UnknownFlag(name string, known []string) error {
-	if instead, vaults := absentFlags[name]; vaults {
+	if instead, ok := absentFlags[name]; ok {
 		return fmt.Errorf("the flag -%s is not supported: %s", name, instead)
 	}
 	if best := fault.Nearest(name, known); best != "" {
@@ -44,5 +43,5 @@ func UnknownFlag(name string, known []string) error {
 	return fmt.Errorf("there is no flag -%s; server -h lists them", name)
 }
 
-// AbsentFlags are the names of the flags of Vault's that are not there.
+// AbsentFlags returns the names of Vault's flags that do not exist here.
 func AbsentFlags() []string { return slices.Sorted(maps.Keys(absentFlags)) }

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Later names the settings that differ from next and cannot change while the
-// server runs.
+// Later returns the names of the settings that differ from next and cannot change while the server
+// runs.
 func (c *Server) Later(next *Server) []string {
 	names := differing(topBlock, c.given, next.given)
 	if !c.Storage.equal(next.Storage) {
@@ -36,7 +36,7 @@ func (c *Server) Later(next *Server) []string {
 	return names
 }
 
-// Listener is the listener at the same address as l; nil: there is none.
+// Listener returns the listener with the address of l; nil: there is none.
 func (c *Server) Listener(l *Listener) *Listener {
 	for i := range c.Listeners {
 		if m := &c.Listeners[i]; m.Kind == l.Kind && m.Address == l.Address {
@@ -46,18 +46,11 @@ func (c *Server) Listener(l *Listener) *Listener {
 	return nil
 }
 
-func (l *Listener) block() string {
-	if l.Kind == Unix {
-		return unixBlock
-	}
-	return tcpBlock
-}
-
 // differing returns the keys of a block that have changed and that SIGHUP does not re-read.
-func differing(block string, was, is given) []string {
+func differing(block string, before, after given) []string {
 	var names []string
 	for _, k := range keysOf(block) {
-		if !k.reload && !reflect.DeepEqual(was[k.name], is[k.name]) {
+		if !k.reload && !reflect.DeepEqual(before[k.name], after[k.name]) {
 			names = append(names, k.name)
 		}
 	}
@@ -65,8 +58,8 @@ func differing(block string, was, is given) []string {
 	return names
 }
 
-// Reloaded returns c as it is after SIGHUP has read next: the keys that SIGHUP
-// re-reads are next's, and the others are c's.
+// Reloaded returns c after SIGHUP has read next: with next's values of the keys that SIGHUP
+// re-reads, and c's values of the others.
 func (c *Server) Reloaded(next *Server) *Server {
 	out := *c
 	out.given = overlaid(topBlock, c.given, next.given)
@@ -93,8 +86,8 @@ func (c *Server) Reloaded(next *Server) *Server {
 }
 
 // overlaid returns a block in which the keys that SIGHUP re-reads come from next.
-func overlaid(block string, was, next given) given {
-	out := maps.Clone(was)
+func overlaid(block string, before, next given) given {
+	out := maps.Clone(before)
 	for _, k := range keysOf(block) {
 		if !k.reload {
 			continue

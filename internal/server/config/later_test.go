@@ -20,8 +20,7 @@ import (
 	"github.com/keyturn/keyturn/internal/server/httpapi"
 )
 
-// samples are values of the keys that differ from what holds without them. Each
-// key has one: TestReload finds those that have none.
+// samples are values of all keys that differ from the defaults.
 var samples = map[string]string{
 	"address": `"127.0.0.1:8300"`, "api_addr": `"http://b:1"`, "cluster_addr": `"http://c:1"`,
 	"cluster_address": `"c:1"`, "cluster_name": `"c"`,
@@ -82,11 +81,11 @@ func certificates(t *testing.T) string {
 	return dir
 }
 
-// read reads a configuration of one block's members and what else is needed. DIR
-// stands for dir.
+// read reads a configuration with the members of one block, and everything else that is required.
+// DIR is replaced by dir.
 func read(t *testing.T, dir, block, members string) *Server {
 	t.Helper()
-	p := newParser(named())
+	p := newParser(drivers())
 	top, tcp, unix := "", "tls_cert_file = \"DIR/server.crt\"\ntls_key_file = \"DIR/server.key\"\n", ""
 	switch block {
 	case topBlock:
@@ -109,8 +108,8 @@ func read(t *testing.T, dir, block, members string) *Server {
 	return c
 }
 
-// TestReload changes each key alone: what SIGHUP reads anew is as in the new
-// configuration, and everything else is as it was and is named.
+// TestReload changes each key alone. A key that SIGHUP re-reads gets the new value; any other keeps
+// the old one, and Later names it.
 func TestReload(t *testing.T) {
 	dir := certificates(t)
 	same := []cmp.Option{
@@ -134,7 +133,7 @@ func TestReload(t *testing.T) {
 			}
 			old := read(t, dir, block, "")
 			if strings.HasPrefix(k.name, "tls_cert") || strings.HasPrefix(k.name, "tls_key") {
-				continue // they come in pairs: TestReloadTLS of the server
+				continue // they change together; see TestReloadTLS of the server
 			}
 			next := read(t, dir, block, k.name+" = "+value)
 			if cmp.Equal(old, next, same...) {
@@ -161,7 +160,7 @@ func TestLater(t *testing.T) {
 		"storage \"memory\" {}\nlistener \"tcp\" { tls_disable = true }":                                     "tls_disable of listener 127.0.0.1:8200, listener /run/vault.sock",
 		"storage \"pebble\" { path = \"a\" }\nlistener \"unix\" {}\nseal \"static\" { current_key = \"x\" }": "storage, seal, listener 127.0.0.1:8200",
 	} {
-		p := newParser(named())
+		p := newParser(drivers())
 		p.file("a.hcl", []byte(text))
 		next, err := p.finish()
 		if err != nil {

@@ -1,10 +1,12 @@
 package config
 
 import (
+	"log/slog"
 	"math"
 	"net"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/hashicorp/hcl/hcl/ast"
 
@@ -12,59 +14,115 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// maxListeners is how many listeners a server has: each is compared with each other.
+// Kinds of listener.
+const (
+	TCP  = "tcp"
+	Unix = "unix"
+)
+
+// A Listener is one address to serve on.
+type Listener struct {
+	At      Position
+	Kind    string // TCP or Unix
+	Address string // host:port, or the path of a socket
+
+	Socket   Socket // of kind Unix
+	TLS      TLS    // of kind TCP
+	Proxy    Proxy  // of kind TCP
+	HTTP     httpapi.Settings
+	Timeouts httpapi.Timeouts
+
+	given given
+}
+
+// Socket has the permissions of a Unix socket.
+type Socket struct {
+	Mode        uint32 // of the file; 0: by the process's umask
+	User, Group string // names or numbers; "": those of the process
+}
+
+// URL names a listener in log lines.
+func (l *Listener) URL() string {
+	switch {
+	case l.Kind == Unix:
+		return "unix://" + l.Address
+	case l.TLS.Disable:
+		return "http://" + l.Address
+	}
+	return "https://" + l.Address
+}
+
+func (l *Listener) block() string {
+	if l.Kind == Unix {
+		return unixBlock
+	}
+	return tcpBlock
+}
+
+// A draft is a listener before the top level is known.
+type draft struct {
+	listener  Listener
+	forwarded httpapi.Forwarded
+
+	maxTime, readTime, writeTime, headerTime, idleTime time.Duration
+}
+
+// maxListeners limits the listeners, because each is compared with each other.
 const maxListeners = 100
 
-// listener reads one listener block.
-func (p *parser) listener(b labelled) {
-	if len(p.drafts) >= maxListeners {
-		p.report.problem(b.at, "there are more than %d listeners; take some out", maxListeners)
-		return
-	}
+// readListener reads the block of a listener; nil: its kind is unknown.
+func readListener(r *report, b labelled) *draft {
 	d := &draft{listener: Listener{At: b.at, Kind: b.label, given: given{}}}
 	l := &d.listener
 	switch b.label {
 	case TCP:
 		l.Address = "127.0.0.1:8200"
-		p.report.members(b.list, tcpBlock, tcpKeys(p.report, d), l.given)
+		r.members(b.list, tcpBlock, tcpKeys(r, d), l.given)
 		if _, port, err := net.SplitHostPort(l.Address); err != nil || !isPort(port) {
-			p.report.problem(b.at, "address: want a host and a port such as \"0.0.0.0:8200\", not %q", l.Address)
+			r.problem(b.at, "address: want a host and a port such as \"0.0.0.0:8200\", not %q", l.Address)
 		}
-		tlsOf(p.report, d)
-		proxies(p.report, d)
+		checkTLS(r, l.At, &l.TLS)
+		checkProxies(r, l.At, &l.Proxy, &d.forwarded, l.given)
+		if len(d.forwarded.By) > 0 {
+			l.HTTP.Forwarded = &d.forwarded
+		}
 	case Unix:
 		l.Address = "/run/vault.sock"
-		p.report.members(b.list, unixBlock, unixKeys(p.report, d), l.given)
+		r.members(b.list, unixBlock, unixKeys(r, d), l.given)
 		if !filepath.IsAbs(l.Address) {
-			p.report.problem(b.at, "address: want the absolute path of a socket such as \"/run/vault.sock\", not %q",
+			r.problem(b.at, "address: want the absolute path of a socket such as \"/run/vault.sock\", not %q",
 				l.Address)
 		}
 	default:
-		p.report.problem(b.at, "there is no listener %q; write listener \"tcp\" or listener \"unix\"", b.label)
-		return
+		r.problem(b.at, "there is no listener %q; write listener \"tcp\" or listener \"unix\"", b.label)
+		return nil
 	}
-	p.drafts = append(p.drafts, d)
+	return d
 }
 
-// settle makes the listener, now that the top level is known.
-func (p *parser) settle(d *draft) Listener {
-	l, h := d.listener, &d.listener.HTTP
+// finish returns the listener, with the settings of the top level.
+func (d *draft) finish(maxTime time.Duration, requests *slog.Level) Listener {
+	l := d.listener
+	h := &l.HTTP
 	if h.MaxTime = d.maxTime; h.MaxTime == 0 {
-		h.MaxTime = p.server.MaxRequestTime
+		h.MaxTime = maxTime
 	}
-	h.ReadTime = d.readTime
-	h.LogRequests = p.server.Log.Requests
-	l.HTTP, l.Timeouts = *h, httpapi.DefaultTimeouts(h.MaxTime)
-	for name, set := range map[string]func(){
-		"http_read_header_timeout": func() { l.Timeouts.ReadHeader = d.headerTime },
-		"http_write_timeout":       func() { l.Timeouts.Write = d.writeTime },
-		"http_idle_timeout":        func() { l.Timeouts.Idle = d.idleTime },
+	h.ReadTime, h.LogRequests = d.readTime, requests
+	l.Timeouts = httpapi.DefaultTimeouts(h.MaxTime)
+	for _, t := range []struct {
+		key  string
+		to   *time.Duration
+		from time.Duration
+	}{
+		{"http_read_header_timeout", &l.Timeouts.ReadHeader, d.headerTime},
+		{"http_write_timeout", &l.Timeouts.Write, d.writeTime},
+		{"http_idle_timeout", &l.Timeouts.Idle, d.idleTime},
 	} {
-		if _, ok := l.given[name]; ok {
-			set()
+		if _, ok := l.given[t.key]; ok {
+			*t.to = t.from
 		}
 	}
-	// As Vault has it: nothing said stands for the next wider time.
+	// As in Vault, 0 means the same as the next longer timeout.
 	if l.Timeouts.ReadHeader == 0 {
 		l.Timeouts.ReadHeader = d.readTime
 	}
@@ -74,40 +132,42 @@ func (p *parser) settle(d *draft) Listener {
 	return l
 }
 
+// defaultReadTime is Vault's.
+const defaultReadTime = 30 * time.Second
+
 // tcpKeys are the keys of a listener on a port.
 func tcpKeys(r *report, d *draft) []key {
 	l := &d.listener
 	var cluster string
 	all := []key{
-		{name: "address", takes: "host:port or template", without: "127.0.0.1:8200", set: r.place(
-			&l.Address), doc: "Where to listen."},
-		{name: "cluster_address", takes: "host:port", doc: "Accepted with a warning: there are no clusters yet.",
-			set: then(r.words(&cluster), func(i *ast.ObjectItem) {
+		{name: "address", kind: "host:port or template", byDefault: "127.0.0.1:8200", set: r.template(&l.Address),
+			doc: "Where to listen."},
+		{name: "cluster_address", kind: "host:port", doc: "Accepted with a warning: there are no clusters yet.",
+			set: then(r.text(&cluster), func(i *ast.ObjectItem) {
 				r.warn(r.at(i), "cluster_address: clusters are not implemented yet; take it out")
 			})},
 	}
 	all = append(all, httpKeys(r, d)...)
-	all = append(all, proxyKeys(r, d)...)
-	return append(all, tlsKeys(r, d)...)
+	all = append(all, proxyKeys(r, &l.Proxy, &d.forwarded)...)
+	return append(all, tlsKeys(r, &l.TLS)...)
 }
 
 // unixKeys are the keys of a listener on a socket of this machine.
 func unixKeys(r *report, d *draft) []key {
 	l := &d.listener
-	var sink bool
+	var ignored bool
 	all := []key{
-		{name: "address", takes: "path", without: "/run/vault.sock", set: r.words(&l.Address),
+		{name: "address", kind: "path", byDefault: "/run/vault.sock", set: r.text(&l.Address),
 			doc: "The path of the socket. A socket that no process listens on any more is replaced."},
-		{name: "socket_group", takes: "name or number", set: owner(r,
-			&l.Socket.Group), doc: "The group of the socket."},
-		{name: "socket_mode", takes: "octal text", without: "by the process's umask", set: mode(r, &l.Socket.Mode),
+		{name: "socket_group", kind: "name or number", set: r.scalar(&l.Socket.Group), doc: "The group of the socket."},
+		{name: "socket_mode", kind: "octal text", byDefault: "by the process's umask",
+			set: permissions(r, &l.Socket.Mode),
 			doc: "Who may use the socket, as for chmod: \"660\" for its user and group."},
-		{name: "socket_user", takes: "name or number", set: owner(r,
-			&l.Socket.User), doc: "The user that owns the socket."},
-		{name: "tls_disable", takes: "boolean", without: "true",
-			doc: "Accepted without effect: what goes through a socket of this machine is not encrypted.",
-			set: then(r.truth(&sink), func(i *ast.ObjectItem) {
-				if !sink {
+		{name: "socket_user", kind: "name or number", set: r.scalar(&l.Socket.User), doc: "The user that owns the socket."},
+		{name: "tls_disable", kind: "boolean", byDefault: "true",
+			doc: "Accepted without effect: traffic through a socket of this machine is not encrypted.",
+			set: then(r.boolean(&ignored), func(i *ast.ObjectItem) {
+				if !ignored {
 					r.problem(r.at(i),
 						"tls_disable: there is no TLS on a Unix socket; take it out, or use listener \"tcp\"")
 				}
@@ -116,7 +176,7 @@ func unixKeys(r *report, d *draft) []key {
 	return append(all, httpKeys(r, d)...)
 }
 
-// httpKeys are those that say what requests may be, and what answers carry.
+// httpKeys are the keys for requests and answers.
 func httpKeys(r *report, d *draft) []key {
 	return append(requestKeys(r, d), answerKeys(r, d)...)
 }
@@ -126,37 +186,37 @@ func requestKeys(r *report, d *draft) []key {
 	limit := wire.DefaultLimits
 	d.readTime = defaultReadTime
 	count := func(into *int, high int) setter {
-		return r.small(into, 0, high, "a number from 1 to "+strconv.Itoa(high)+", or 0 for the default")
+		return r.integer(into, 0, high, "a number from 1 to "+strconv.Itoa(high)+", or 0 for the default")
 	}
 	return []key{
-		{name: "http_idle_timeout", takes: "duration", without: "5m", set: r.orNone(&d.idleTime),
+		{name: "http_idle_timeout", kind: "duration", byDefault: "5m", set: r.durationOrZero(&d.idleTime),
 			doc: "How long a connection waits for its next request. 0 stands for http_read_timeout."},
-		{name: "http_read_header_timeout", takes: "duration", without: "10s", set: r.orNone(&d.headerTime),
+		{name: "http_read_header_timeout", kind: "duration", byDefault: "10s", set: r.durationOrZero(&d.headerTime),
 			doc: "How long the header of a request may take. 0 stands for http_read_timeout."},
-		{name: "http_read_timeout", takes: "duration", without: "30s", set: r.orNone(&d.readTime),
+		{name: "http_read_timeout", kind: "duration", byDefault: "30s", set: r.durationOrZero(&d.readTime),
 			doc: "How long it may take to read a request with its body. 0 stands for the longest time of a request."},
-		{name: "http_write_timeout", takes: "duration", without: "the longest time of a request and ten seconds",
-			set: r.orNone(&d.writeTime),
+		{name: "http_write_timeout", kind: "duration", byDefault: "the longest time of a request and ten seconds",
+			set: r.durationOrZero(&d.writeTime),
 			doc: "How long after its header a request may still be answered. 0 is no limit."},
-		{name: "max_json_array_element_count", takes: "number", without: strconv.Itoa(limit.Elements), reload: true,
+		{name: "max_json_array_element_count", kind: "number", byDefault: strconv.Itoa(limit.Elements), reload: true,
 			set: count(&h.JSON.Elements, math.MaxInt32),
 			doc: "How many elements one array in a request may have."},
-		{name: "max_json_depth", takes: "number", without: strconv.Itoa(limit.Depth), reload: true,
+		{name: "max_json_depth", kind: "number", byDefault: strconv.Itoa(limit.Depth), reload: true,
 			set: count(&h.JSON.Depth, wire.MaxDepth),
 			doc: "How deep the objects and arrays of a request may nest."},
-		{name: "max_json_object_entry_count", takes: "number", without: strconv.Itoa(limit.Entries), reload: true,
+		{name: "max_json_object_entry_count", kind: "number", byDefault: strconv.Itoa(limit.Entries), reload: true,
 			set: count(&h.JSON.Entries, math.MaxInt32),
 			doc: "How many keys one object in a request may have."},
-		{name: "max_json_string_value_length", takes: "bytes", without: strconv.Itoa(limit.StringLen), reload: true,
+		{name: "max_json_string_value_length", kind: "bytes", byDefault: strconv.Itoa(limit.StringLen), reload: true,
 			set: count(&h.JSON.StringLen, math.MaxInt32),
 			doc: "How long one string in a request may be."},
-		{name: "max_json_token", takes: "number", without: strconv.Itoa(limit.Tokens), reload: true,
+		{name: "max_json_token", kind: "number", byDefault: strconv.Itoa(limit.Tokens), reload: true,
 			set: count(&h.JSON.Tokens, math.MaxInt32),
 			doc: "How many keys, values and brackets a request may have."},
-		{name: "max_request_duration", takes: "duration", without: "default_max_request_duration",
-			set: r.orNone(&d.maxTime),
+		{name: "max_request_duration", kind: "duration", byDefault: "default_max_request_duration",
+			set: r.durationOrZero(&d.maxTime),
 			doc: "How long a request may take."},
-		{name: "max_request_size", takes: "bytes", without: strconv.Itoa(httpapi.DefaultMaxBody), reload: true,
+		{name: "max_request_size", kind: "bytes", byDefault: strconv.Itoa(httpapi.DefaultMaxBody), reload: true,
 			set: bodySize(r, &h.MaxBody),
 			doc: "How large a request's body may be. 0 is the default; a number below zero lifts the limit, with a warning."},
 	}
@@ -165,24 +225,25 @@ func requestKeys(r *report, d *draft) []key {
 func answerKeys(r *report, d *draft) []key {
 	h := &d.listener.HTTP
 	return []key{
-		{name: "custom_response_headers", takes: "block", reload: true, set: headers(r, &h.Headers),
+		{name: "custom_response_headers", kind: "block", reload: true, set: headers(r, &h.Headers),
 			doc: "Headers of answers, by status: `\"default\" = { \"X-Header\" = [\"value\"] }`, `\"2xx\" = …` or `\"307\" = …`. The most specific match applies; several values are joined by a semicolon."},
-		{name: "redact_addresses", takes: "boolean", without: "false", reload: true, set: r.truth(&h.Redact.Addresses),
+		{name: "redact_addresses", kind: "boolean", byDefault: "false", reload: true,
+			set: r.boolean(&h.Redact.Addresses),
 			doc: "Whether sys/leader leaves out addresses."},
-		{name: "redact_cluster_name", takes: "boolean", without: "false", reload: true,
-			set: r.truth(&h.Redact.ClusterName),
+		{name: "redact_cluster_name", kind: "boolean", byDefault: "false", reload: true,
+			set: r.boolean(&h.Redact.ClusterName),
 			doc: "Whether sys/health and sys/seal-status leave out the cluster's name."},
-		{name: "redact_version", takes: "boolean", without: "false", reload: true, set: r.truth(&h.Redact.Version),
+		{name: "redact_version", kind: "boolean", byDefault: "false", reload: true, set: r.boolean(&h.Redact.Version),
 			doc: "Whether sys/health and sys/seal-status leave out versions and build dates."},
-		{name: "telemetry", takes: "block", doc: "Who may read the metrics.", reload: true,
+		{name: "telemetry", kind: "block", doc: "Who may read the metrics.", reload: true,
 			set: func(i *ast.ObjectItem) { r.members(r.block(i), listenerTelemetry, telemetryKeys(r, d), given{}) }},
 	}
 }
 
 // telemetryKeys are the keys of a listener's telemetry block.
 func telemetryKeys(r *report, d *draft) []key {
-	return []key{{name: "unauthenticated_metrics_access", takes: "boolean", without: "false", reload: true,
-		set: r.truth(&d.listener.HTTP.OpenMetrics),
+	return []key{{name: "unauthenticated_metrics_access", kind: "boolean", byDefault: "false", reload: true,
+		set: r.boolean(&d.listener.HTTP.OpenMetrics),
 		doc: "Whether sys/metrics is served without a token."}}
 }
 
@@ -195,9 +256,8 @@ func bodySize(r *report, into *int64) setter {
 	})
 }
 
-// mode sets the permissions of a file. A bare number is read as it is written:
-// 660 and 0660 are the same.
-func mode(r *report, into *uint32) setter {
+// permissions sets the permissions of a file. A number without quotes is octal, too.
+func permissions(r *report, into *uint32) setter {
 	return func(item *ast.ObjectItem) {
 		text, _, ok := r.literal(item)
 		if lit, is := item.Val.(*ast.LiteralType); is && !lit.Token.JSON {
@@ -211,14 +271,5 @@ func mode(r *report, into *uint32) setter {
 			return
 		}
 		*into = uint32(n)
-	}
-}
-
-// owner sets the name or number of a user or group.
-func owner(r *report, into *string) setter {
-	return func(item *ast.ObjectItem) {
-		if text, _, ok := r.literal(item); ok {
-			*into = text
-		}
 	}
 }

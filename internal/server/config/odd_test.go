@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestOddValues: a port that cannot be is refused, and a long text is not repeated whole.
+// TestOddValues: an impossible port is refused, and an error does not repeat a long text in full.
 func TestOddValues(t *testing.T) {
 	for text, want := range map[string]bool{
 		"https://a:8200": true, "https://a": true, "https://a:99999": false, "https://a:0": true,
@@ -16,7 +16,7 @@ func TestOddValues(t *testing.T) {
 	}
 	dir := t.TempDir()
 	file := write(t, dir, "c.hcl", "listener \"tcp\" {\n address = \"127.0.0.1:99999\"\n tls_disable = true\n}\n")
-	if _, err := Read([]string{file}, named()); err == nil ||
+	if _, err := Read([]string{file}, drivers()); err == nil ||
 		!strings.Contains(err.Error(), "want a host and a port") {
 		t.Errorf("a listener at port 99999: %v", err)
 	}

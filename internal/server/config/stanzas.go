@@ -1,115 +1,99 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
-	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/hashicorp/hcl/hcl/ast"
+
 	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
+// A Stanza is a block whose label is a driver, and whose members are the driver's parameters.
+type Stanza struct {
+	At     Position
+	Name   string
+	Params map[string]string
+}
+
 // storageAliases are old names of drivers.
 var storageAliases = map[string]string{"inmem": "memory"}
 
-func (p *parser) storage(b labelled) {
-	if p.server.Storage.Name != "" {
-		p.report.problem(b.at, "storage: it is given already at %s; take one out", p.server.Storage.At)
-		return
-	}
+// readStorage reads the block of the storage.
+func readStorage(r *report, b labelled, known []storage.Driver) Stanza {
 	if b.name == "backend" {
-		p.report.warn(b.at, "backend: it is the old name of storage; write that")
+		r.warn(b.at, "backend: it is the old name of storage; write that")
 	}
-	name := b.label
-	if now, old := storageAliases[name]; old {
-		name = now
+	s := Stanza{At: b.at, Name: b.label}
+	if name, old := storageAliases[b.label]; old {
+		s.Name = name
 	}
-	p.server.Storage = Stanza{At: b.at, Name: name}
-	i := slices.IndexFunc(p.known.Storage, func(d storage.Driver) bool { return d.Name == name })
+	i := slices.IndexFunc(known, func(d storage.Driver) bool { return d.Name == s.Name })
 	if i < 0 {
-		p.report.problem(b.at, "there is no storage %q: %s; write %s", b.label, storageInstead(b.label),
-			examples["storage"])
-		return
+		r.problem(b.at, "there is no storage %q: %s; write %s", b.label, storageInstead(b.label), examples["storage"])
+		return s
 	}
-	d := p.known.Storage[i]
-	if name == "memory" {
-		p.report.warn(b.at, "storage %q: everything is lost when the server stops; use storage \"pebble\" to keep it",
-			b.label)
+	d := known[i]
+	if s.Name == "memory" {
+		r.warn(b.at, "storage %q: everything is lost when the server stops; use storage \"pebble\" to keep it", b.label)
 	}
-	names := make([]string, len(d.Params))
-	for i, one := range d.Params {
-		names[i] = one.Name
+	var names []string
+	for _, one := range d.Params {
+		names = append(names, one.Name)
 	}
-	problems := len(p.report.problems)
-	p.server.Storage.Params = p.params(b, names, storageKeys)
-	if d.Check == nil || len(p.report.problems) > problems {
-		return
+	check := d.Check
+	if check == nil {
+		check = func(map[string]string) error { return nil }
 	}
-	if err := d.Check(p.server.Storage.Params); err != nil {
-		p.report.problem(b.at, "%s", Reason(err))
-	}
+	s.Params = readParams(r, b, names, check)
+	return s
 }
 
-func (p *parser) seal(b labelled) {
-	if p.seals++; p.seals > 1 {
-		p.report.problem(b.at,
-			"seal: it is given already at %s; take one out, because several seals and moving from one to another are not implemented yet",
-			p.server.Seal.At)
-		return
-	}
-	p.server.Seal = Stanza{At: b.at, Name: b.label}
-	i := slices.IndexFunc(p.known.Seals, func(d seal.Driver) bool { return d.Name == b.label })
+// readSeal reads the block of the seal.
+func readSeal(r *report, b labelled, known []seal.Driver) Stanza {
+	s := Stanza{At: b.at, Name: b.label}
+	i := slices.IndexFunc(known, func(d seal.Driver) bool { return d.Name == b.label })
 	switch {
 	case i >= 0:
 	case slices.Contains(vaultSeals, b.label):
-		p.report.problem(b.at,
+		r.problem(b.at,
 			"seal %q: it is not implemented yet; use seal \"static\", with a key from a file or variable that your key service fills, or shamir",
 			b.label)
-		return
+		return s
 	default:
-		p.report.problem(b.at, "there is no seal %q; use shamir or static", b.label)
-		return
+		r.problem(b.at, "there is no seal %q; use shamir or static", b.label)
+		return s
 	}
-	d := p.known.Seals[i]
-	names := make([]string, len(d.Params))
-	for i, one := range d.Params {
-		names[i] = one.Name
+	var names []string
+	for _, one := range known[i].Params {
+		names = append(names, one.Name)
 	}
-	problems := len(p.report.problems)
-	p.server.Seal.Params = p.params(b, names, sealKeys)
-	if len(p.report.problems) > problems {
-		return
-	}
-	if _, err := d.Open(p.server.Seal.Params); err != nil {
-		p.report.problem(b.at, "%s", Reason(err))
-	}
+	s.Params = readParams(r, b, names, func(params map[string]string) error {
+		_, err := known[i].Open(params)
+		return err
+	})
+	return s
 }
 
-// params reads a driver's own members. The driver checks their values.
-func (p *parser) params(b labelled, names []string, vaults map[string]absence) map[string]string {
-	params, seen := map[string]string{}, map[string]bool{}
-	for _, item := range b.list.Items {
-		name, at := label(item, 0), p.report.at(item)
-		a, vault := vaults[name]
-		switch {
-		case seen[name]:
-			p.report.problem(at, "%s: it is given twice in %s %q; take one out", name, b.name, b.label)
-		case slices.Contains(names, name):
-			if text, _, ok := p.report.literal(item); ok {
+// readParams reads the parameters of a driver, which checks their values.
+func readParams(
+	r *report, b labelled, names []string, check func(params map[string]string) error,
+) map[string]string {
+	params, keys, before := map[string]string{}, []key{}, len(r.problems)
+	for _, name := range names {
+		keys = append(keys, key{name: name, set: func(item *ast.ObjectItem) {
+			if text, _, ok := r.literal(item); ok {
 				params[name] = text
 			}
-		case vault && a.harmless:
-			p.report.warn(at, "%s: it has no effect: %s", name, a.instead)
-		case vault:
-			p.report.problem(at, "%s: it is not supported: %s", name, a.instead)
-		case fault.Nearest(name, names) != "":
-			p.report.problem(at, "unknown key %q in %s %q; did you mean %q?", name, b.name, b.label,
-				fault.Nearest(name, names))
-		default:
-			p.report.problem(at, "unknown key %q in %s %q; take it out (docs/reference/config.md has all keys)", name,
-				b.name, b.label)
+		}})
+	}
+	r.members(b.list, fmt.Sprintf("%s %q", b.name, b.label), keys, given{})
+	if len(r.problems) == before {
+		if err := check(params); err != nil {
+			r.problem(b.at, "%s", Reason(err))
 		}
-		seen[name] = true
 	}
 	return params
 }

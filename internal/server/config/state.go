@@ -8,9 +8,9 @@ import (
 // An object of JSON.
 type object = map[string]any
 
-// Sanitized is the configuration as a JSON object in Vault's form, for
-// sys/config/state/sanitized. What could be a secret – the parameters of storage and seal
-// – is left out; what Vault has and this server has not is as it would be if it were off.
+// Sanitized returns the configuration as a JSON object in Vault's format, for
+// sys/config/state/sanitized. It omits the parameters of storage and seal, because they may be
+// secret. Features that only Vault has appear as disabled.
 func (c *Server) Sanitized() ([]byte, error) {
 	seconds := func(d time.Duration) int64 { return int64(d / time.Second) }
 	state := object{

@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// TestSanitized has the fields that Vault documents, and nothing of storage and
-// seal but their names.
+// TestSanitized: the result has the fields that Vault documents, and only the names of storage and
+// seal.
 func TestSanitized(t *testing.T) {
-	c, err := Read([]string{"testdata/good.hcl"}, named())
+	c, err := Read([]string{"testdata/good.hcl"}, drivers())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestSanitized(t *testing.T) {
 	}
 	for _, secret := range []string{"/var/lib/keyturn", "/etc/keyturn/key"} {
 		if strings.Contains(string(text), secret) {
-			t.Errorf("it tells %s: %s", secret, text)
+			t.Errorf("it contains %s: %s", secret, text)
 		}
 	}
 	for _, want := range []string{
@@ -48,7 +48,7 @@ func TestSanitized(t *testing.T) {
 			t.Errorf("there is no %s: %s", want, text)
 		}
 	}
-	small := newParser(named())
+	small := newParser(drivers())
 	small.file("a.hcl", []byte(good))
 	if c, err = small.finish(); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
-// then does one after the other.
+// then runs one setter after the other.
 func then(first, second setter) setter {
 	return func(item *ast.ObjectItem) {
 		first(item)
@@ -24,7 +25,7 @@ func then(first, second setter) setter {
 	}
 }
 
-// literal is a member's value as text, and what kind of literal it was.
+// literal returns a member's value as text, and the kind of the literal.
 func (r *report) literal(item *ast.ObjectItem) (string, token.Type, bool) {
 	lit, ok := item.Val.(*ast.LiteralType)
 	if ok && len(item.Keys) == 1 {
@@ -43,8 +44,17 @@ func (r *report) literal(item *ast.ObjectItem) (string, token.Type, bool) {
 	return "", token.ILLEGAL, false
 }
 
-// words sets a string.
-func (r *report) words(into *string) setter {
+// scalar sets a string from a value of any kind.
+func (r *report) scalar(into *string) setter {
+	return func(item *ast.ObjectItem) {
+		if text, _, ok := r.literal(item); ok {
+			*into = text
+		}
+	}
+}
+
+// text sets a string.
+func (r *report) text(into *string) setter {
 	return func(item *ast.ObjectItem) {
 		text, kind, ok := r.literal(item)
 		if ok && kind != token.STRING && kind != token.HEREDOC {
@@ -57,18 +67,15 @@ func (r *report) words(into *string) setter {
 
 // oneOf sets one of several words.
 func (r *report) oneOf(into *string, words ...string) setter {
-	return then(r.words(into), func(item *ast.ObjectItem) {
-		for _, w := range words {
-			if *into == w {
-				return
-			}
+	return then(r.text(into), func(item *ast.ObjectItem) {
+		if !slices.Contains(words, *into) {
+			r.problem(r.at(item), "%s: want one of %s, not %q", label(item, 0), strings.Join(words, ", "), *into)
 		}
-		r.problem(r.at(item), "%s: want one of %s, not %q", label(item, 0), joined(words), *into)
 	})
 }
 
-// truth sets a boolean, which may be quoted.
-func (r *report) truth(into *bool) setter {
+// boolean sets a boolean, which may be quoted.
+func (r *report) boolean(into *bool) setter {
 	return func(item *ast.ObjectItem) {
 		text, _, ok := r.literal(item)
 		if !ok {
@@ -82,10 +89,10 @@ func (r *report) truth(into *bool) setter {
 	}
 }
 
-// untruth sets the opposite of a boolean.
-func (r *report) untruth(into *bool) setter {
+// negated sets the opposite of a boolean.
+func (r *report) negated(into *bool) setter {
 	var b bool
-	return then(r.truth(&b), func(*ast.ObjectItem) { *into = !b })
+	return then(r.boolean(&b), func(*ast.ObjectItem) { *into = !b })
 }
 
 // duration sets a time of at least a second: a number of seconds, or text such as "1h30m".
@@ -105,8 +112,8 @@ func (r *report) duration(into *time.Duration) setter {
 	}
 }
 
-// orNone sets a time as duration does, or one that is 0, which means none or the default.
-func (r *report) orNone(into *time.Duration) setter {
+// durationOrZero sets a time as duration does, or 0, which means none or the default.
+func (r *report) durationOrZero(into *time.Duration) setter {
 	return func(item *ast.ObjectItem) {
 		text, _, ok := r.literal(item)
 		if d, err := wire.ParseDuration(text); ok && err == nil && d == 0 && text != "" {
@@ -119,7 +126,7 @@ func (r *report) orNone(into *time.Duration) setter {
 	}
 }
 
-// whole sets a whole number between two bounds.
+// number sets a whole number within two bounds.
 func (r *report) number(into *int64, low, high int64, what string) setter {
 	return func(item *ast.ObjectItem) {
 		text, _, ok := r.literal(item)
@@ -135,14 +142,14 @@ func (r *report) number(into *int64, low, high int64, what string) setter {
 	}
 }
 
-// small is number for an int.
-func (r *report) small(into *int, low, high int, what string) setter {
+// integer sets an int, as number does.
+func (r *report) integer(into *int, low, high int, what string) setter {
 	n := int64(*into)
 	return then(r.number(&n, int64(low), int64(high), what), func(*ast.ObjectItem) { *into = int(n) })
 }
 
-// texts is the elements of a list, or of a text between commas, with their places.
-func (r *report) texts(item *ast.ObjectItem) (texts []string, at []Position, ok bool) {
+// elements returns the elements of a list, or of a text with commas, and their positions.
+func (r *report) elements(item *ast.ObjectItem) (texts []string, at []Position, ok bool) {
 	switch v := item.Val.(type) {
 	case *ast.ListType:
 		for _, node := range v.List {
@@ -167,10 +174,10 @@ func (r *report) texts(item *ast.ObjectItem) (texts []string, at []Position, ok 
 }
 
 // listOf sets a list, each element read from its text. want says what an element is, as in: an
-// address such as "10.1.0.0".
+// serverURL such as "10.1.0.0".
 func listOf[T any](r *report, into *[]T, want, example string, read func(text string) (T, bool)) setter {
 	return func(item *ast.ObjectItem) {
-		texts, at, ok := r.texts(item)
+		texts, at, ok := r.elements(item)
 		if !ok {
 			r.problem(r.at(item), "%s: want a list such as %s", label(item, 0), example)
 			return
@@ -186,14 +193,14 @@ func listOf[T any](r *report, into *[]T, want, example string, read func(text st
 	}
 }
 
-// prefixes sets a list of addresses and networks.
-func (r *report) prefixes(into *[]netip.Prefix) setter {
+// networks sets a list of addresses and networks.
+func (r *report) networks(into *[]netip.Prefix) setter {
 	return listOf(r, into, `an address or a network such as "10.1.0.0/16"`, `["127.0.0.1", "10.1.0.0/16"]`,
 		wire.ParseNetwork)
 }
 
-// folders sets a list of folders of this machine. The root would be all of it, and a
-// path may have commas in it.
+// folders sets a list of folders of this machine, without the root. Text with commas is refused,
+// because a path may contain commas.
 func (r *report) folders(into *[]string) setter {
 	const example = `["/var/log/keyturn"]`
 	set := listOf(r, into, `a folder's absolute path, and not the root, such as "/var/log/keyturn"`,
@@ -210,9 +217,9 @@ func (r *report) folders(into *[]string) setter {
 	}
 }
 
-// place sets an address, which may be a template of go-sockaddr's.
-func (r *report) place(into *string) setter {
-	return then(r.words(into), func(item *ast.ObjectItem) {
+// template sets an address, which may be a template of go-sockaddr.
+func (r *report) template(into *string) setter {
+	return then(r.text(into), func(item *ast.ObjectItem) {
 		if !strings.Contains(*into, "{{") {
 			return
 		}
@@ -229,9 +236,9 @@ func (r *report) place(into *string) setter {
 	})
 }
 
-// address sets a URL of this server.
-func (r *report) address(into *string) setter {
-	return then(r.place(into), func(item *ast.ObjectItem) {
+// serverURL sets a URL of this server.
+func (r *report) serverURL(into *string) setter {
+	return then(r.template(into), func(item *ast.ObjectItem) {
 		text, _, _ := r.literal(item)
 		switch {
 		case ServerURL(*into):
@@ -250,4 +257,10 @@ func ServerURL(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil &&
 		(u.Port() == "" || isPort(u.Port()))
+}
+
+// isPort reports whether text is a port to listen at. 0 is any free port.
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
 }

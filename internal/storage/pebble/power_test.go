@@ -351,7 +351,8 @@ func TestFailedSync(t *testing.T) {
 				wg.Wait()
 				until(t, s, storage.Set("last", nil))
 				if failures == 0 || s.supervisor.reopened.Load() != 1 {
-					t.Errorf("%d commits failed and the store was reopened %d times", failures, s.supervisor.reopened.Load())
+					t.Errorf("%d commits failed and the store was reopened %d times", failures,
+						s.supervisor.reopened.Load())
 				}
 				checkAcked(t, s, acked)
 				for e, err := range s.Scan(t.Context(), "", "") { // what a read tells is durable, too
