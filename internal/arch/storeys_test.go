@@ -13,10 +13,6 @@ import (
 	"testing"
 )
 
-// inCycles are packages whose files are not in storeys yet, with the number of arrows in cycles.
-// The numbers only decrease.
-var inCycles = map[string]int{}
-
 // methodDebts are types with too many methods, including promoted ones. The numbers only decrease.
 var methodDebts = map[string]int{}
 
@@ -26,7 +22,7 @@ var methodDebts = map[string]int{}
 func TestStoreys(t *testing.T) {
 	for dir, files := range packages(tree(t)) {
 		p := check(t, dir, files)
-		report(t, checkStoreys(p, inCycles[dir]))
+		report(t, checkStoreys(p))
 		report(t, checkPromoted(p, methodDebts))
 	}
 }
@@ -128,29 +124,19 @@ func cyclic(arrows map[arrow][]string) []arrow {
 	return out
 }
 
-func checkStoreys(p *checked, debt int) []finding {
+func checkStoreys(p *checked) []finding {
 	arrows := p.arrows()
-	in := cyclic(arrows)
-	switch {
-	case len(in) < debt:
-		return []finding{{p.dir, fmt.Sprintf(
-			"only %d arrows between files are part of a cycle: lower the number in inCycles from %d", len(in), debt)}}
-	case len(in) == debt:
-		return nil
-	}
 	var lines []string
-	for _, a := range in {
+	for _, a := range cyclic(arrows) {
 		slices.Sort(arrows[a])
 		lines = append(lines, fmt.Sprintf("\t%s uses %s of %s", a.from, strings.Join(arrows[a], ", "), a.to))
 	}
-	return []finding{
-		{p.dir,
-			fmt.Sprintf(
-				"%d arrows between files are part of a cycle, at most %d; move what both need into a file below them:\n%s",
-				len(in),
-				debt,
-				strings.Join(lines, "\n"))},
+	if lines == nil {
+		return nil
 	}
+	return []finding{{p.dir, fmt.Sprintf(
+		"%d arrows between files are part of a cycle; move what both need into a file below them:\n%s",
+		len(lines), strings.Join(lines, "\n"))}}
 }
 
 // checkPromoted counts the methods of each type, including those of embedded types of its package,
@@ -193,15 +179,9 @@ func TestStoreysFind(t *testing.T) {
 		sample(t, "internal/x/c.go", "package x\n\nfunc c() {}\n"),
 	}
 	p := check(t, "internal/x", files)
-	if found := checkStoreys(p, 0); len(found) != 1 || !strings.Contains(found[0].say, "2 arrows") ||
+	if found := checkStoreys(p); len(found) != 1 || !strings.Contains(found[0].say, "2 arrows") ||
 		!strings.Contains(found[0].say, "a.go uses b of") {
 		t.Errorf("a cycle of two files: %v", found)
-	}
-	if found := checkStoreys(p, 2); len(found) != 0 {
-		t.Errorf("a debt that is allowed: %v", found)
-	}
-	if found := checkStoreys(p, 3); len(found) != 1 {
-		t.Errorf("a debt that is smaller than written: %v", found)
 	}
 	text := "package x\n\ntype T struct{ E }\ntype E struct{}\n"
 	for i := range capMethods + 1 {
