@@ -34,7 +34,7 @@ func (l *life) finally(pass time.Duration) {
 	synctest.Wait()
 	s := inspect(l.t, l.st, l.out)
 	s.demand(l.t, "in the end")
-	if n := len(l.out.living()); n != 0 || len(s.leases) != 0 {
+	if n := len(l.out.Attempts()); n != 0 || len(s.leases) != 0 {
 		l.t.Errorf("in the end: %d things live outside, %d leases are left", n, len(s.leases))
 	}
 	l.stop()
@@ -122,7 +122,7 @@ func TestLastUseThenCrash(t *testing.T) {
 		l.out.atCreate = func() { l.st.CrashAfter(1, faulty.NotStored) } // after the grant
 		l.must(t, route.Write, "issuer/creds/r", l.told["one"], `{"ttl":"10h"}`)
 		l.restart()
-		if n := len(l.out.living()); n != 1 {
+		if n := len(l.out.Attempts()); n != 1 {
 			t.Fatalf("%d things live, want 1", n)
 		}
 		l.finally(11 * time.Minute)
@@ -136,15 +136,13 @@ func TestClientThatHangsUp(t *testing.T) {
 		"while it is created": func(l *life, hangUp func()) { l.out.atCreate = hangUp },
 		"before the audit device fails": func(l *life, hangUp func()) {
 			l.must(l.t, route.Write, "sys/audit/tape", l.root, `{"type":"tape"}`)
-			l.out.mu.Lock()
-			defer l.out.mu.Unlock()
-			l.out.onLines = func(lines []byte) error {
+			l.out.tape.On(func(lines []byte) error {
 				if bytes.Contains(lines, []byte(`"type":"response"`)) {
 					hangUp()
 					return errors.New("no tape")
 				}
 				return nil
-			}
+			})
 		},
 	} {
 		for _, path := range []string{"issuer/creds/r", "auth/token/create"} {
@@ -168,9 +166,7 @@ func TestClientThatHangsUp(t *testing.T) {
 						synctest.Wait()
 						return
 					}
-					l.out.mu.Lock()
-					l.out.onLines = nil
-					l.out.mu.Unlock()
+					l.out.tape.On(nil)
 					time.Sleep(2 * time.Minute)
 					synctest.Wait()
 					s := inspect(t, l.st, l.out)
@@ -179,8 +175,8 @@ func TestClientThatHangsUp(t *testing.T) {
 					if path == "issuer/creds/r" {
 						want-- // its one use is spent
 					}
-					if len(s.tokens) != want || len(s.leases) != 0 || len(l.out.living()) != 0 {
-						t.Errorf("%d tokens (want %d), %d leases, %v outside", len(s.tokens), want, len(s.leases), l.out.living())
+					if len(s.tokens) != want || len(s.leases) != 0 || len(l.out.Attempts()) != 0 {
+						t.Errorf("%d tokens (want %d), %d leases, %v outside", len(s.tokens), want, len(s.leases), l.out.Attempts())
 					}
 					l.stop()
 					synctest.Wait()
@@ -270,7 +266,7 @@ func TestUndoThatPanics(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		got := l.must(t, route.Write, "sys/leases/lookup", l.root, `{"lease_id":"`+bad+`"}`)
-		if n := len(l.out.living()); n != 1 || got.Data["revoke_error"] == nil {
+		if n := len(l.out.Attempts()); n != 1 || got.Data["revoke_error"] == nil {
 			t.Errorf("%d things live outside, want the one; its lease: %v", n, got.Data)
 		}
 		l.out.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"github.com/keyturn/keyturn/internal/auth"
 	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	"github.com/keyturn/keyturn/internal/engine/kv"
@@ -41,7 +42,7 @@ func TestClockADayAhead(t *testing.T) {
 					stop()
 					synctest.Wait()
 					c := core.New(core.Config{
-						Store: st, Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler),
+						Store: st, Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler),
 						Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
 						Boot:  func() (string, time.Duration) { return boot, time.Duration(up.Load()) },
 					})

@@ -2,7 +2,6 @@ package inprocess_test
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -12,37 +11,17 @@ import (
 	"github.com/keyturn/keyturn/internal/auth"
 	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/core/coretest"
+	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	"github.com/keyturn/keyturn/internal/engine/kv"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/seal"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/memory"
-	"github.com/keyturn/keyturn/internal/wire"
 )
-
-// plainSeal unseals itself, because the copy contains the root key.
-type plainSeal struct{}
-
-func (plainSeal) Name() string                { return "plain" }
-func (plainSeal) Splits() bool                { return false }
-func (plainSeal) CheckSplit(seal.Split) error { return nil }
-func (plainSeal) Current(seal.Copy) bool      { return true }
-func (plainSeal) Recognise(seal.Copy, secret.Value) (string, error) {
-	return "", fault.New("plain", fault.Invalid, "")
-}
-
-func (plainSeal) Wrap(_ context.Context, root secret.Value, s seal.Split) (seal.Copy, []secret.Value, error) {
-	c := seal.NewCopy("plain", "", s)
-	return c, nil, c.Lock(make([]byte, 32), root)
-}
-
-func (plainSeal) Unwrap(_ context.Context, c seal.Copy, _ []secret.Value) (secret.Value, error) {
-	return c.Unlock(make([]byte, 32))
-}
 
 // server is a running core with methods to call it.
 type server struct {
@@ -53,7 +32,7 @@ type server struct {
 func start(t testing.TB, st storage.Store) *server {
 	t.Helper()
 	c := core.New(core.Config{
-		Store: st, StorageName: "memory", Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
+		Store: st, StorageName: "memory", Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
 		Server: core.Server{Log: core.Log{Watch: func(string, string) (<-chan []byte, func(), bool, error) { return nil, func() {}, true, nil }}},
 		Metrics: func(context.Context, string, string) ([]byte, string, error) {
 			return []byte("metric 1\n"), "text/plain", nil
@@ -77,16 +56,7 @@ func start(t testing.TB, st storage.Store) *server {
 	return s
 }
 
-type answer struct {
-	Status   int
-	Data     map[string]any `json:"data"`
-	Auth     map[string]any `json:"auth"`
-	Wrap     map[string]any `json:"wrap_info"`
-	Warnings []string       `json:"warnings"`
-	LeaseID  string         `json:"lease_id"`
-
-	LeaseDuration int64 `json:"lease_duration"`
-}
+type answer = coretest.Answer
 
 func (s *server) ask(t testing.TB, op route.Op, path, tok, body string) (*answer, error) {
 	t.Helper()
@@ -108,24 +78,7 @@ func (s *server) request(t testing.TB, op route.Op, path, tok, body string) *rou
 
 func (s *server) askWrapped(t testing.TB, op route.Op, path, tok, body string, wrap time.Duration) (*answer, error) {
 	t.Helper()
-	r := s.request(t, op, path, tok, body)
-	r.WrapTTL = wrap
-	if body != "" {
-		if err := wire.Check(r.Body, wire.DefaultLimits); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := s.Handle(t.Context(), r)
-	if err != nil {
-		return nil, err
-	}
-	out := &answer{Status: got.Status}
-	if len(got.Body) > 0 {
-		if err := json.Unmarshal(got.Body, out); err != nil {
-			t.Fatalf("%s %s answered %s: %v", op, path, got.Body, err)
-		}
-	}
-	return out, nil
+	return coretest.Ask(t.Context(), s.Core, coretest.Request{Op: op, Path: path, Token: tok, Body: body, Wrap: wrap})
 }
 
 func (s *server) must(t testing.TB, op route.Op, path, tok, body string) *answer {

@@ -49,7 +49,7 @@ func TestDisableTellsWhatIsNotRevoked(t *testing.T) {
 		l.out.dead = false
 		l.out.mu.Unlock()
 		time.Sleep(2 * time.Minute) // the failed revocation is retried
-		if living := l.out.living(); len(living) != 0 {
+		if living := l.out.Attempts(); len(living) != 0 {
 			t.Errorf("still there are %v", living)
 		}
 		if _, err := l.ask(t, route.Read, job, l.root, ""); !fault.Is(err, fault.NotFound) {
@@ -70,7 +70,7 @@ func TestDisableWithoutTrouble(t *testing.T) {
 		if a := l.must(t, route.Delete, "sys/mounts/issuer", l.root, ""); a.Status != 204 || len(a.Warnings) > 0 {
 			t.Errorf("status %d, warnings %q", a.Status, a.Warnings)
 		}
-		if living := l.out.living(); len(living) != 0 {
+		if living := l.out.Attempts(); len(living) != 0 {
 			t.Errorf("once it was answered, there still are %v", living)
 		}
 		if a := l.must(t, route.Delete, "sys/mounts/issuer", l.root, ""); a.Status != 204 { // the mount is gone

@@ -2,7 +2,6 @@ package inprocess_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -18,6 +17,7 @@ import (
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/core"
 	"github.com/keyturn/keyturn/internal/core/node"
+	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/core/sys"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -91,7 +91,7 @@ func lasting(t *testing.T, st storage.Store) map[string]storage.Version {
 func TestFailClosed(t *testing.T) {
 	st, out := memory.Open(), newOutside()
 	c := core.New(core.Config{
-		Store: st, Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), Audits: []audit.Type{out.tapeType()},
+		Store: st, Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), Audits: []audit.Type{out.tape.Type()},
 		Metrics: func(context.Context, string, string) ([]byte, string, error) {
 			return []byte("metric 1\n"), "text/plain", nil
 		},
@@ -115,9 +115,7 @@ func TestFailClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.must(t, route.Write, "sys/audit/tape", s.root, `{"type":"tape"}`)
-	out.mu.Lock()
-	out.onLines = func([]byte) error { return errors.New("the disk is full") }
-	out.mu.Unlock()
+	out.tape.Fail(true)
 	before := lasting(t, st)
 	body := fmt.Sprintf(`{"data":{"a":"b"},"token":%q,"type":"kv","policy":"path \"a\" {}","versions":[1],"from":"kv","to":"moved","input":"eA==","paths":["a"]}`, wrapped.Wrap["token"])
 	asked := 0
@@ -154,8 +152,8 @@ func TestFailClosed(t *testing.T) {
 	if d := cmp.Diff(before, lasting(t, st)); d != "" {
 		t.Errorf("what is stored has changed (-before +after):\n%s", d)
 	}
-	if len(out.living()) > 0 {
-		t.Errorf("outside there are %v", out.living())
+	if len(out.Attempts()) > 0 {
+		t.Errorf("outside there are %v", out.Attempts())
 	}
 	t.Logf("%d requests", asked)
 	for _, tok := range []string{"", "hvs.nobody"} {

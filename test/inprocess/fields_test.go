@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/awstest"
 	"github.com/keyturn/keyturn/internal/engine/database"
@@ -101,7 +102,7 @@ func startEverything(t *testing.T) *everything {
 	i := slices.IndexFunc(engines, func(e engine.Type) bool { return e.Name == "database" })
 	engines[i] = database.New(append(slices.Clone(plugins.Databases), w.db.Provider())...)
 	c := core.New(core.Config{
-		Store: memory.Open(), StorageName: "memory", Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
+		Store: memory.Open(), StorageName: "memory", Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
 		Types: core.Types{Engines: engines, Auths: plugins.AuthMethods},
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			return w.aws.Dial(ctx, network, address)
@@ -259,7 +260,7 @@ func (w *everything) numeric(f field) bool {
 // body, unless the route does not change fields. There, the decoder treats null and "" as absent.
 func TestFieldsAreInTheTable(t *testing.T) {
 	table := updates()
-	for at, routes := range everyRoute(t, new(outside)) {
+	for at, routes := range everyRoute(t, newOutside()) {
 		if at == "issuer/" {
 			continue
 		}

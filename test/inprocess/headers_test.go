@@ -3,7 +3,6 @@ package inprocess_test
 import (
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/keyturn/keyturn/internal/auth"
 	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -24,19 +24,11 @@ import (
 // hashed, even if another server over the same store was configured.
 func TestAuditedHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		var log strings.Builder
-		out := newOutside()
-		out.onLines = func(lines []byte) error {
-			mu.Lock()
-			defer mu.Unlock()
-			log.Write(lines)
-			return nil
-		}
+		tape := new(outsidetest.Tape)
 		st := memory.Open()
 		open := func() *server {
 			c := core.New(core.Config{
-				Store: st, Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), Audits: []audit.Type{out.tapeType()},
+				Store: st, Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), Audits: []audit.Type{tape.Type()},
 				Types: core.Types{Engines: []engine.Type{cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
 			})
 			go c.Run(t.Context())
@@ -51,9 +43,7 @@ func TestAuditedHeaders(t *testing.T) {
 			t.Fatal(err)
 		}
 		send := func(s *server) string {
-			mu.Lock()
-			log.Reset()
-			mu.Unlock()
+			before := len(tape.Text())
 			_, err := s.Handle(t.Context(), &route.Request{
 				ID: core.NewRequestID(), Op: route.Read, Path: "sys/mounts", Token: secret.Text(s.root), Time: time.Now(),
 				Header: map[string][]string{"X-Corr": {"abc", "def"}, "X-Session": {"canary-session"}, "X-Other": {"canary-other"}},
@@ -61,9 +51,7 @@ func TestAuditedHeaders(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			return log.String()
+			return tape.Text()[before:]
 		}
 		if got := send(first); strings.Contains(got, `"headers"`) || strings.Contains(got, `"abc"`) {
 			t.Errorf("before a header was named:\n%s", got)
@@ -85,7 +73,7 @@ func TestAuditedHeaders(t *testing.T) {
 func TestRawShowsNoCubbyhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := core.New(core.Config{
-			Store: memory.Open(), Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), Server: core.Server{RawStorage: true},
+			Store: memory.Open(), Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), Server: core.Server{RawStorage: true},
 			Types: core.Types{Engines: []engine.Type{cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
 		})
 		go c.Run(t.Context())

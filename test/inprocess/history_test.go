@@ -13,6 +13,7 @@ import (
 	"github.com/keyturn/keyturn/internal/auth"
 	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	"github.com/keyturn/keyturn/internal/engine/kv"
@@ -52,9 +53,9 @@ func newLife(t *testing.T) *life {
 // run starts a core over st, which stop stops.
 func run(t testing.TB, st storage.Store, out *outside) (c *core.Core, ctx context.Context, stop func()) {
 	c = core.New(core.Config{
-		Store: st, Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler),
+		Store: st, Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler),
 		Types:  core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type, out.issuerType()}, Auths: []auth.Type{authtoken.Type}},
-		Audits: []audit.Type{out.tapeType()},
+		Audits: []audit.Type{out.tape.Type()},
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -306,7 +307,7 @@ func live(t *testing.T, arm func(st *faulty.Store), struck func(st *faulty.Store
 		end := inspect(t, l.st, l.out)
 		end.demand(t, "in the end")
 		end.countsAreTrue(t, "in the end", l.Stats())
-		if n := len(l.out.living()); n != 0 || len(end.leases) != 0 {
+		if n := len(l.out.Attempts()); n != 0 || len(end.leases) != 0 {
 			t.Errorf("in the end: %d things live outside, %d leases are left", n, len(end.leases))
 		}
 		if len(end.tokens) != 1 {

@@ -10,6 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/auth"
 	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	"github.com/keyturn/keyturn/internal/engine/kv"
@@ -73,7 +74,7 @@ func TestCrashInInit(t *testing.T) {
 // TestInitThatIsRefused checks that a refused initialization stores nothing.
 func TestInitThatIsRefused(t *testing.T) {
 	c := core.New(core.Config{
-		Store: memory.Open(), Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler),
+		Store: memory.Open(), Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler),
 		Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
 	})
 	go func() { _ = c.Run(t.Context()) }()

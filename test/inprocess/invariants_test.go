@@ -9,6 +9,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/due"
 	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/mount"
@@ -29,7 +30,7 @@ func opened(t testing.TB, st storage.Store) *barrier.Barrier {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, _, err := seal.Unseal(ctx, plainSeal{}, rec)
+	root, _, err := seal.Unseal(ctx, outsidetest.Seal{}, rec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +144,7 @@ func (s *stored) checkLeases(out *outside) {
 			s.complain("lease %s has survived its token", id)
 		}
 	}
-	for attempt, id := range out.living() {
+	for attempt, id := range out.Attempts() {
 		if !attempts[attempt] {
 			s.complain("outside, %s of %s lives and no lease knows of it", attempt, id)
 		}

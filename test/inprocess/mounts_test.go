@@ -124,24 +124,25 @@ func disableWhileBusy(t *testing.T, forced bool) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
 		l.must(t, route.Write, "issuer/creds/r", l.told["a"], `{"ttl":"10h"}`)
-		busy := func(is bool) { l.out.mu.Lock(); l.out.busy = is; l.out.mu.Unlock() }
-		busy(true)
+		l.out.Busy(fault.New("issuer", fault.Conflict, "a turn is in flight; wait for its end"))
 		if _, err := l.ask(t, route.Delete, "sys/mounts/issuer", l.root, ""); !fault.Is(err, fault.Conflict) {
 			t.Errorf("disabled while busy: %v", err)
 		}
 		time.Sleep(time.Minute)
-		if n := len(l.out.living()); n != 1 {
+		if n := len(l.out.Attempts()); n != 1 {
 			t.Errorf("%d things live, want the one that was issued", n)
 		}
 		l.must(t, route.Write, "issuer/creds/r", l.told["a"], `{"ttl":"10h"}`)
 		how := ""
-		if busy(forced); forced {
+		if forced {
 			how = `{"force":true}`
+		} else {
+			l.out.Busy(nil)
 		}
 		l.must(t, route.Delete, "sys/mounts/issuer", l.root, how)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if n := len(l.out.living()); n != 0 {
+		if n := len(l.out.Attempts()); n != 0 {
 			t.Errorf("%d things live", n)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/core"
 	"github.com/keyturn/keyturn/internal/core/node"
+	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/plugins"
 	"github.com/keyturn/keyturn/internal/route"
@@ -63,7 +64,7 @@ func (s *touched) Commit(ctx context.Context, b storage.Batch) (storage.Version,
 func everyMount(t *testing.T, st storage.Store) (*server, map[string]string) {
 	t.Helper()
 	c := core.New(core.Config{
-		Store: st, StorageName: "memory", Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
+		Store: st, StorageName: "memory", Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
 		Types: core.Types{Engines: append(slices.Clone(plugins.Engines), newOutside().issuerType()), Auths: plugins.AuthMethods},
 	})
 	go c.Run(t.Context())

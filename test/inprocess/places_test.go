@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/plugins"
 	"github.com/keyturn/keyturn/internal/route"
@@ -217,7 +218,7 @@ func reserved(t *testing.T, st storage.Store) (keys []string) {
 func startRotating(t *testing.T, st storage.Store) (s *server, stop func()) {
 	t.Helper()
 	c := core.New(core.Config{
-		Store: st, Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler), Types: core.Types{Engines: plugins.Engines, Auths: plugins.AuthMethods},
+		Store: st, Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), Types: core.Types{Engines: plugins.Engines, Auths: plugins.AuthMethods},
 		Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("there is no network") },
 	})
 	ctx, cancel := context.WithCancel(t.Context())

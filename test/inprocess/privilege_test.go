@@ -92,7 +92,7 @@ func TestLeaseOfThePath(t *testing.T) {
 				}
 			}
 		}
-		if alive := l.out.living(); len(alive) != 2 {
+		if alive := l.out.Attempts(); len(alive) != 2 {
 			t.Errorf("of two leases these are left: %v", alive)
 		}
 		l.must(t, route.Write, "sys/leases/renew/"+own, clerk, fmt.Sprintf(`{"lease_id":%q}`, own))

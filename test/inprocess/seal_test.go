@@ -11,6 +11,7 @@ import (
 	"github.com/keyturn/keyturn/internal/auth"
 	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	"github.com/keyturn/keyturn/internal/engine/kv"
@@ -38,7 +39,7 @@ func TestUnsealedTwice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := core.New(core.Config{
-					Store: memory.Open(), Seal: plainSeal{}, Log: slog.New(slog.DiscardHandler),
+					Store: memory.Open(), Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler),
 					Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
 				})
 				ctx, stop := context.WithCancel(t.Context())

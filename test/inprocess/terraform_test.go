@@ -55,8 +55,8 @@ func TestRemainingTTLs(t *testing.T) {
 		if got := l.must(t, route.Write, "auth/token/renew-self", tok, `{"increment":"30s"}`).Auth["lease_duration"]; got != 30.0 {
 			t.Errorf("a token renewed by 30 s is told to live %v s", got)
 		}
-		if got := l.must(t, route.Write, "sys/leases/renew", l.root, `{"lease_id":"`+creds.LeaseID+`","increment":"30s"}`); got.LeaseDuration != 30 {
-			t.Errorf("a lease renewed by 30 s is told to live %d s", got.LeaseDuration)
+		if got := l.must(t, route.Write, "sys/leases/renew", l.root, `{"lease_id":"`+creds.LeaseID+`","increment":"30s"}`); got.TTL != 30 {
+			t.Errorf("a lease renewed by 30 s is told to live %d s", got.TTL)
 		}
 		// HashiCorp's Terraform provider computes a token's lease_duration from two times; its own
 		// tests expect 59 of 60 seconds.
@@ -81,9 +81,9 @@ func TestIssuedTTLs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
 		defer l.finally(10 * time.Minute)
-		for took, want := range map[time.Duration]int64{0: 60, time.Millisecond: 60, 999 * time.Millisecond: 60, time.Second: 59, 2500 * time.Millisecond: 58} {
+		for took, want := range map[time.Duration]int{0: 60, time.Millisecond: 60, 999 * time.Millisecond: 60, time.Second: 59, 2500 * time.Millisecond: 58} {
 			l.out.atCreate = func() { time.Sleep(took) }
-			if got := l.must(t, route.Write, "issuer/creds/r", l.root, `{"ttl":"60s"}`).LeaseDuration; got != want {
+			if got := l.must(t, route.Write, "issuer/creds/r", l.root, `{"ttl":"60s"}`).TTL; got != want {
 				t.Errorf("a lease of 60 s that took %s is said to last %d s, want %d", took, got, want)
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/keyturn/keyturn/internal/auth"
 	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
+	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	"github.com/keyturn/keyturn/internal/engine/database"
@@ -73,7 +74,7 @@ func (s *shop) restart() {
 		s.stop()
 	}
 	c := core.New(core.Config{
-		Store: s.st, Seal: plainSeal{}, Log: slog.New(slog.NewTextHandler(s, nil)),
+		Store: s.st, Seal: outsidetest.Seal{}, Log: slog.New(slog.NewTextHandler(s, nil)),
 		Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type, database.New(s.fake.Provider())}, Auths: []auth.Type{authtoken.Type}},
 	})
 	ctx, cancel := context.WithCancel(s.t.Context())

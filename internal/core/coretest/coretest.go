@@ -137,12 +137,23 @@ type Request struct {
 
 // Do serves a request.
 func (s *Server) Do(r Request) (*Answer, error) {
+	switch r.Token {
+	case "":
+		r.Token = Root
+	case "none":
+		r.Token = ""
+	}
+	return Ask(context.WithoutCancel(s.t.Context()), s.Core, r)
+}
+
+// Ask sends a request to a core. An empty token is none.
+func Ask(ctx context.Context, c *core.Core, r Request) (*Answer, error) {
 	p, err := route.ParsePath(r.Path, r.Op == route.List)
 	if err != nil {
 		return nil, err
 	}
 	req := &route.Request{
-		ID: core.NewRequestID(), Op: r.Op, Path: p, Body: []byte(r.Body), Query: r.Query, Time: time.Now(),
+		ID: core.NewRequestID(), Op: r.Op, Path: p, Token: secret.Text(r.Token), Body: []byte(r.Body), Query: r.Query, Time: time.Now(),
 		WrapTTL: r.Wrap,
 		Folder:  r.Op != route.List && strings.HasSuffix(r.Path, "/"),
 		Remote:  netip.MustParseAddrPort("127.0.0.1:1"),
@@ -150,19 +161,12 @@ func (s *Server) Do(r Request) (*Answer, error) {
 	if r.From != "" {
 		req.Remote = netip.AddrPortFrom(netip.MustParseAddr(r.From), 1)
 	}
-	switch r.Token {
-	case "":
-		req.Token = secret.Text(Root)
-	case "none":
-	default:
-		req.Token = secret.Text(r.Token)
-	}
 	if r.Body != "" {
 		if err := wire.Check(req.Body, wire.DefaultLimits); err != nil {
 			return nil, err
 		}
 	}
-	got, err := s.Handle(context.WithoutCancel(s.t.Context()), req)
+	got, err := c.Handle(ctx, req)
 	if err != nil {
 		return nil, err
 	}

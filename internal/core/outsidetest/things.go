@@ -29,15 +29,35 @@ type Things struct {
 	opened int
 	worked []string
 
-	create, undo, renew, busy error
-	late                      bool
+	renew, busy error
+	onPlan      func()
+	onCreate    func(ctx context.Context, create func()) error
+	onUndo      func(role string) error
 }
 
 // Create makes every create fail with err. If late, the thing is created nevertheless.
-func (h *Things) Create(err error, late bool) { h.set(func() { h.create, h.late = err, late }) }
+func (h *Things) Create(err error, late bool) {
+	h.OnCreate(func(_ context.Context, create func()) error {
+		if err == nil || late {
+			create()
+		}
+		return err
+	})
+}
+
+// OnCreate makes f serve the creates; create creates the thing.
+func (h *Things) OnCreate(f func(ctx context.Context, create func()) error) {
+	h.set(func() { h.onCreate = f })
+}
+
+// OnPlan makes each plan call f.
+func (h *Things) OnPlan(f func()) { h.set(func() { h.onPlan = f }) }
 
 // Undo makes every undo fail with err.
-func (h *Things) Undo(err error) { h.set(func() { h.undo = err }) }
+func (h *Things) Undo(err error) { h.OnUndo(func(string) error { return err }) }
+
+// OnUndo makes each undo call f, and fail with its error.
+func (h *Things) OnUndo(f func(role string) error) { h.set(func() { h.onUndo = f }) }
 
 // Renew makes every renewal fail with err.
 func (h *Things) Renew(err error) { h.set(func() { h.renew = err }) }
@@ -52,10 +72,13 @@ func (h *Things) set(f func()) {
 }
 
 // Alive returns the leases of the existing things.
-func (h *Things) Alive() []string {
+func (h *Things) Alive() []string { return slices.Sorted(maps.Values(h.Attempts())) }
+
+// Attempts returns the lease of each existing thing by the attempt that created it.
+func (h *Things) Attempts() map[string]string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Sorted(maps.Values(h.alive))
+	return maps.Clone(h.alive)
 }
 
 // Opened returns how often an engine was opened.
@@ -166,6 +189,7 @@ func (e *maker) published(ctx context.Context, _ *route.Request, in struct {
 func (e *maker) Routes() []route.Route {
 	return []route.Route{
 		route.Lease(route.Read, "creds/{role}", e.plan, e.create),
+		route.Lease(route.Write, "creds/{role}", e.plan, e.create),
 		route.On(route.Read, "status", e.status),
 		route.On(route.Write, "later/{id}", e.schedule),
 		route.On(route.Write, "publish", e.publish),
@@ -183,6 +207,12 @@ func (e *maker) plan(_ context.Context, _ *route.Request, in credsIn) (route.Pla
 		CreateWithin: 5 * time.Second, Late: 30 * time.Second,
 	}
 	e.h.mu.Lock()
+	onPlan := e.h.onPlan
+	e.h.mu.Unlock()
+	if onPlan != nil {
+		onPlan()
+	}
+	e.h.mu.Lock()
 	defer e.h.mu.Unlock()
 	if in.Role == "same" && e.h.last != "" {
 		p.Again = &route.Again{Lease: e.h.last, Data: &credsOut{"again"}}
@@ -190,18 +220,23 @@ func (e *maker) plan(_ context.Context, _ *route.Request, in credsIn) (route.Pla
 	return p, in, nil
 }
 
-func (e *maker) create(_ context.Context, a route.Attempt, _ credsIn) (*credsOut, error) {
-	e.h.mu.Lock()
-	defer e.h.mu.Unlock()
-	if e.h.create == nil || e.h.late {
+func (e *maker) create(ctx context.Context, a route.Attempt, _ credsIn) (*credsOut, error) {
+	create := func() {
+		e.h.mu.Lock()
+		defer e.h.mu.Unlock()
 		if e.h.alive == nil {
 			e.h.alive = map[string]string{}
 		}
 		e.h.alive[a.ID] = a.LeaseID
 		e.h.last = a.LeaseID
 	}
-	if e.h.create != nil {
-		return nil, e.h.create
+	e.h.mu.Lock()
+	onCreate := e.h.onCreate
+	e.h.mu.Unlock()
+	if onCreate == nil {
+		create()
+	} else if err := onCreate(ctx, create); err != nil {
+		return nil, err
 	}
 	return &credsOut{a.ID}, nil
 }
@@ -236,8 +271,10 @@ func (e *maker) Undo(_ context.Context, u engine.Undo) (engine.Undone, error) {
 	if role == "panics" {
 		panic(role)
 	}
-	if e.h.undo != nil {
-		return engine.Undone{}, e.h.undo
+	if e.h.onUndo != nil {
+		if err := e.h.onUndo(role); err != nil {
+			return engine.Undone{}, err
+		}
 	}
 	delete(e.h.alive, u.Attempt)
 	if !u.Granted && time.Now().Before(u.Late) {
@@ -276,6 +313,7 @@ type Tape struct {
 	mu    sync.Mutex // guards all
 	lines []string
 	fails error
+	on    func(lines []byte) error
 }
 
 // ErrTape is the error of a failing tape.
@@ -288,6 +326,13 @@ func (d *Tape) Fail(fail bool) {
 	if d.fails = nil; fail {
 		d.fails = ErrTape
 	}
+}
+
+// On makes each write call f, and fail with its error.
+func (d *Tape) On(f func(lines []byte) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.on = f
 }
 
 // Text returns everything that was written.
@@ -313,6 +358,14 @@ func (recorder) Tail() (audit.Tail, error) { return audit.Tail{}, nil }
 
 // Write implements [audit.Device].
 func (r recorder) Write(_ context.Context, lines []byte) error {
+	r.d.mu.Lock()
+	on := r.d.on
+	r.d.mu.Unlock()
+	if on != nil {
+		if err := on(lines); err != nil {
+			return err
+		}
+	}
 	r.d.mu.Lock()
 	defer r.d.mu.Unlock()
 	if r.d.fails == nil {
