@@ -1,24 +1,15 @@
 package inprocess_test
 
 import (
-	"context"
-	"log/slog"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/auth"
-	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
-	"github.com/keyturn/keyturn/internal/core/outsidetest"
-	"github.com/keyturn/keyturn/internal/engine"
-	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
-	"github.com/keyturn/keyturn/internal/engine/kv"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
@@ -37,29 +28,12 @@ func TestClockADayAhead(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				st := memory.Open()
 				var up atomic.Int64 // time since boot, which the server may read at any time
-				stop := context.CancelFunc(func() {})
+				stop := func() {}
 				restart := func(boot string) *server {
 					stop()
 					synctest.Wait()
-					c := core.New(core.Config{
-						Store: st, Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler),
-						Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
-						Boot:  func() (string, time.Duration) { return boot, time.Duration(up.Load()) },
-					})
-					var ctx context.Context
-					ctx, stop = context.WithCancel(t.Context())
-					go c.Run(ctx)
-					s := &server{Core: c, root: "hvs.root-token-for-tests"}
-					if done, err := c.Initialized(ctx); err != nil {
-						t.Fatal(err)
-					} else if !done {
-						if _, err := c.Init(ctx, core.InitRequest{RootToken: secret.Text(s.root)}); err != nil {
-							t.Fatal(err)
-						}
-					}
-					if err := c.AutoUnseal(ctx); err != nil {
-						t.Fatal(err)
-					}
+					s, end := launch(t, core.Config{Store: st, Boot: func() (string, time.Duration) { return boot, time.Duration(up.Load()) }})
+					stop = end
 					return s
 				}
 				s := restart("one")

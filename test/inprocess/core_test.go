@@ -29,30 +29,51 @@ type server struct {
 	root string
 }
 
+// run runs a core, which stop stops. What the configuration leaves out is as in most tests.
+func run(t testing.TB, config core.Config) (c *core.Core, ctx context.Context, stop func()) {
+	config.Seal = outsidetest.Seal{}
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+	if config.Engines == nil {
+		config.Engines = []engine.Type{kv.Type, cubbyhole.Type}
+	}
+	if config.Auths == nil {
+		config.Auths = []auth.Type{authtoken.Type}
+	}
+	c = core.New(config)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = c.Run(ctx) }()
+	return c, ctx, func() { cancel(); <-done }
+}
+
+// launch is run for a core that is initialized and unsealed.
+func launch(t testing.TB, config core.Config) (s *server, stop func()) {
+	t.Helper()
+	c, ctx, stop := run(t, config)
+	s = &server{Core: c, root: "hvs.root-token-for-tests"}
+	done, err := c.Initialized(ctx)
+	if err == nil && !done {
+		_, err = c.Init(ctx, core.InitRequest{RootToken: secret.Text(s.root)})
+	} else if err == nil {
+		err = c.AutoUnseal(ctx)
+	}
+	if err != nil {
+		t.Fatalf("starting: %v", err)
+	}
+	return s, stop
+}
+
 func start(t testing.TB, st storage.Store) *server {
 	t.Helper()
-	c := core.New(core.Config{
-		Store: st, StorageName: "memory", Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
+	s, _ := launch(t, core.Config{
+		Store: st, StorageName: "memory", ClusterName: "test",
 		Server: core.Server{Log: core.Log{Watch: func(string, string) (<-chan []byte, func(), bool, error) { return nil, func() {}, true, nil }}},
 		Metrics: func(context.Context, string, string) ([]byte, string, error) {
 			return []byte("metric 1\n"), "text/plain", nil
 		},
-		Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
 	})
-	go c.Run(t.Context())
-	s := &server{Core: c, root: "hvs.root-token-for-tests"}
-	ctx := t.Context()
-	if done, err := c.Initialized(ctx); err != nil {
-		t.Fatal(err)
-	} else if done {
-		if err := c.AutoUnseal(ctx); err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	if _, err := c.Init(ctx, core.InitRequest{RootToken: secret.Text(s.root)}); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 

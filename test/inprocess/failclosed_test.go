@@ -17,7 +17,6 @@ import (
 	"github.com/keyturn/keyturn/internal/barrier"
 	"github.com/keyturn/keyturn/internal/core"
 	"github.com/keyturn/keyturn/internal/core/node"
-	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/core/sys"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -90,18 +89,13 @@ func lasting(t *testing.T, st storage.Store) map[string]storage.Version {
 // operator needs then.
 func TestFailClosed(t *testing.T) {
 	st, out := memory.Open(), newOutside()
-	c := core.New(core.Config{
-		Store: st, Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), Audits: []audit.Type{out.tape.Type()},
+	s, _ := launch(t, core.Config{
+		Store: st, Audits: []audit.Type{out.tape.Type()},
 		Metrics: func(context.Context, string, string) ([]byte, string, error) {
 			return []byte("metric 1\n"), "text/plain", nil
 		},
 		Types: core.Types{Engines: append(slices.Clone(plugins.Engines), out.issuerType()), Auths: plugins.AuthMethods},
 	})
-	go c.Run(t.Context())
-	s := &server{Core: c, root: "hvs.root-token-for-tests"}
-	if _, err := c.Init(t.Context(), core.InitRequest{RootToken: secret.Text(s.root)}); err != nil {
-		t.Fatal(err)
-	}
 	all := everyRoute(t, out)
 	s.must(t, route.Write, "sys/mounts/kv2", s.root, `{"type":"kv","options":{"version":"2"}}`)
 	for _, kind := range []string{"kv", "database", "issuer"} {

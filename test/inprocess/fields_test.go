@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"reflect"
@@ -15,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/core"
-	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/aws/awstest"
 	"github.com/keyturn/keyturn/internal/engine/database"
@@ -23,7 +21,6 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/plugins"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 	"github.com/keyturn/keyturn/internal/wire"
 )
@@ -101,18 +98,13 @@ func startEverything(t *testing.T) *everything {
 	engines := slices.Clone(plugins.Engines)
 	i := slices.IndexFunc(engines, func(e engine.Type) bool { return e.Name == "database" })
 	engines[i] = database.New(append(slices.Clone(plugins.Databases), w.db.Provider())...)
-	c := core.New(core.Config{
-		Store: memory.Open(), StorageName: "memory", Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
+	w.server, _ = launch(t, core.Config{
+		Store: memory.Open(), StorageName: "memory", ClusterName: "test",
 		Types: core.Types{Engines: engines, Auths: plugins.AuthMethods},
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			return w.aws.Dial(ctx, network, address)
 		},
 	})
-	go c.Run(t.Context())
-	w.server = &server{Core: c, root: "hvs.root-token-for-tests"}
-	if _, err := c.Init(t.Context(), core.InitRequest{RootToken: secret.Text(w.root)}); err != nil {
-		t.Fatal(err)
-	}
 	w.must(t, route.Write, "sys/mounts/secret", w.root, `{"type":"kv-v2"}`)
 	return w
 }

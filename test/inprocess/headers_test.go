@@ -1,19 +1,14 @@
 package inprocess_test
 
 import (
-	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/audit"
-	"github.com/keyturn/keyturn/internal/auth"
-	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
 	"github.com/keyturn/keyturn/internal/core/outsidetest"
-	"github.com/keyturn/keyturn/internal/engine"
-	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -27,21 +22,12 @@ func TestAuditedHeaders(t *testing.T) {
 		tape := new(outsidetest.Tape)
 		st := memory.Open()
 		open := func() *server {
-			c := core.New(core.Config{
-				Store: st, Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), Audits: []audit.Type{tape.Type()},
-				Types: core.Types{Engines: []engine.Type{cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
-			})
-			go c.Run(t.Context())
-			return &server{Core: c, root: "hvs.root-token-for-tests"}
+			s, _ := launch(t, core.Config{Store: st, Audits: []audit.Type{tape.Type()}})
+			return s
 		}
-		first, second := open(), open()
-		if _, err := first.Init(t.Context(), core.InitRequest{RootToken: secret.Text(first.root)}); err != nil {
-			t.Fatal(err)
-		}
+		first := open()
 		first.must(t, route.Write, "sys/audit/tape", first.root, `{"type":"tape"}`)
-		if err := second.AutoUnseal(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		second := open()
 		send := func(s *server) string {
 			before := len(tape.Text())
 			_, err := s.Handle(t.Context(), &route.Request{
@@ -72,15 +58,7 @@ func TestAuditedHeaders(t *testing.T) {
 // cubbyhole of another token.
 func TestRawShowsNoCubbyhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := core.New(core.Config{
-			Store: memory.Open(), Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), Server: core.Server{RawStorage: true},
-			Types: core.Types{Engines: []engine.Type{cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
-		})
-		go c.Run(t.Context())
-		s := &server{Core: c, root: "hvs.root-token-for-tests"}
-		if _, err := s.Init(t.Context(), core.InitRequest{RootToken: secret.Text(s.root)}); err != nil {
-			t.Fatal(err)
-		}
+		s, _ := launch(t, core.Config{Store: memory.Open(), Server: core.Server{RawStorage: true}})
 		s.must(t, route.Write, "cubbyhole/mine", s.root, `{"k":"canary-cubbyhole"}`)
 		clerk := s.clerk(t, "raw", `path "sys/raw/*" { capabilities = ["read", "list", "update", "delete", "sudo"] }`)
 		uuid := s.must(t, route.Read, "sys/mounts/cubbyhole", s.root, "").Data["uuid"].(string)

@@ -1,25 +1,19 @@
 package inprocess_test
 
 import (
-	"context"
 	"flag"
 	"fmt"
-	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/audit"
-	"github.com/keyturn/keyturn/internal/auth"
-	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
-	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	"github.com/keyturn/keyturn/internal/engine/kv"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 	"github.com/keyturn/keyturn/internal/storage/memory"
@@ -50,17 +44,12 @@ func newLife(t *testing.T) *life {
 	return l
 }
 
-// run starts a core over st, which stop stops.
-func run(t testing.TB, st storage.Store, out *outside) (c *core.Core, ctx context.Context, stop func()) {
-	c = core.New(core.Config{
-		Store: st, Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler),
-		Types:  core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type, out.issuerType()}, Auths: []auth.Type{authtoken.Type}},
-		Audits: []audit.Type{out.tape.Type()},
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = c.Run(ctx) }()
-	return c, ctx, func() { cancel(); <-done }
+// config is that of a core over st with an engine and an audit device of the target.
+func (o *outside) config(st storage.Store) core.Config {
+	return core.Config{
+		Store: st, Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type, o.issuerType()}},
+		Audits: []audit.Type{o.tape.Type()},
+	}
 }
 
 // restart stops the server, killed or not, and starts the next.
@@ -72,17 +61,7 @@ func (l *life) restart() {
 	}
 	l.st.Clear()
 	l.st.Revive()
-	c, ctx, stop := run(l.t, l.st, l.out)
-	l.server, l.stop = &server{Core: c, root: "hvs.root-token-for-tests"}, stop
-	done, err := c.Initialized(ctx)
-	if err == nil && !done {
-		_, err = c.Init(ctx, core.InitRequest{RootToken: secret.Text(l.root)})
-	} else if err == nil {
-		err = c.AutoUnseal(ctx)
-	}
-	if err != nil {
-		l.t.Fatalf("starting: %v", err)
-	}
+	l.server, l.stop = launch(l.t, l.out.config(l.st))
 }
 
 func (l *life) crashed() bool {

@@ -3,17 +3,10 @@ package inprocess_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"testing"
 	"testing/synctest"
 
-	"github.com/keyturn/keyturn/internal/auth"
-	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
-	"github.com/keyturn/keyturn/internal/core/outsidetest"
-	"github.com/keyturn/keyturn/internal/engine"
-	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
-	"github.com/keyturn/keyturn/internal/engine/kv"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
@@ -37,14 +30,14 @@ func TestCrashInInit(t *testing.T) {
 			t.Run(fmt.Sprint(name, " ", n), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					st, out := faulty.New(memory.Open(), 1), newOutside()
-					c, ctx, stop := run(t, st, out)
+					c, ctx, stop := run(t, out.config(st))
 					fault(st, n)
 					_, answered := c.Init(ctx, request)
 					stop()
 					synctest.Wait()
 					st.Revive()
 					st.Clear()
-					c, ctx, stop = run(t, st, out)
+					c, ctx, stop = run(t, out.config(st))
 					done, err := c.Initialized(ctx)
 					if err != nil {
 						t.Fatal(err)
@@ -73,11 +66,7 @@ func TestCrashInInit(t *testing.T) {
 
 // TestInitThatIsRefused checks that a refused initialization stores nothing.
 func TestInitThatIsRefused(t *testing.T) {
-	c := core.New(core.Config{
-		Store: memory.Open(), Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler),
-		Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
-	})
-	go func() { _ = c.Run(t.Context()) }()
+	c, _, _ := run(t, core.Config{Store: memory.Open()})
 	for _, bad := range [][]core.NewMount{
 		{{Path: "x", Type: "nothing"}}, {{Path: "sys", Type: "kv"}}, {{Path: "a", Type: "kv"}, {Path: "a/b", Type: "kv"}}, {{Path: "../x", Type: "kv"}},
 	} {

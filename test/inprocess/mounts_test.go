@@ -193,7 +193,7 @@ func TestCrashTwice(t *testing.T) {
 					synctest.Wait()
 					l.st.Revive()
 					l.st.CrashAfter(rng.IntN(12), faulty.Mode(rng.IntN(2)))
-					c, ctx, stop := run(t, l.st, l.out)
+					c, ctx, stop := run(t, l.out.config(l.st))
 					l.server, l.stop = &server{Core: c, root: l.root}, stop
 					_ = c.AutoUnseal(ctx)
 					time.Sleep(time.Duration(rng.IntN(5000)) * time.Millisecond)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/core"
 	"github.com/keyturn/keyturn/internal/core/node"
-	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/plugins"
 	"github.com/keyturn/keyturn/internal/route"
@@ -63,15 +61,10 @@ func (s *touched) Commit(ctx context.Context, b storage.Batch) (storage.Version,
 // everyMount returns a server with one mount of each kind of engine, and their paths.
 func everyMount(t *testing.T, st storage.Store) (*server, map[string]string) {
 	t.Helper()
-	c := core.New(core.Config{
-		Store: st, StorageName: "memory", Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), ClusterName: "test",
+	s, _ := launch(t, core.Config{
+		Store: st, StorageName: "memory", ClusterName: "test",
 		Types: core.Types{Engines: append(slices.Clone(plugins.Engines), newOutside().issuerType()), Auths: plugins.AuthMethods},
 	})
-	go c.Run(t.Context())
-	s := &server{Core: c, root: "hvs.root-token-for-tests"}
-	if _, err := c.Init(t.Context(), core.InitRequest{RootToken: secret.Text(s.root)}); err != nil {
-		t.Fatal(err)
-	}
 	at := map[string]string{"sys/": "sys/", "cubbyhole/": "cubbyhole/", "rotation/": "rotation/"}
 	for _, m := range plugins.AuthMethods {
 		at["auth/"+m.Name+"/"] = "auth/" + m.Name + "/"

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -13,11 +12,9 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/core"
-	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/plugins"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 	"github.com/keyturn/keyturn/internal/storage/memory"
@@ -217,22 +214,9 @@ func reserved(t *testing.T, st storage.Store) (keys []string) {
 // startRotating starts a server with every engine over a store, in a bubble.
 func startRotating(t *testing.T, st storage.Store) (s *server, stop func()) {
 	t.Helper()
-	c := core.New(core.Config{
-		Store: st, Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler), Types: core.Types{Engines: plugins.Engines, Auths: plugins.AuthMethods},
+	s, end := launch(t, core.Config{
+		Store: st, Types: core.Types{Engines: plugins.Engines, Auths: plugins.AuthMethods},
 		Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("there is no network") },
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = c.Run(ctx) }()
-	s = &server{Core: c, root: "hvs.root-token-for-tests"}
-	set, err := c.Initialized(ctx)
-	if err == nil && !set {
-		_, err = c.Init(ctx, core.InitRequest{RootToken: secret.Text(s.root)})
-	} else if err == nil {
-		err = c.AutoUnseal(ctx)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, func() { cancel(); <-done; synctest.Wait() }
+	return s, func() { end(); synctest.Wait() }
 }

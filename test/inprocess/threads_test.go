@@ -13,10 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/auth"
-	authtoken "github.com/keyturn/keyturn/internal/auth/token"
 	"github.com/keyturn/keyturn/internal/core"
-	"github.com/keyturn/keyturn/internal/core/outsidetest"
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/engine/cubbyhole"
 	"github.com/keyturn/keyturn/internal/engine/database"
@@ -24,7 +21,6 @@ import (
 	"github.com/keyturn/keyturn/internal/engine/kv"
 	"github.com/keyturn/keyturn/internal/lease"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 	"github.com/keyturn/keyturn/internal/storage/memory"
@@ -73,23 +69,10 @@ func (s *shop) restart() {
 	if s.stop != nil {
 		s.stop()
 	}
-	c := core.New(core.Config{
-		Store: s.st, Seal: outsidetest.Seal{}, Log: slog.New(slog.NewTextHandler(s, nil)),
-		Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type, database.New(s.fake.Provider())}, Auths: []auth.Type{authtoken.Type}},
+	s.server, s.stop = launch(s.t, core.Config{
+		Store: s.st, Log: slog.New(slog.NewTextHandler(s, nil)),
+		Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type, database.New(s.fake.Provider())}},
 	})
-	ctx, cancel := context.WithCancel(s.t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = c.Run(ctx) }()
-	s.server, s.stop = &server{Core: c, root: "hvs.root-token-for-tests"}, func() { cancel(); <-done }
-	there, err := c.Initialized(ctx)
-	if err == nil && !there {
-		_, err = c.Init(ctx, core.InitRequest{RootToken: secret.Text(s.root)})
-	} else if err == nil {
-		err = c.AutoUnseal(ctx)
-	}
-	if err != nil {
-		s.t.Fatalf("starting: %v", err)
-	}
 }
 
 // password returns the password of the static role svc below path, and checks that it works.
