@@ -113,7 +113,7 @@ func (b *Broker) Enabled() bool { return len(*b.sinks.Load()) > 0 }
 // Healthy reports whether Write can succeed: no device is enabled, or at least one works.
 func (b *Broker) Healthy() bool {
 	sinks := *b.sinks.Load()
-	return len(sinks) == 0 || slices.ContainsFunc(sinks, (*sink).up)
+	return len(sinks) == 0 || slices.ContainsFunc(sinks, func(s *sink) bool { return s.queue.up() })
 }
 
 // Hash returns a secret as the device at path shows it.

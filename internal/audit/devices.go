@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"log/slog"
 	"maps"
@@ -133,12 +132,8 @@ func (d *Devices) Enable(ctx context.Context, e Enabled) error {
 	if path == "/" || strings.Contains(strings.TrimSuffix(path, "/"), "/") {
 		return fault.New("audit.Devices", fault.Invalid, "path: it must be one name, such as \"file\", not %q", path)
 	}
-	if slices.ContainsFunc(d.rows, func(r deviceRow) bool { return r.Path == path }) {
-		return fault.New("audit.Devices", fault.Invalid,
-			"path: an audit device is already enabled at %q; disable it first or use another path", path)
-	}
 	row := deviceRow{
-		Path: path, Type: e.Type, Description: e.Description, Options: e.Options, Local: e.Local, Salt: salt(),
+		Path: path, Type: e.Type, Description: e.Description, Options: e.Options, Local: e.Local, Salt: newSalt(),
 	}
 	spec, err := d.spec(row)
 	if err != nil {
@@ -191,13 +186,6 @@ func (d *Devices) List() []Enabled {
 // Hash returns an input as a device shows it.
 func (d *Devices) Hash(path string, input secret.Value) (string, error) {
 	return d.broker.Hash(path, input)
-}
-
-// salt returns a random salt for a new device.
-func salt() []byte {
-	b := make([]byte, 32)
-	_, _ = rand.Read(b) // never fails
-	return b
 }
 
 // kinds lists the kinds of device, for errors.

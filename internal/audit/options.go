@@ -81,9 +81,7 @@ func (s Spec) parse() (options, error) {
 // refused returns a device that is enabled but always failing, because its stored options are
 // invalid.
 func (s Spec) refused(why error) Spec {
-	salt := make([]byte, minSalt)
-	_, _ = rand.Read(salt) // never fails
-	s.Salt = secret.New(salt)
+	s.Salt = secret.New(newSalt())
 	s.Type.Open = func(Config) (Device, error) { return nil, why }
 	return s
 }
@@ -101,4 +99,11 @@ func (o *options) flag(name string, to *bool) error {
 	}
 	*to = v
 	return nil
+}
+
+// newSalt returns a random salt for a new device.
+func newSalt() []byte {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails
+	return b
 }

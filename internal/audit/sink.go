@@ -43,8 +43,6 @@ func newSink(spec Spec, o options, broker Options) *sink {
 	return s
 }
 
-func (s *sink) up() bool { return s.queue.up() }
-
 func (s *sink) status() Status {
 	position, down := s.queue.state()
 	st := Status{

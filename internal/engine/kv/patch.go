@@ -7,7 +7,6 @@ import (
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/wire"
 )
 
@@ -17,40 +16,20 @@ func (a dataAPI) patch(ctx context.Context, r *route.Request, in putIn) (*versio
 		return nil, fault.New("kv.patch", fault.Invalid,
 			"field \"data\": no data provided; the changes go into {\"data\": {…}}")
 	}
-	var out versionOut
-	var stored *record // as in write
-	err := a.secrets.change(ctx, in.Path,
-		writer{client: in.client(r)}, func(c *config, m *record) (*record, []storage.Op, error) {
-			var ver *version
-			if m != nil {
-				ver = m.find(0)
-			}
-			if ver == nil || ver.unreadable(time.Now()) {
-				return nil, nil, fault.New("kv.patch", fault.NotFound, "")
-			}
-			if err := c.checkCAS(m, in.cas()); err != nil {
-				return nil, nil, err
-			}
-			e, err := a.secrets.table.mount.Store.Get(ctx, versionKey(in.Path, ver.N))
-			if err != nil {
-				return nil, nil, err
-			}
-			if e.Version == 0 {
-				return nil, nil, fault.New("kv.patch", fault.NotFound, "")
-			}
-			merged, err := mergePatch(e.Value, in.Data.Reveal())
-			if err != nil {
-				return nil, nil, err
-			}
-			next, nv, ops := c.append(m, in.Path, merged, nil)
-			out, stored = outOf(next, nv), next
-			return next, ops, nil
-		})
-	if err != nil {
-		return nil, err
-	}
-	out.Custom = stored.Custom
-	return &out, nil
+	return a.store(ctx, r, in, func(m *record) ([]byte, error) {
+		ver := m.readable(time.Now())
+		if ver == nil {
+			return nil, fault.New("kv.patch", fault.NotFound, "")
+		}
+		e, err := a.secrets.table.mount.Store.Get(ctx, versionKey(in.Path, ver.N))
+		if err != nil {
+			return nil, err
+		}
+		if e.Version == 0 {
+			return nil, fault.New("kv.patch", fault.NotFound, "")
+		}
+		return mergePatch(e.Value, in.Data.Reveal())
+	})
 }
 
 // mergePatch applies a JSON merge patch (RFC 7396). Numbers keep their digits.

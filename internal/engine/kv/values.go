@@ -104,17 +104,28 @@ func (a dataAPI) write(ctx context.Context, r *route.Request, in putIn) (*versio
 		return nil, fault.New("kv.write", fault.Invalid,
 			"field \"data\": no data provided; the secret goes into {\"data\": {…}}")
 	}
+	return a.store(ctx, r, in, func(*record) ([]byte, error) { return in.Data.Reveal(), nil })
+}
+
+// store writes a new version of a secret, with the data that a function makes from its record.
+func (a dataAPI) store(
+	ctx context.Context, r *route.Request, in putIn, data func(m *record) ([]byte, error),
+) (*versionOut, error) {
 	var out versionOut
 	var stored *record // a key that checks the write may add custom metadata
-	err := a.secrets.change(ctx, in.Path,
-		writer{client: in.client(r)}, func(c *config, m *record) (*record, []storage.Op, error) {
-			if err := c.checkCAS(m, in.cas()); err != nil {
-				return nil, nil, err
-			}
-			next, ver, ops := c.append(m, in.Path, in.Data.Reveal(), nil)
-			out, stored = outOf(next, ver), next
-			return next, ops, nil
-		})
+	by := writer{client: in.client(r)}
+	err := a.secrets.change(ctx, in.Path, by, func(c *config, m *record) (*record, []storage.Op, error) {
+		b, err := data(m)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := c.checkCAS(m, in.cas()); err != nil {
+			return nil, nil, err
+		}
+		next, ver, ops := c.append(m, in.Path, b, nil)
+		out, stored = outOf(next, ver), next
+		return next, ops, nil
+	})
 	if err != nil {
 		return nil, err
 	}
