@@ -45,7 +45,7 @@ func adviceRotate(e *Edit) string {
 // Advice says what a person can do about a rotation that blocks a request.
 func (t *Turn) Advice() string {
 	if t.Back != nil || t.State == Retiring {
-		return "wait for its end"
+		return "wait until it has ended"
 	}
-	return "wait for its end, or roll it back"
+	return "wait until it has ended, or roll it back"
 }

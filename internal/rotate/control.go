@@ -142,7 +142,7 @@ func mayBegin(ctx context.Context, e *Edit) error {
 			return err
 		}
 		if on {
-			return fault.New(op, fault.Held, "the mount's brake is on; write brake=false to config first")
+			return fault.New(op, fault.Held, "rotation is paused for this mount (the brake is on); write brake=false to config first")
 		}
 	}
 	switch {
@@ -184,7 +184,7 @@ func (c Control) RollBack(ctx context.Context, reason string, force bool) error 
 	}
 	e.moveTo(RollingBack)
 	if t.mayBeRead() && t.Old.hasLeaked() {
-		e.alertPerson("%s: the key %s, which has leaked, is published again because a rollback has forced it; rotate now as soon as consumers can do without it", e.name(), t.Old.Key())
+		e.alertPerson("%s: the key %s, which has leaked, is published again by a forced rollback; rotate again as soon as consumers no longer need it", e.name(), t.Old.Key())
 	}
 	return e.Commit(ctx, "rollback", e.Now)
 }

@@ -110,7 +110,7 @@ func notNew(e *Edit, id string, fresh map[string]secret.Value) string {
 		return fmt.Sprintf("the provider answered with the current key %s instead of a new one, and may have changed its secret", id)
 	}
 	if slices.Contains(t.last().Before, id) {
-		return fmt.Sprintf("the provider answered with the key %s, which was there before the call", id)
+		return fmt.Sprintf("the provider answered with the key %s, which existed before the call", id)
 	}
 	old := e.Sec.Keys[t.Old.Key()].Secret
 	if len(fresh) > 0 && len(old) > 0 && maps.EqualFunc(fresh, old, secret.Value.Equal) {
@@ -142,14 +142,14 @@ func createFailed(ctx context.Context, e *Edit, again bool, err error) error {
 	switch f, _ := errors.AsType[*Failure](err); {
 	case a.unresolved() && len(a.IDs) == 0 && !recoverable(e):
 		e.recordError(err)
-		return stopForPerson(ctx, e, "the outcome of the creating call is not known, and a second one may do harm")
+		return stopForPerson(ctx, e, "the outcome of the creating call is unknown, and a second call may do harm")
 	case f != nil && f.Repeats:
 		e.recordError(err)
 		return stopForPerson(ctx, e, "a key was created, and the next one would fail the same way: "+e.Rec.LastError)
 	case f != nil && f.Outcome == Permanent && e.kind.Resumable:
 		e.recordError(err)
 		t.Back = &Back{At: e.Now, Reason: e.Rec.LastError, Pause: true}
-		e.alertPerson("rotation %d of %s failed: %s; the old key stays current; correct that, then resume", t.N, e.name(), e.Rec.LastError)
+		e.alertPerson("rotation %d of %s failed: %s; the old key stays current; correct the cause, then resume", t.N, e.name(), e.Rec.LastError)
 		e.moveTo(RollingBack)
 		return e.Commit(ctx, "asks", e.Now)
 	}
@@ -175,7 +175,7 @@ func stopForPerson(ctx context.Context, e *Edit, why string) error {
 	}
 	t.Back = &Back{At: e.Now, Reason: why, Pause: true}
 	if a := t.last(); a != nil && len(a.IDs) > 0 { // it is known, and retired without a person
-		e.alertPerson("%s: %s; the key %s that the call has left is retired; correct the cause, then resume", e.name(), why, strings.Join(a.IDs, ", "))
+		e.alertPerson("%s: %s; the key %s, which the call left behind, is retired; correct the cause, then resume", e.name(), why, strings.Join(a.IDs, ", "))
 	} else {
 		t.unproven("a creating call of unknown outcome may have left a key at the provider")
 		e.alertPerson("%s: %s; look at the provider for a key that belongs to %q, remove it, then resume", e.name(), why, markers)
@@ -208,11 +208,11 @@ func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 	case len(open) == 0:
 		return true, nil
 	case final && !can.List:
-		t.unproven("the provider has no list: a lost creating call may have left a key")
+		t.unproven("the provider has no list, so a lost creating call may have left a key behind")
 		settleAll(open)
 		return true, nil
 	case !final && !recoverable(e):
-		return false, stopForPerson(ctx, e, "the outcome of a creating call is not known, and a second one may do harm")
+		return false, stopForPerson(ctx, e, "the outcome of a creating call is unknown, and a second call may do harm")
 	}
 	late := latestLate(open)
 	switch early := e.Now.Before(late); {

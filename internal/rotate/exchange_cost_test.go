@@ -8,7 +8,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// FuzzShowReplyCost: what is kept of a reply costs steps by its size alone.
+// FuzzShowReplyCost: the cost of storing a reply depends only on its size.
 func FuzzShowReplyCost(f *testing.F) {
 	red := new(secret.Redactor)
 	red.Know(secret.Text("the-key-that-is-known"))

@@ -10,7 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// What is kept of a reply says why it failed, and holds no secret, known or not.
+// TestShowReply: the stored part of a reply says why the call failed, and holds no secret.
 func TestShowReply(t *testing.T) {
 	red := new(secret.Redactor)
 	red.Know(secret.Text("hunter two"))
@@ -41,13 +41,13 @@ func TestShowReply(t *testing.T) {
 	}
 	for _, long := range []string{strings.Repeat("a word ", 1e5), `["` + strings.Repeat(`a word","`, 1e5) + `"]`, `{"a":` + strings.Repeat("[", 1e3) + strings.Repeat("]", 1e3) + "}"} {
 		if got := ShowReply(red, 500, []byte(long), false); len(got) > MaxReply {
-			t.Errorf("%d bytes are kept of %.20s…", len(got), long)
+			t.Errorf("%d bytes of %.20s… are stored", len(got), long)
 		}
 	}
 }
 
-// Of a creating call that failed, a new secret is not kept either, although nobody knows it and it
-// looks like none.
+// TestShowReplyOfCreate: a new secret in the reply of a failed creating call is not stored either,
+// although the redactor does not know it and it does not look like a secret.
 func TestShowReplyOfCreate(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"error":{"code":17,"message":"the limit is reached"},"id":"k1","pin":1234,"value":"sesame"}`: `{"error": {"code": 17, "message": "the limit is reached"}, "id": "[text]", "pin": "[number]", "value": "[text]"}`,
@@ -63,8 +63,7 @@ func TestShowReplyOfCreate(t *testing.T) {
 	}
 }
 
-// FuzzShowReply: whatever a reply is, a value of a reply that succeeded is not kept, and never
-// more than the limit.
+// FuzzShowReply: no value of a successful reply is stored, and never more than the limit.
 func FuzzShowReply(f *testing.F) {
 	f.Add(`{"id":"a","key":%q}`, 200)
 	f.Add(`[[%q,{"x":%q}]]`, 500)
@@ -78,16 +77,16 @@ func FuzzShowReply(f *testing.F) {
 		body := strings.ReplaceAll(form, "%q", fmt.Sprintf("%q", canary))
 		got := ShowReply(red, status, []byte(body), false)
 		if len(got) > MaxReply {
-			t.Errorf("%d bytes are kept", len(got))
+			t.Errorf("%d bytes are stored", len(got))
 		}
 		if status >= 400 && strings.Contains(got, canary) || status < 400 && strings.Contains(got, `: "`+canary) {
-			t.Errorf("kept: %s", got)
+			t.Errorf("stored: %s", got)
 		}
 	})
 }
 
-// The code and the words of a provider that does not speak JSON are kept as those of one that
-// does.
+// TestShowReason: the code and the text of a provider that does not use JSON are stored like those
+// of one that does.
 func TestShowReason(t *testing.T) {
 	red := new(secret.Redactor)
 	red.Know(secret.Text("hunter two"))
@@ -95,14 +94,14 @@ func TestShowReason(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if got := ShowReason(red, 500, "", "", false); got != "" {
-		t.Errorf("of no words is kept: %s", got)
+		t.Errorf("without code and text, %q is stored", got)
 	}
 	if got, want := ShowText(red, "dial sk_live_aaaabbbbcccc1234: hunter two is refused"), "dial [secret]: [secret] is refused"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
-// How long a request took is in seconds, also where it is stored and read again.
+// TestSeconds: durations are in seconds, also in stored JSON.
 func TestSeconds(t *testing.T) {
 	took := SecondsOf(1234567 * time.Microsecond)
 	b, err := json.Marshal(took)

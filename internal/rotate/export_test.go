@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// ManagerOf is a manager that knows of so many records, one in ten of which is in trouble.
+// ManagerOf returns a manager whose census has n records. One in ten is in trouble.
 func ManagerOf(n int) *Manager {
 	m := New(Config{Mount: func() string { return "mount/" }})
 	k := &Kind{Records: "r/", Path: func(name string) string { return "keys/" + name }}

@@ -10,7 +10,7 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// Every state has a step, and every transition leads somewhere that ends.
+// TestTable: every state has a step, and every transition leads to a state that ends.
 func TestTable(t *testing.T) {
 	for style, steps := range steps {
 		table := transitions[style]
@@ -19,7 +19,7 @@ func TestTable(t *testing.T) {
 				t.Errorf("%s: no transition leads out of %s", style, s)
 			}
 			if g := table[s].onFailure; g != "" && !slices.Contains(table[s].next, g) {
-				t.Errorf("%s: %s gives up to %s, which it does not lead to", style, s, g)
+				t.Errorf("%s: %s fails to %s, which is not among its next states", style, s, g)
 			}
 		}
 		for s, w := range table {
@@ -46,7 +46,7 @@ func FuzzNewTag(f *testing.F) {
 			t.Errorf("key %q of installation %q makes the marker %q, read back as %v, %v", name, id, m, got, ok)
 		}
 		if one, two := NewTag(name), NewTag(name); one == two {
-			t.Errorf("two lives of %q have one tag", name)
+			t.Errorf("two records named %q have the same tag", name)
 		}
 	})
 }
@@ -77,7 +77,7 @@ func TestSecretsRoundTrip(t *testing.T) {
 	}
 }
 
-func TestWordsAreRedactedAndShort(t *testing.T) {
+func TestErrorTextIsRedactedAndShort(t *testing.T) {
 	r := &Edit{Redactor: new(secret.Redactor)}
 	r.Redactor.Know(secret.Text("canary-0815"))
 	long := make([]byte, 2*maxText)
@@ -88,10 +88,10 @@ func TestWordsAreRedactedAndShort(t *testing.T) {
 		t.Errorf("%d bytes", len(got))
 	}
 	if got := r.errorText(&Failure{Err: fault.Wrap("op", fault.Upstream, errors.New("no canary-0815 here"))}); got != "op: no [secret] here" {
-		t.Errorf("what others wrote: %q", got)
+		t.Errorf("a third party's text: %q", got)
 	}
 	r.Redactor.Know(secret.Text("provider"))
 	if got := r.errorText(&Failure{Err: fault.New("op", fault.Upstream, "the provider answered 401")}); got != "the provider answered 401" {
-		t.Errorf("our own words: %q", got)
+		t.Errorf("our own message: %q", got)
 	}
 }

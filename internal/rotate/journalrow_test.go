@@ -2,8 +2,8 @@ package rotate
 
 import "testing"
 
-// TestJournalRowOfBefore: rows that earlier versions stored keep the number of their rotation.
-func TestJournalRowOfBefore(t *testing.T) {
+// TestOldJournalRow: rows that earlier versions stored keep the number of their rotation.
+func TestOldJournalRow(t *testing.T) {
 	for text, want := range map[string]uint32{
 		`{"what":"created","turn":7}`:     7,
 		`{"what":"created","rotation":8}`: 8,

@@ -37,7 +37,7 @@ func tryCurrent(ctx context.Context, w *placeWrite) error {
 	e.addDetail("error", e.errorText(err))
 	if rec.Look.Failed >= refusalsBeforeAlert {
 		e.alertPlace(aboutWrite(w), "the provider refuses the key %s, which its consumers read: somebody has deleted or disabled it there (%s); %s", rec.Current.Key(), e.errorText(err), adviceWorking(e))
-		e.m.cfg.Log.Warn("the provider refuses what consumers of a rotated key read", "path", e.m.cfg.Mount()+e.kind.Path(requestName(e.kind, rec)), "key_id", rec.Current.Key(), "next_look", rec.Look.At)
+		e.m.cfg.Log.Warn("the provider refuses the published key", "path", e.m.cfg.Mount()+e.kind.Path(requestName(e.kind, rec)), "key_id", rec.Current.Key(), "next_look", rec.Look.At)
 	}
 	return e.Commit(ctx, "refused", e.Planned())
 }

@@ -58,7 +58,7 @@ func TestTag(t *testing.T) {
 		}
 	}
 	if Tag("Stripe") == Tag("STRIPE") {
-		t.Error("two names have one tag")
+		t.Error("two names have the same tag")
 	}
 }
 
@@ -71,13 +71,13 @@ func TestOutcome(t *testing.T) {
 	if got := OutcomeOf(errors.New("anything")); got != Unknown {
 		t.Errorf("an unclassified error is %v, want unknown", got)
 	}
-	wrapped := fmt.Errorf("turning: %w", &Failure{Outcome: Exhausted, Err: errors.New("x")})
+	wrapped := fmt.Errorf("rotating: %w", &Failure{Outcome: Exhausted, Err: errors.New("x")})
 	if got := OutcomeOf(wrapped); got != Exhausted {
 		t.Errorf("wrapped failure is %v, want exhausted", got)
 	}
 }
 
-// FuzzMarkerCost: a marker is short, and labels at a provider are of whatever length.
+// FuzzMarkerCost: a marker is short, but labels at a provider may have any length.
 func FuzzMarkerCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: MarkerMax, Parse: func(text string) error {
 		if _, ok := ParseMarker(text); !ok {

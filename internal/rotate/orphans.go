@@ -30,7 +30,7 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 		return nil, err
 	}
 	if !e.can.List || !e.can.Label {
-		return nil, fault.New("rotate.Orphans", fault.Unsupported, "the provider of %s does not list keys with their labels, so Keyturn cannot tell which of them are ours; look there yourself", e.name())
+		return nil, fault.New("rotate.Orphans", fault.Unsupported, "the provider of %s does not list keys with their labels, so Keyturn cannot tell which of them are ours; check the provider yourself", e.name())
 	}
 	listed, err := list(ctx, e)
 	if err != nil {
@@ -51,12 +51,12 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 		}
 		o := Orphan{ID: l.ID, Label: l.Label, Created: l.Created, LastUsed: l.LastUsed, Disabled: l.Disabled}
 		if l.Marker.Key != e.Rec.Tag {
-			o.Keep = "a key that was deleted has made it, or one of another mount; delete it at the provider if nobody uses it"
+			o.Keep = "it was created for a key that was deleted, or for one of another mount; delete it at the provider if nobody uses it"
 		} else if l.ID == read {
-			o.Keep = "consumers read it at this moment, although it is not current on record; rotate first"
+			o.Keep = "consumers read it now, although another key is recorded as current; rotate first"
 		} else if t := e.turn(); t != nil {
 			if a := t.attempt(l.Marker.String()); a != nil && a.unresolved() && mayUse(e, a) {
-				o.Keep = fmt.Sprintf("rotation %d is creating a key by the call %s, and this may be the one; look again after %s", t.N, a.Marker, a.Deadline.Add(clockMargin).UTC().Format(time.RFC3339))
+				o.Keep = fmt.Sprintf("rotation %d is creating a key with the call %s, and this may be that key; list the orphans again after %s", t.N, a.Marker, a.Deadline.Add(clockMargin).UTC().Format(time.RFC3339))
 			}
 		}
 		all = append(all, o)

@@ -58,7 +58,7 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 	if w.refused {
 		// Count the refusal even if the client has hung up.
 		if cerr := m.countRefused(context.WithoutCancel(ctx), k, name, w.o.by(), w.calledProvider); cerr != nil {
-			m.cfg.Log.Warn("a refused write of what consumers of a rotated key read was not counted", "path", m.cfg.Mount()+k.Path(requestName(k, e.Rec)), "by", w.o.by(), "error", cerr)
+			m.cfg.Log.Warn("a refused write of a published secret was not counted", "path", m.cfg.Mount()+k.Path(requestName(k, e.Rec)), "by", w.o.by(), "error", cerr)
 		}
 	}
 	return err
@@ -92,7 +92,7 @@ func (m *Manager) storeUnchecked(ctx context.Context, k *Kind, name string, o Ov
 	case t != nil && (t.State == Retiring || t.State == Grace && !e.Now.Before(t.End.After)):
 		return fault.New("rotate.Overwrite", fault.Unavailable, "rotation %d of %s is retiring a key at this moment, and nothing was written; try again in a minute", t.N, w.name())
 	}
-	o.Warn("%s is at work, and a call to its provider takes long: whether the key that you wrote lives was not checked; see \"rotate status\"", w.name())
+	o.Warn("%s is busy with a slow call to its provider, so the key that you wrote was not checked; see \"rotate status\"", w.name())
 	if e.turn() == nil {
 		e.Rec.Look.At, e.Rec.Look.By = e.Now.Add(firstLook), o.by()
 		return w.store("unchecked", w.e.unchangedDue())
@@ -162,11 +162,11 @@ func (w *placeWrite) checkVictim(ctx, short context.Context) error {
 	case t.leaked():
 		return w.refuseAlways("%s has leaked; %s", which, adviceRotate(w.e))
 	case !t.End.Disabled.IsZero():
-		return w.refuse("%s is disabled since %s; enable it at the provider and write it again, or %s", which, date(t.End.Disabled), adviceFor(w))
+		return w.refuse("%s has been disabled since %s; enable it at the provider and write it again, or %s", which, date(t.End.Disabled), adviceFor(w))
 	case t.Swaps > 0 && !w.e.Now.Before(t.Hold):
-		return w.refuse("two keys have replaced each other there %d times since %s, and none of them is retired meanwhile; wait for the end of rotation %d, or rotate with leaked=true", t.Swaps, date(t.Put.IntendedAt), t.N)
+		return w.refuse("two keys have replaced each other there %d times since %s, and neither is retired meanwhile; wait for the end of rotation %d, or rotate with leaked=true", t.Swaps, date(t.Put.IntendedAt), t.N)
 	case t.State == Retiring:
-		return w.refuse("%s is being retired by rotation %d, and cannot come back for certain; %s", which, t.N, adviceFor(w))
+		return w.refuse("%s is being retired by rotation %d, and may stop working at any moment; %s", which, t.N, adviceFor(w))
 	}
 	if why := mismatch(w); why != "" {
 		return w.refuse("%s", why)
@@ -177,7 +177,7 @@ func (w *placeWrite) checkVictim(ctx, short context.Context) error {
 		}
 	}
 	w.endDoubt()
-	swapVictim(w.e, w.o.Version, w.o.By+" has written "+which+" to its place")
+	swapVictim(w.e, w.o.Version, w.o.By+" wrote "+which+" to the published secret")
 	if err := enterGrace(ctx, w.e); err != nil {
 		return err
 	}
@@ -231,7 +231,7 @@ func (w *placeWrite) checkOther(ctx, short context.Context) error {
 			return w.storeUnchecked(err)
 		}
 		if !at.IsZero() {
-			return w.refuse("the key of rotation %d was retired on %s and cannot come back; %s", made.n, date(at), adviceFor(w))
+			return w.refuse("the key of rotation %d was retired on %s and cannot be used again; %s", made.n, date(at), adviceFor(w))
 		}
 		switch leaked, err := w.past.leaked(ctx, made.ref); {
 		case err != nil:
@@ -245,13 +245,13 @@ func (w *placeWrite) checkOther(ctx, short context.Context) error {
 	}
 	c, triable := w.candidate()
 	if !triable {
-		w.o.Warn("whether the key that you wrote lives cannot be checked, because %s has no way to try one", w.name())
-		return w.storeForeign("it cannot be tried")
+		w.o.Warn("whether the key that you wrote works cannot be checked, because the provider of %s has no way to verify a key", w.name())
+		return w.storeForeign("it cannot be tested")
 	}
 	switch done, untested, err := w.tryOther(ctx, short, c); {
 	case untested:
-		w.o.Warn("whether the key that you wrote lives cannot be checked: %s", w.e.errorText(err))
-		return w.storeForeign("it cannot be tried")
+		w.o.Warn("whether the key that you wrote works cannot be checked: %s", w.e.errorText(err))
+		return w.storeForeign("it cannot be tested")
 	case done:
 		return err
 	}
@@ -259,11 +259,11 @@ func (w *placeWrite) checkOther(ctx, short context.Context) error {
 		return w.storeRight()
 	}
 	if w.e.can.Proof == ProofManagement {
-		w.o.Warn("the provider knows the id that you wrote, and cannot be asked whether the secret is that of the same key; no rotation of %s has made it", w.name())
-		return w.storeForeign("the provider knows its id, and cannot be asked whether the secret belongs to it")
+		w.o.Warn("the provider knows the ID that you wrote, but cannot say whether the secret belongs to it; no rotation of %s created this key", w.name())
+		return w.storeForeign("the provider knows its ID, but cannot say whether the secret belongs to it")
 	}
-	w.o.Warn("the provider takes the key that you wrote, but no rotation of %s has made it: it is never retired on its own, and the next rotation replaces it", w.name())
-	return w.storeForeign("the provider takes it, and the next rotation replaces it without retiring it")
+	w.o.Warn("the provider accepts the key that you wrote, but no rotation of %s created it: it is never retired automatically, and the next rotation replaces it", w.name())
+	return w.storeForeign("the provider accepts it, and the next rotation replaces it without retiring it")
 }
 
 // tryOther is try for a credential that no rotation has made. untested means that the provider
@@ -292,7 +292,7 @@ func mismatch(w *placeWrite) string {
 		ours, field := w.sameSecret(reads, w.o.Fields), idField(reads, id)
 		switch got := w.o.Fields[field].RevealString(); {
 		case ours && asked && !agree(reads, w.o.Fields):
-			return fmt.Sprintf("what stands beside the secret of the key %s is not that key's, and the provider cannot be asked whether it is right", id)
+			return fmt.Sprintf("the fields beside the secret of the key %s are not those of that key, and the provider cannot say whether they are right", id)
 		case ours && got != "" && got != id:
 			return fmt.Sprintf("the field %q is not the id of the key whose secret you wrote, which is %s", field, id)
 		case !ours && asked && got == id:
@@ -328,7 +328,7 @@ func (w *placeWrite) candidate() (c Credential, triable bool) {
 
 // storeForeign stores a value that no rotation has published, with an alert.
 func (w *placeWrite) storeForeign(what string) error {
-	w.e.alertPlace(aboutWrite(w), "its place holds a value that no rotation has published, written by %s: %s; write the right one, or %s", w.o.by(), what, adviceWorking(w.e))
+	w.e.alertPlace(aboutWrite(w), "the published secret holds a value that no rotation has published, written by %s: %s; write the right value, or %s", w.o.by(), what, adviceWorking(w.e))
 	endLooks(w.e)
 	return w.store("written", w.e.unchangedDue())
 }
@@ -342,8 +342,8 @@ func (w *placeWrite) storeEmptied() error {
 	case w.o.Remedy != "":
 		remedy = w.o.Remedy
 	}
-	w.e.alertPlace(aboutWrite(w), "its place holds nothing, because %s has deleted it: %s", w.o.by(), remedy)
-	w.o.Warn("%s publishes what you deleted, and its consumers find nothing: %s", w.name(), remedy)
+	w.e.alertPlace(aboutWrite(w), "the published secret is gone, because %s deleted it: %s", w.o.by(), remedy)
+	w.o.Warn("%s publishes the secret that you deleted, and its consumers now find nothing: %s", w.name(), remedy)
 	endLooks(w.e)
 	return w.store("emptied", w.e.unchangedDue())
 }

@@ -94,7 +94,7 @@ func (w *placeWrite) store(what string, due time.Time) error {
 	if w.e.Rec.Alert != nil && w.e.Rec.Alert.Place {
 		log = m.cfg.Log.Warn
 	}
-	log("what consumers of a rotated key read was changed by hand", "path", m.cfg.Mount()+k.Path(requestName(k, w.e.Rec)), "what", what, "by", w.o.By, "version", w.o.Version)
+	log("a published secret was changed by hand", "path", m.cfg.Mount()+k.Path(requestName(k, w.e.Rec)), "what", what, "by", w.o.By, "version", w.o.Version)
 	return nil
 }
 
@@ -165,7 +165,7 @@ func (w *placeWrite) storeUnchecked(err error) error {
 	w.e.Rec.Look.By = w.o.by()
 	w.e.Rec.planLook(w.e.Now) // while a rotation is in flight, the look comes at its end
 	if w.e.Rec.Look.Failed > looksBeforeAlert {
-		w.e.alertPlace(aboutWrite(w), "its place holds a value that could not be tried again and again: %s; see whether it is a key as the provider makes them, or %s", w.e.errorText(err), adviceWorking(w.e))
+		w.e.alertPlace(aboutWrite(w), "the value of the published secret could not be tested in several attempts: %s; check whether it is a key of this provider, or %s", w.e.errorText(err), adviceWorking(w.e))
 	}
 	return w.store("unchecked", w.e.unchangedDue())
 }
@@ -185,7 +185,7 @@ func (w *placeWrite) refuseAlways(format string, args ...any) error {
 		return w.refuse(format, args...)
 	}
 	w.refused = true
-	return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write, also with options.force: %s", title(w), fmt.Sprintf(format, args...))
+	return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write, even with options.force: %s", title(w), fmt.Sprintf(format, args...))
 }
 
 // refuse refuses the write. A forced write is stored with an alert instead.
@@ -195,7 +195,7 @@ func (w *placeWrite) refuse(format string, args ...any) error {
 		w.refused = true
 		return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write: %s, or write it nevertheless with -force (options.force in the API)", title(w), why)
 	}
-	w.e.alertPlace(aboutWrite(w), "%s has made consumers read what is no key that works: %s", w.o.by(), why)
+	w.e.alertPlace(aboutWrite(w), "%s wrote a value to the published secret that is not a working key: %s", w.o.by(), why)
 	w.o.Warn("it was written nevertheless: %s", why)
 	endLooks(w.e)
 	return w.store("forced", w.e.unchangedDue())

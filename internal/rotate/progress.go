@@ -71,9 +71,9 @@ func times(n int) string {
 
 // remedies say what an administrator can do about a failure that is retried.
 var remedies = map[Outcome]string{
-	Unknown:   "the call is retried once it is known what it has done",
+	Unknown:   "the call is retried once its outcome is known",
 	Transient: "the call is retried with back-off; check whether the provider is up",
-	Permanent: "correct the cause; until then the call is retried with back-off, and fails",
+	Permanent: "correct the cause; until then the call is retried with back-off and keeps failing",
 	Exhausted: "the provider allows no more keys; delete unused keys there",
 	Rejected:  "the call is retried with back-off",
 	Alive:     "the old key still works; retiring it is retried with back-off, or delete it at the provider",
@@ -131,7 +131,7 @@ func destructiveCall(ctx context.Context, e *Edit, what string, within time.Dura
 	if calls.Err() == nil {
 		failure = do(calls)
 	} else { // others may act by now
-		err = fault.New("rotate.destructiveCall", fault.Unavailable, "the storage was too slow to record that a key is about to be retired, or this machine was suspended; the call is retried")
+		err = fault.New("rotate.destructiveCall", fault.Unavailable, "the storage was too slow to record the next call, or this machine was suspended; the call is retried")
 	}
 	e.m.returnedCalls.Store(e.kind.Records+e.Rec.Name, e.Rec.CallUntil)
 	e.Now, e.Rec.CallUntil = time.Now().UTC(), time.Time{} // the next commit says so
@@ -143,7 +143,7 @@ func (e *Edit) busy(op string) error {
 	if !e.Rec.CallUntil.After(time.Now()) {
 		return nil
 	}
-	return fault.New(op, fault.Unavailable, "a call to the provider of %s may still be under way: another server has begun it, or one has stopped in the middle of it; try again after %s", e.name(), e.Rec.CallUntil.Format(time.RFC3339))
+	return fault.New(op, fault.Unavailable, "a call to the provider of %s may still be under way: another server started it, or a server stopped in the middle of it; try again after %s", e.name(), e.Rec.CallUntil.Format(time.RFC3339))
 }
 
 // call makes a call to the provider with callTimeout.

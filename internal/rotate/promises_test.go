@@ -13,7 +13,7 @@ import (
 
 var errRefused = &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("fake", fault.Denied, "no permission")}
 
-// TestRotationOfAnotherKey: while nothing is in flight, a request may name the current key alone.
+// TestRotationOfAnotherKey: while nothing is in flight, a request may name only the current key.
 func TestRotationOfAnotherKey(t *testing.T) {
 	for id, fine := range map[string]bool{"": true, "A": true, "B": false} {
 		withIssuer(t, 1, func(i *issuer) {
@@ -32,9 +32,9 @@ func TestRotationOfAnotherKey(t *testing.T) {
 	}
 }
 
-// TestWhatLeakedStaysLeaked: the rotation of a leaked key has failed. One that is requested
-// afterwards, and says nothing of a leak, retires that key without a grace all the same.
-func TestWhatLeakedStaysLeaked(t *testing.T) {
+// TestLeakedKeyStaysLeaked: the rotation of a leaked key has failed. A later rotation, whose
+// request does not mention the leak, still retires that key without a grace period.
+func TestLeakedKeyStaysLeaked(t *testing.T) {
 	for _, leaked := range []bool{true, false} {
 		withIssuer(t, 1, func(i *issuer) {
 			i.createErr = errRefused
@@ -60,7 +60,7 @@ func TestWhatLeakedStaysLeaked(t *testing.T) {
 	}
 }
 
-// TestRetireNow ends a grace, and nothing else.
+// TestRetireNow: RetireNow ends a grace period, and nothing else.
 func TestRetireNow(t *testing.T) {
 	retire := func(i *issuer) {
 		i.change(func(e *rotate.Edit) error {
@@ -80,14 +80,14 @@ func TestRetireNow(t *testing.T) {
 		retire(i)
 		i.createErr = nil
 		i.pass(5 * time.Minute)
-		i.want("asked for before the grace began", "B", "C")
+		i.want("requested before the grace period began", "B", "C")
 	})
 }
 
-// TestWindUpInGrace: a record is deleted in a grace. The key that it has made is retired in the
-// end, and one that was there before goes on to work, unless its secret was given: then it is the
-// record's, too.
-func TestWindUpInGrace(t *testing.T) {
+// TestDeleteWhenDoneInGrace: a record is deleted during a grace period. A key that the record
+// created is retired in the end. An adopted key stays valid, unless its secret was given to the
+// record.
+func TestDeleteWhenDoneInGrace(t *testing.T) {
 	for name, tt := range map[string]struct {
 		adopt  bool
 		secret bool
@@ -120,7 +120,7 @@ func TestWindUpInGrace(t *testing.T) {
 			i.change(func(e *rotate.Edit) error { return e.Control().DeleteWhenDone(i.Context()) })
 			i.pass(time.Hour)
 			if i.key("A").ID == "" {
-				i.Errorf("%s: it is retired before its grace has ended", name)
+				i.Errorf("%s: the key is retired before its grace period has ended", name)
 			}
 			i.pass(24 * time.Hour)
 			i.want(name, tt.left...)
@@ -131,8 +131,9 @@ func TestWindUpInGrace(t *testing.T) {
 	}
 }
 
-// TestUsageOfADeletedKey: nobody can tell when a key was last used that somebody has deleted; that
-// must not hold the rotation up. Of one that is there, it does, and a person is told.
+// TestUsageOfADeletedKey: the provider cannot report the last use of a deleted key, which must not
+// block the rotation. If the key exists, an unknown last use blocks the rotation and raises an
+// alert.
 func TestUsageOfADeletedKey(t *testing.T) {
 	for _, deleted := range []bool{true, false} {
 		withIssuer(t, 2, func(i *issuer) {
@@ -149,15 +150,15 @@ func TestUsageOfADeletedKey(t *testing.T) {
 			if !deleted {
 				i.want("while its use cannot be found out", "A", "B")
 				if r.Alert == nil || !strings.Contains(r.Alert.Text, "no permission") {
-					i.Errorf("nobody is told: %+v", r.Alert)
+					i.Errorf("there is no alert about it: %+v", r.Alert)
 				}
 			}
 		})
 	}
 }
 
-// TestNewKeyIsRefusedAtLast: a key that has worked, and that the provider refuses when it is to be
-// published, is proven anew, and given up once that takes too long. The old one stays current.
+// TestNewKeyIsRefusedAtLast: the provider refuses a key that has worked before, just before it is
+// published. The key is verified again, and the rotation is rolled back once that takes too long.
 func TestNewKeyIsRefusedAtLast(t *testing.T) {
 	withIssuer(t, 1, func(i *issuer) {
 		i.settle = rotate.Settle{Successes: 1, Interval: 5 * time.Second, Timeout: 10 * time.Minute}

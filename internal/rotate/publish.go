@@ -188,7 +188,7 @@ func publishFailed(ctx context.Context, e *Edit, err error) error {
 	switch fault.KindOf(err) {
 	case fault.Denied, fault.Invalid, fault.NotFound, fault.Unsupported:
 		e.recordError(err)
-		e.pauseWithAlert("%s cannot be published: %s; put that right, then resume", e.name(), e.Rec.LastError)
+		e.pauseWithAlert("%s cannot be published: %s; correct that, then resume", e.name(), e.Rec.LastError)
 		return e.Commit(ctx, "paused", time.Time{})
 	}
 	return e.retry(ctx, err)

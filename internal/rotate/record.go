@@ -195,11 +195,11 @@ func (a *Attempt) Describe() string {
 	case len(a.IDs) > 0:
 		return a.Outcome + ": it left " + ids + ", which is about to be retired"
 	case !a.unresolved() && (a.Outcome == "" || a.Outcome == Unknown.String()):
-		return "unknown: nothing that it left was found, and it can have no effect any more"
+		return "unknown: nothing was found, and it can no longer take effect"
 	case a.Outcome == "":
 		return "under way"
 	case a.unresolved():
-		return "unknown: what it may have left is looked for until " + a.Late.UTC().Format(time.RFC3339)
+		return "unknown: the server looks for what it may have left until " + a.Late.UTC().Format(time.RFC3339)
 	}
 	return a.Outcome
 }

@@ -49,7 +49,7 @@ func wait(ctx context.Context, e *Edit) error {
 	e.addDetail("last_used", used.UTC().Format(time.RFC3339))
 	again := later(earlier(used.Add(idle), t.End.Hold), e.Now.Add(time.Minute))
 	if !e.Now.Before(t.End.Hold) {
-		e.alertPerson("%s: the old key %s is still used %s after its grace; find who uses it, or rotate with leaked=true", e.name(), victim.ID, e.Now.Sub(t.End.After).Round(time.Minute))
+		e.alertPerson("%s: the old key %s is still in use %s after its grace period; find out who uses it, or rotate with leaked=true", e.name(), victim.ID, e.Now.Sub(t.End.After).Round(time.Minute))
 		again = e.Now.Add(max(idle, time.Minute))
 	}
 	return e.Commit(ctx, "in-use", again)
@@ -214,7 +214,7 @@ func retireVictim(ctx context.Context, e *Edit) error {
 func callOnVictim(ctx context.Context, e *Edit, intent string, do func(context.Context, string) error) (done bool, err error) {
 	id := e.turn().Victim().ID
 	if id == e.Rec.Current.Key() {
-		return false, e.retry(ctx, &Failure{Outcome: Permanent, Err: fault.New("rotate.retire", fault.Internal, "the key %s is the current one and is not retired; look at its history, and report it", id)})
+		return false, e.retry(ctx, &Failure{Outcome: Permanent, Err: fault.New("rotate.retire", fault.Internal, "the key %s is current and is not retired; this is a bug: report it with the key's history", id)})
 	}
 	e.addDetail("key_id", id)
 	failure, err := destructiveCall(ctx, e, intent, callTimeout, func(ctx context.Context) error { return do(ctx, id) })
@@ -266,11 +266,11 @@ func verifyRetired(ctx context.Context, e *Edit) (done bool, err error) {
 		end.Proof = "refused"
 		if e.can.Proof == ProofManagement {
 			end.Proof = "management"
-			t.unproven("the retired key's death was told by a management call only")
+			t.unproven("the retired key was verified to be dead by a management call only")
 		}
 	} else {
 		end.Proof = "none"
-		t.unproven("the retired key's death was not proven by using it")
+		t.unproven("the retired key was not verified to be dead by using it")
 	}
 	end.Dead = e.Now
 	callSucceeded(e)
@@ -290,7 +290,7 @@ func checkEndState(ctx context.Context, e *Edit) error {
 	}
 	t := e.turn()
 	if !e.can.List {
-		t.unproven("the provider has no list: that nothing else is left is not proven")
+		t.unproven("the provider has no list, so it is not verified that nothing else is left")
 		return finish(ctx, e)
 	}
 	all, err := list(ctx, e)
@@ -341,7 +341,7 @@ func compare(ctx context.Context, e *Edit, all []Listed) (wrong []string, err er
 			wrong = append(wrong, fmt.Sprintf("the retired key %s is still listed", l.ID))
 			t.End.Retired, t.End.Dead = time.Time{}, time.Time{} // once more
 		case t.leftBy(l.ID) != nil:
-			wrong = append(wrong, fmt.Sprintf("the key %s, which a lost call has left, is still listed", l.ID))
+			wrong = append(wrong, fmt.Sprintf("the key %s, which a lost call left behind, is still listed", l.ID))
 			t.leftBy(l.ID).addLeftover(l.ID)
 		case l.Marker.Installation == inst && l.Marker.Key == e.Rec.Tag:
 			wrong = append(wrong, fmt.Sprintf("key %s with our label %q should not be there", l.ID, l.Label))

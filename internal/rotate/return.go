@@ -121,7 +121,7 @@ func (w *placeWrite) checkNotRetired(ctx context.Context, made *origin) error {
 	case at.IsZero() && leaked && !w.o.Force && made.ref.Key() != w.e.Rec.Current.Key():
 		err = fault.New("rotate.ReturnTo", fault.Conflict, "the key of rotation %d is known to have leaked; give force=true to publish it nevertheless", made.n)
 	case !at.IsZero():
-		err = fault.New("rotate.ReturnTo", fault.Invalid, "the key of rotation %d was retired on %s; it cannot come back; %s", made.n, date(at), adviceRotate(w.e))
+		err = fault.New("rotate.ReturnTo", fault.Invalid, "the key of rotation %d was retired on %s; it cannot be used again; %s", made.n, date(at), adviceRotate(w.e))
 	}
 	return err
 }
@@ -168,8 +168,8 @@ func (w *placeWrite) publishAgain(ctx context.Context) error {
 	}
 	w.e.Now, w.o.Version = time.Now().UTC(), version
 	if w.endDoubt(); !current {
-		w.e.alertPlace(aboutWrite(w), "its place holds a value that no rotation has published, put back by %s; the next rotation replaces it without retiring it", w.o.By)
-		w.o.Warn("no rotation of %s has made that key: it is never retired on its own, and the next rotation replaces it", w.name())
+		w.e.alertPlace(aboutWrite(w), "the published secret holds a value that no rotation has published, written back by %s; the next rotation replaces it without retiring it", w.o.By)
+		w.o.Warn("no rotation of %s created that key: it is never retired automatically, and the next rotation replaces it", w.name())
 	}
 	w.addWriteDetails()
 	return w.e.Commit(ctx, "returned", w.e.Planned())
@@ -182,7 +182,7 @@ func (w *placeWrite) verifyWorks(ctx context.Context) error {
 	}
 	c, triable := w.candidate()
 	if !triable {
-		w.o.Warn("whether that key works cannot be checked, because %s has no way to try one", w.name())
+		w.o.Warn("whether that key works cannot be checked, because the provider of %s has no way to verify a key", w.name())
 		return nil
 	}
 	err := call(ctx, func(ctx context.Context) error { return w.e.target.Verify(ctx, c) })
@@ -191,7 +191,7 @@ func (w *placeWrite) verifyWorks(ctx context.Context) error {
 	case err == nil:
 		return nil
 	case OutcomeOf(err) == Rejected:
-		return fault.New("rotate.ReturnTo", fault.Invalid, "the provider of %s refuses that key; it cannot come back; %s", w.name(), adviceRotate(w.e))
+		return fault.New("rotate.ReturnTo", fault.Invalid, "the provider of %s refuses that key; it cannot be published again; %s", w.name(), adviceRotate(w.e))
 	}
 	return fault.New("rotate.ReturnTo", fault.Unavailable, "whether that key still works could not be checked (%s), and nothing was published; try again", w.e.errorText(err))
 }
@@ -199,7 +199,7 @@ func (w *placeWrite) verifyWorks(ctx context.Context) error {
 // checkMixed returns an error if the version holds parts of two credentials.
 func checkMixed(w *placeWrite) error {
 	if why := mismatch(w); why != "" {
-		return fault.New("rotate.ReturnTo", fault.Invalid, "that version cannot come back: %s; roll back without a version, or rotate now", why)
+		return fault.New("rotate.ReturnTo", fault.Invalid, "that version cannot be published again: %s; roll back without a version, or rotate now", why)
 	}
 	return nil
 }

@@ -23,8 +23,8 @@ func (w *world) onOtherServer(call string, f func()) {
 	}
 }
 
-// Two servers take up the same attempt. The one that comes second makes no call: the secret that
-// it has read may have been replaced since.
+// TestSecondServerSetsNothing: two servers resume the same attempt. The second one makes no call,
+// because the secret that it has read may have been replaced since.
 func TestSecondServerSetsNothing(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
@@ -33,30 +33,30 @@ func TestSecondServerSetsNothing(t *testing.T) {
 		w.p.behave = nil
 		w.sleepUntilDue()
 		w.onOtherServer("verify", func() {
-			for range 2 { // the rotation is ended, and another one made
+			for range 2 { // the rotation ends, and another one is made
 				if err := w.rotate(); err != nil {
 					w.Error(err)
 				}
 			}
 		})
 		if err := w.m.Work(w.Context(), kind, "one"); err == nil {
-			w.Error("the second server was not told that it is late")
+			w.Error("the second server's step succeeded")
 		}
 		if n := w.p.count("set "); n != 3 {
-			w.Errorf("%d calls have set a secret, want the one that was cut and two that succeeded", n)
+			w.Errorf("%d calls have set a secret, want three: one without a reply, and two that succeeded", n)
 		}
 		w.checkEnd()
 	})
 }
 
-// While a call of one server is under way, another one sets nothing and ends nothing that the call
-// may yet undo.
+// TestSlowSetIsWaitedFor: while a call of one server is under way, another server sets nothing and
+// ends nothing that the call may still change.
 func TestSlowSetIsWaitedFor(t *testing.T) {
 	ask := func(w *world, f func(c rotate.Control) error) error {
 		return w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return f(e.Control()) })
 	}
 	for name, tt := range map[string]struct {
-		lands   bool // what the first call was to set is in force by then
+		lands   bool // the secret of the first call is in force by then
 		request func(w *world, c rotate.Control) error
 		allowed bool
 	}{
@@ -88,7 +88,7 @@ func TestSlowSetIsWaitedFor(t *testing.T) {
 					if err := w.rotate(); !fault.Is(err, fault.Unavailable) {
 						w.Errorf("another rotation ends with %v", err)
 					}
-					if name == "roll back" { // nobody may say yet that the old one is in force
+					if name == "roll back" { // it is still open whether the old one is in force
 						if err := ask(w, func(c rotate.Control) error { return c.ResolveSecret(context.Background()) }); !fault.Is(err, fault.Unavailable) {
 							w.Errorf("finding out ends with %v", err)
 						}
@@ -106,8 +106,9 @@ func TestSlowSetIsWaitedFor(t *testing.T) {
 	}
 }
 
-// A server whose record was changed since it read it takes nothing away at the provider.
-func TestSecondServerTakesNothingAway(t *testing.T) {
+// TestSecondServerMakesNoDestructiveCall: a server makes no destructive call if the record has
+// changed since the server read it.
+func TestSecondServerMakesNoDestructiveCall(t *testing.T) {
 	for name, ready := range map[string]func(i *issuer){
 		"retire":  func(*issuer) {},
 		"disable": func(i *issuer) { i.disables = true },
@@ -146,7 +147,7 @@ func TestSecondServerTakesNothingAway(t *testing.T) {
 					}
 				}
 				if err := i.m.Work(i.Context(), kind, "one"); err == nil {
-					i.Error("the second server was not told that it is late")
+					i.Error("the second server's step succeeded")
 				}
 				if i.retireCalls != gone || i.disableCalls != disabled {
 					i.Errorf("%d calls have retired a key and %d have disabled one", i.retireCalls-gone, i.disableCalls-disabled)
@@ -160,8 +161,8 @@ func TestSecondServerTakesNothingAway(t *testing.T) {
 	}
 }
 
-// A server knows that its own call has returned, although the commit that was to say so has
-// failed.
+// TestOwnCallIsNotWaitedFor: a server knows that its own call has returned, even if the commit
+// that should record that has failed.
 func TestOwnCallIsNotWaitedFor(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
@@ -171,7 +172,7 @@ func TestOwnCallIsNotWaitedFor(t *testing.T) {
 			}
 		}
 		if err := w.rotate(); err == nil {
-			w.Error("a commit that failed was not told")
+			w.Error("the rotation succeeded, although a commit failed")
 		}
 		w.p.on = nil
 		if err := w.rotate(); err != nil {

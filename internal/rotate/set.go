@@ -174,7 +174,7 @@ func makeCurrent(ctx context.Context, e *Edit, untested error) error {
 // again, unless it is still in force. If no old secret is known, the attempt continues.
 func setRefused(ctx context.Context, e *Edit, err error) error {
 	t := e.turn()
-	err = &Failure{Outcome: Rejected, Err: fault.New("rotate.set", fault.Upstream, "the provider says that it has set the new secret, and refuses it: %s", e.errorText(err))}
+	err = &Failure{Outcome: Rejected, Err: fault.New("rotate.set", fault.Upstream, "the provider confirmed the new secret, but refuses it: %s", e.errorText(err))}
 	// The refusal may come from a replica that lags. If the account sets its own secret, nobody
 	// could set another one after the new secret is forgotten, should the new one be in force
 	// after all.

@@ -22,7 +22,7 @@ func bubble(t *testing.T, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) { f(newWorld(t)) })
 }
 
-// failNextCall is the fate of the first call of a kind.
+// failNextCall makes the next call of a kind behave as f.
 func (w *world) failNextCall(call string, f behavior) { w.failCalls(call, f, 1) }
 
 func (w *world) failCalls(call string, f behavior, n int) {
@@ -35,8 +35,8 @@ func (w *world) failCalls(call string, f behavior, n int) {
 	}
 }
 
-// A secret in place is replaced by its schedule and on request; the one before is forgotten, and
-// that of a pair that is not given out goes on to work.
+// TestInPlace: a secret in place is replaced on schedule and on request. The previous secret is
+// forgotten. If two accounts alternate, the secret of the idle account stays valid.
 func TestInPlace(t *testing.T) {
 	for _, accounts := range [][]string{{"a"}, {"a", "b"}} {
 		bubble(t, func(w *world) {
@@ -54,7 +54,7 @@ func TestInPlace(t *testing.T) {
 					t.Errorf("rotation %d: %s after %s", n+1, now, account)
 				}
 				if w.p.works(account, word) != (len(accounts) == 2) {
-					t.Errorf("%v: the secret given out before works: %v", accounts, w.p.works(account, word))
+					t.Errorf("%v: the previous secret works: %v", accounts, w.p.works(account, word))
 				}
 				before = fresh
 			}
@@ -70,15 +70,16 @@ func TestInPlace(t *testing.T) {
 	}
 }
 
-// Failures come in pairs: not done, and done but not told. What surely changed nothing ends the
-// rotation, and another is planned if there is a schedule. What may have changed something goes
-// on, with the same secret, until that is known.
+// TestInPlaceFailures: failures come in pairs: no effect, and an effect with a lost reply. A call
+// that surely changed nothing ends the rotation, and another rotation is planned if there is a
+// schedule. A call that may have changed something is retried with the same secret until its
+// outcome is known.
 func TestInPlaceFailures(t *testing.T) {
 	for _, tt := range []struct {
 		call  string
 		fate  behavior
 		ends  bool // the rotation
-		works bool // what is given out, right after the failure
+		works bool // the current secret, right after the failure
 		makes int  // secrets, in all
 	}{
 		{"set", away, true, true, 2},
@@ -87,7 +88,7 @@ func TestInPlaceFailures(t *testing.T) {
 		{"set", lost, false, false, 1},
 		{"set", hang, false, true, 1},
 		{"set", late, false, true, 1},
-		{"set", lies, true, true, 2}, // the old one is in force still
+		{"set", lies, true, true, 2}, // the old one is still in force
 		{"verify", away, false, false, 1},
 		{"verify", cut, false, false, 1},
 		{"verify", hang, false, false, 1},
@@ -104,12 +105,12 @@ func TestInPlaceFailures(t *testing.T) {
 					t.Errorf("the rotation ended: %v, want %v", ended, tt.ends)
 				}
 				if account, word := w.currentSecret(); w.p.works(account, word) != tt.works {
-					t.Errorf("what is given out works: %v, want %v", !tt.works, tt.works)
+					t.Errorf("the current secret works: %v, want %v", !tt.works, tt.works)
 				}
 				if e.Rec.LastError == "" || e.Rec.Unsettled("a") == tt.ends || e.Rec.Unsettled("b") {
 					t.Errorf("error %q, unsettled %v", e.Rec.LastError, e.Rec.Unsettled("a"))
 				}
-				if w.runFor(10 * time.Minute); tt.ends { // the schedule makes up for it
+				if w.runFor(10 * time.Minute); tt.ends { // the next scheduled rotation succeeds
 					w.runFor(time.Hour)
 				}
 				if w.checkEnd(); w.made != tt.makes {
@@ -120,7 +121,8 @@ func TestInPlaceFailures(t *testing.T) {
 	}
 }
 
-// One that was requested and surely failed is not made up for where there is no schedule.
+// TestInPlaceByRequestAlone: without a schedule, a requested rotation that surely failed is not
+// repeated.
 func TestInPlaceByRequestAlone(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
@@ -131,7 +133,7 @@ func TestInPlaceByRequestAlone(t *testing.T) {
 		})
 		w.failNextCall("set", refuse)
 		if err := w.rotate(); !fault.Is(err, fault.Upstream) {
-			t.Errorf("the client is told %v", err)
+			t.Errorf("the client gets %v", err)
 		}
 		if at := w.due(); !at.IsZero() {
 			t.Errorf("it is due at %s", at)
@@ -139,9 +141,9 @@ func TestInPlaceByRequestAlone(t *testing.T) {
 		w.wantWorks("after the failure")
 		w.failNextCall("set", lost)
 		if err := w.rotate(); err == nil {
-			t.Error("a lost reply is a success")
+			t.Error("a rotation with a lost reply succeeded")
 		}
-		w.runFor(time.Hour) // which secret is in force is found out all the same
+		w.runFor(time.Hour) // the server still finds out which secret is in force
 		w.checkEnd()
 		if at := w.due(); !at.IsZero() {
 			t.Errorf("it is due at %s", at)
@@ -149,9 +151,8 @@ func TestInPlaceByRequestAlone(t *testing.T) {
 	})
 }
 
-// TestInPlaceCrashes dies at every commit and every call, before and after it, and a second time
-// at the next ones. The secret that is given out works in the end, and each rotation is accounted
-// for.
+// TestInPlaceCrashes: the process dies before and after every commit and every call, and a second
+// time at the next ones. In the end the current secret works, and the history has each rotation.
 func TestInPlaceCrashes(t *testing.T) {
 	for _, accounts := range [][]string{{"a"}, {"a", "b"}} {
 		for at := range 8 {
@@ -209,9 +210,9 @@ func (w *world) crash(name string, accounts []string, at int, how string, again 
 	}
 }
 
-// A secret that the provider refuses again and again is made anew, by the rules of then. One whose
-// reply was lost is not made anew while it may be in force.
-func TestInPlaceRefusedIsMadeAnew(t *testing.T) {
+// TestInPlaceRefusedIsReplaced: a secret that the provider refuses repeatedly is generated again.
+// A secret whose reply was lost is not replaced while it may be in force.
+func TestInPlaceRefusedIsReplaced(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
 		w.failNextCall("set", cut)
@@ -229,7 +230,7 @@ func TestInPlaceRefusedIsMadeAnew(t *testing.T) {
 			t.Errorf("%d secrets are kept", len(e.Sec.Keys))
 		}
 		if late := e.Rec.Due.Sub(time.Now()); late > 72*time.Minute {
-			t.Errorf("the next try is in %s: while nobody knows which secret is in force, it is an hour at most", late)
+			t.Errorf("the next attempt is in %s, want an hour at most, because it is unknown which secret is in force", late)
 		}
 		w.p.behave = nil
 		w.runFor(2 * time.Hour)
@@ -237,10 +238,10 @@ func TestInPlaceRefusedIsMadeAnew(t *testing.T) {
 	})
 }
 
-// Where another secret in place of one that was sent could leave nobody with the one in force,
-// none is made, however often the provider refuses it; the one from before is in force, and that
-// can be found out.
-func TestInPlaceIsNeverMadeAnew(t *testing.T) {
+// TestInPlaceIsNeverReplaced: where replacing a sent secret could leave nobody knowing the secret
+// in force, no other secret is generated, however often the provider refuses the sent one. A
+// request finds out that the old secret is in force.
+func TestInPlaceIsNeverReplaced(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
 		w.retry = rotate.RetryNever
@@ -261,9 +262,9 @@ func TestInPlaceIsNeverMadeAnew(t *testing.T) {
 	})
 }
 
-// A provider that is not reached has refused nothing: a secret that may be in force, and that
-// cannot be tried, is not replaced by another.
-func TestInPlaceAwayIsNoRefusal(t *testing.T) {
+// TestInPlaceUnreachableIsNoRefusal: a provider that is not reached has refused nothing. A secret
+// that may be in force, and that cannot be tested, is not replaced.
+func TestInPlaceUnreachableIsNoRefusal(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
 		sets := 0
@@ -287,7 +288,7 @@ func TestInPlaceAwayIsNoRefusal(t *testing.T) {
 	})
 }
 
-// What goes on to fail for months does not fill the store.
+// TestInPlaceFailsForMonths: a rotation that fails for months does not fill the store.
 func TestInPlaceFailsForMonths(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
@@ -304,7 +305,8 @@ func TestInPlaceFailsForMonths(t *testing.T) {
 	})
 }
 
-// What cannot be tried from here is given out, and its record says that it is unproven.
+// TestInPlaceUntested: a secret that cannot be tested from here becomes current, and its record
+// says that it is unproven.
 func TestInPlaceUntested(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
@@ -330,7 +332,7 @@ func TestInPlaceUntested(t *testing.T) {
 		made := w.made
 		w.runFor(5 * time.Minute)
 		if w.checkEnd(); w.made != made {
-			t.Error("another secret was made, though the first may have been in force")
+			t.Error("another secret was generated, although the first may have been in force")
 		}
 		w.p.behave = nil
 		if err := w.rotate(); err != nil || len(w.edit().Rec.Unproven) != 0 {
@@ -339,8 +341,9 @@ func TestInPlaceUntested(t *testing.T) {
 	})
 }
 
-// The provider says that it has set a secret, and refuses it: the old one is set again, or is in
-// force still. Users that change their own secrets cannot set it again, and need not.
+// TestInPlaceRestores: the provider confirms a secret, but refuses it. The old secret is set
+// again, or is still in force. Users that change their own secrets cannot set it again, and need
+// not.
 func TestInPlaceRestores(t *testing.T) {
 	for _, own := range []bool{false, true} {
 		for _, again := range []behavior{succeeds, away, lies} { // what becomes of setting the old one
@@ -364,7 +367,7 @@ func TestInPlaceRestores(t *testing.T) {
 					return succeeds
 				}
 				if err := w.rotate(); err == nil || !strings.Contains(err.Error(), "refuses it") {
-					t.Errorf("the client is told %v", err)
+					t.Errorf("the client gets %v", err)
 				}
 				if r := w.edit().Rec; broken && !own && (r.State() != rotate.RollingBack || !r.Unsettled("a")) {
 					t.Errorf("it is %s, unsettled %v", r.State(), r.Unsettled("a"))
@@ -372,7 +375,7 @@ func TestInPlaceRestores(t *testing.T) {
 				w.runUntil(time.Now().Add(time.Minute))
 				w.wantWorks("restored")
 				if _, word := w.currentSecret(); word != "by hand" {
-					t.Errorf("%s is given out", word)
+					t.Errorf("the current secret is %s", word)
 				}
 				past, err := w.m.Past(context.Background(), kind, "one")
 				if err != nil || len(past) != 1 || past[0].State != rotate.Failed {
@@ -385,8 +388,8 @@ func TestInPlaceRestores(t *testing.T) {
 	}
 }
 
-// A secret that the provider refuses though it says that it has set it, of an account that had
-// none that is known: it goes on.
+// TestInPlaceFirstIsRefused: the provider confirms the first known secret of an account, but
+// refuses it. The rotation continues.
 func TestInPlaceFirstIsRefused(t *testing.T) {
 	bubble(t, func(w *world) {
 		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
@@ -406,7 +409,7 @@ func TestInPlaceFirstIsRefused(t *testing.T) {
 		}
 		err = w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error {
 			if err := e.Control().ResolveSecret(context.Background()); err == nil {
-				t.Error("nothing works, and nothing is known to")
+				t.Error("a working secret was found, although none works")
 			}
 			return e.Control().RollBack(context.Background(), "asked", false)
 		})
@@ -418,7 +421,8 @@ func TestInPlaceFirstIsRefused(t *testing.T) {
 	})
 }
 
-// A credential that has an end is replaced before it is set, if it would be of no use.
+// TestInPlaceExpired: a credential that would expire before it is used is replaced before it is
+// set.
 func TestInPlaceExpired(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
@@ -431,10 +435,10 @@ func TestInPlaceExpired(t *testing.T) {
 		w.runFor(2 * time.Hour)
 		w.checkEnd()
 		if end := w.edit().Rec.Current.Expires; time.Until(end) < 0 {
-			t.Errorf("what was set ended at %s", end)
+			t.Errorf("the credential that was set expired at %s", end)
 		}
 	})
-	bubble(t, func(w *world) { // the old one has ended while it is to be set again
+	bubble(t, func(w *world) { // the old one expires before it is set again
 		w.create("a")
 		w.lifetime = 70 * time.Minute
 		if err := w.rotate(); err != nil {
@@ -457,14 +461,14 @@ func TestInPlaceExpired(t *testing.T) {
 		w.p.behave = nil
 		w.runFor(2 * time.Hour)
 		if w.checkEnd(); w.edit().Rec.Current.ID == old {
-			t.Error("it is stuck with a credential that has ended")
+			t.Error("the record keeps a credential that has expired")
 		}
 	})
 }
 
-// The target leads elsewhere: neither secret is sent there, and the account of there gets a new
-// one.
-func TestInPlaceElsewhere(t *testing.T) {
+// TestInPlaceOtherServer: the target points to another server. Neither secret is sent there, and
+// the account there gets a new secret.
+func TestInPlaceOtherServer(t *testing.T) {
 	for _, first := range []behavior{cut, lies, away} {
 		bubble(t, func(w *world) {
 			w.create("a")
@@ -501,21 +505,22 @@ func TestInPlaceElsewhere(t *testing.T) {
 	}
 }
 
-// Opening fails because of the configuration: nothing was begun, and another try is planned. If
-// the store does not answer, nothing is said of the rotation.
-func TestInPlaceUnopened(t *testing.T) {
+// TestInPlaceOpenFails: if opening fails because of the configuration, nothing is begun, and
+// another rotation is planned. If the store does not answer, the rotation does not count as
+// failed.
+func TestInPlaceOpenFails(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")
 		w.openErr = fault.New("fake", fault.Invalid, "the connection is gone")
 		if err := w.rotate(); !fault.Is(err, fault.Invalid) {
-			t.Errorf("the client is told %v", err)
+			t.Errorf("the client gets %v", err)
 		}
 		if r := w.edit().Rec; r.Turn != nil || r.Failures != 1 || !strings.Contains(r.LastError, "gone") {
 			t.Errorf("turn %v, %d failures, %q", r.Turn, r.Failures, r.LastError)
 		}
 		w.openErr = fault.New("fake", fault.Unavailable, "the store does not answer")
 		if err := w.rotate(); !fault.Is(err, fault.Unavailable) {
-			t.Errorf("the client is told %v", err)
+			t.Errorf("the client gets %v", err)
 		}
 		if r := w.edit().Rec; r.Turns != 1 || r.Failures != 1 {
 			t.Errorf("%d rotations, %d failures", r.Turns, r.Failures)
@@ -523,7 +528,7 @@ func TestInPlaceUnopened(t *testing.T) {
 		w.openErr = nil
 		w.generateErr = fault.New("fake", fault.Invalid, "there is no such policy")
 		if err := w.rotate(); !fault.Is(err, fault.Invalid) || w.edit().Rec.Turn != nil {
-			t.Errorf("the client is told %v, turn %v", err, w.edit().Rec.Turn)
+			t.Errorf("the client gets %v, turn %v", err, w.edit().Rec.Turn)
 		}
 		w.generateErr = nil
 		w.failNextCall("set", cut)
@@ -531,7 +536,7 @@ func TestInPlaceUnopened(t *testing.T) {
 		w.openErr = fault.New("fake", fault.Invalid, "the connection is gone")
 		w.runFor(time.Hour)
 		if r := w.edit().Rec; r.Turn == nil || r.Alert == nil {
-			t.Errorf("an attempt of unknown outcome is over: %v, alert %v", r.Turn, r.Alert)
+			t.Errorf("an attempt of unknown outcome has ended: %v, alert %v", r.Turn, r.Alert)
 		}
 		w.openErr = nil
 		w.runFor(2 * time.Hour)
@@ -539,8 +544,8 @@ func TestInPlaceUnopened(t *testing.T) {
 	})
 }
 
-// Reading may find out which secret is in force; it sets none.
-func TestFindOut(t *testing.T) {
+// TestResolveSecret: a read may find out which secret is in force, and sets none.
+func TestResolveSecret(t *testing.T) {
 	for _, tt := range []struct {
 		set, verify behavior
 		known, done bool
@@ -593,8 +598,9 @@ func TestFindOut(t *testing.T) {
 	})
 }
 
-// What somebody says is in force ends a rotation whose outcome nobody knows.
-func TestTake(t *testing.T) {
+// TestSetCurrent: a credential that an administrator declares current ends a rotation of unknown
+// outcome.
+func TestSetCurrent(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a", "b")
 		w.failNextCall("set", lost)
@@ -613,9 +619,9 @@ func TestTake(t *testing.T) {
 	})
 }
 
-// A row of an earlier version whose fields have other types is read by what its engine says; a
-// damaged one is an error.
-func TestAdoptOfOtherTypes(t *testing.T) {
+// TestMigrateOtherTypes: the engine converts a row of an earlier version whose fields have other
+// types. A damaged row is an error.
+func TestMigrateOtherTypes(t *testing.T) {
 	bubble(t, func(w *world) {
 		put := func(name, row string) {
 			t.Helper()
@@ -641,8 +647,8 @@ func TestAdoptOfOtherTypes(t *testing.T) {
 	})
 }
 
-// Two servers act on the same record: what one commits the other does not undo, and the secret
-// given out works.
+// TestInPlaceTwoServers: two servers act on the same record. Neither undoes the other's commits,
+// and the current secret works.
 func TestInPlaceTwoServers(t *testing.T) {
 	for _, first := range []behavior{succeeds, lost, cut} {
 		bubble(t, func(w *world) {
@@ -650,7 +656,7 @@ func TestInPlaceTwoServers(t *testing.T) {
 			other := w.manager()
 			entered := false
 			w.p.behave = func(call, _ string) behavior {
-				if call == "set" && !entered { // in the middle of one server's call the other works off all that is due
+				if call == "set" && !entered { // during one server's call the other does all due work
 					entered = true
 					w.p.mu.Unlock()
 					w.sleepUntilDue()
@@ -662,7 +668,7 @@ func TestInPlaceTwoServers(t *testing.T) {
 			}
 			err := w.rotate()
 			if first == succeeds && err == nil {
-				t.Error("the one that lost is told that it has won")
+				t.Error("the slower server's rotation succeeded")
 			}
 			w.p.behave = nil
 			w.runFor(10 * time.Minute)
@@ -671,9 +677,9 @@ func TestInPlaceTwoServers(t *testing.T) {
 	}
 }
 
-// What the store does not answer is not taken for a record that cannot be read, which those who
-// may not read it do not hear of.
-func TestStatusesOfNoStore(t *testing.T) {
+// TestStatusesWithoutStore: an error of the store is not reported as a damaged record, which would
+// be hidden from callers that may not read it.
+func TestStatusesWithoutStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.create("a")
@@ -690,7 +696,7 @@ func TestStatusesOfNoStore(t *testing.T) {
 	})
 }
 
-// Trouble that goes from one failed rotation to the next has lasted since it began.
+// TestAlertKeepsItsTime: an alert that carries over to the next failed rotation keeps its time.
 func TestAlertKeepsItsTime(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.create("a")

@@ -78,7 +78,7 @@ func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 			k := m.kinds[name]
 			if k.Brake != nil {
 				if on, err := k.Brake(ctx); err == nil && on {
-					braked = "rotation is stopped for this mount; write brake=false to its config to lift that"
+					braked = "rotation is paused for this mount; write brake=false to its config to resume it"
 				}
 			}
 			for r, err := range m.Records(ctx, name) {
@@ -135,7 +135,7 @@ func (r *Record) Summary(now time.Time) string {
 	switch {
 	case r.Paused != nil:
 	case r.Next.IsZero():
-		text += "; it is rotated on request alone"
+		text += "; it is rotated on request only"
 	case r.Turn == nil || !r.Turn.Published().IsZero():
 		text += "; next rotation " + when(r.Next, now)
 	}
@@ -173,7 +173,7 @@ func (r *Record) activity(now time.Time) string {
 	switch t.State {
 	case Creating:
 		if a := t.last(); a != nil && a.unresolved() && !a.Late.IsZero() && r.Due.Sub(a.Late).Abs() < time.Second {
-			return "waiting in case a lost create call (" + a.Marker + ") lands, until " + strings.TrimPrefix(until, "at ")
+			return "waiting in case a lost create call (" + a.Marker + ") takes effect, until " + strings.TrimPrefix(until, "at ")
 		}
 		return "creating the new key"
 	case Setting:
@@ -189,13 +189,13 @@ func (r *Record) activity(now time.Time) string {
 	}
 	switch end := t.End; {
 	case t.Victim() == nil && t.last() != nil && t.last().unresolved() && r.Due.After(now.Add(time.Second)):
-		return "waiting in case a lost create call lands, until " + strings.TrimPrefix(until, "at ")
+		return "waiting in case a lost create call takes effect, until " + strings.TrimPrefix(until, "at ")
 	case t.Victim() == nil:
 		return "checking that the provider lists exactly the expected keys"
 	case end.Retired.IsZero() && !end.Disabled.IsZero():
 		return "the old key " + t.Victim().Key() + " is disabled and will be deleted " + until
 	case !end.Dead.IsZero() && r.Due.After(now.Add(time.Second)):
-		return "the old key is retired; waiting in case a lost create call lands, until " + strings.TrimPrefix(until, "at ")
+		return "the old key is retired; waiting in case a lost create call takes effect, until " + strings.TrimPrefix(until, "at ")
 	}
 	return "retiring the old key " + t.Victim().Key()
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 )
 
-// tally wants the counts of a manager, and returns where the one record stands.
+// tally checks the counts of a manager, and returns the standing of the only record.
 func (w *world) tally(when string, m *rotate.Manager, want rotate.Tally) rotate.Standing {
 	w.Helper()
 	got := m.Tally(context.Background(), 10)
@@ -43,7 +43,7 @@ func (w *world) delete() {
 	w.change(func(e *rotate.Edit) error { return e.Control().DeleteWhenDone(context.Background()) })
 }
 
-// What metrics tell of a record follows it: as it fails, recovers, is late, is paused and is
+// TestTally: the metrics of a record change as it fails, recovers, is late, is paused and is
 // deleted.
 func TestTally(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -71,8 +71,8 @@ func TestTally(t *testing.T) {
 		}
 		w.p.behave = nil
 		w.runFor(time.Minute)
-		if s = w.tally("mended", w.m, rotate.Tally{States: one, Failed: failed}); s.Alert || s.Failures != 0 || s.Overdue != 0 || s.Age > 2*time.Minute {
-			t.Errorf("mended: %+v", s)
+		if s = w.tally("recovered", w.m, rotate.Tally{States: one, Failed: failed}); s.Alert || s.Failures != 0 || s.Overdue != 0 || s.Age > 2*time.Minute {
+			t.Errorf("recovered: %+v", s)
 		}
 		w.change(func(e *rotate.Edit) error { return e.Control().Pause(t.Context(), "by ann") })
 		if s = w.tally("paused", w.m, rotate.Tally{States: one, Paused: 1, Failed: failed}); !s.Paused || s.NextStep >= 0 {
@@ -83,8 +83,8 @@ func TestTally(t *testing.T) {
 	})
 }
 
-// A step that fails on this side – the store does not answer – is counted, too. And what metrics
-// tell needs no store.
+// TestTallyWithoutStore: a step that fails because the store does not answer is counted, too.
+// Metrics need no store.
 func TestTallyWithoutStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -100,7 +100,7 @@ func TestTallyWithoutStore(t *testing.T) {
 	})
 }
 
-// A rotation that missed its window is told in the log and counted, and not only in the record.
+// TestTallyOfMissedWindow: a rotation that missed its window is logged and counted.
 func TestTallyOfMissedWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -117,8 +117,8 @@ func TestTallyOfMissedWindow(t *testing.T) {
 	})
 }
 
-// A record that is damaged after it was known is found, although it tells no version any more, and
-// so is its cure.
+// TestTallyOfDamaged: the census notices that a known record is damaged, although the row has no
+// version any more, and that it is repaired.
 func TestTallyOfDamaged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -148,9 +148,9 @@ func TestTallyOfDamaged(t *testing.T) {
 	})
 }
 
-// What was stored before, what another server of the same store commits and what is damaged is
-// found by a walk.
-func TestTallyOfAnother(t *testing.T) {
+// TestTallyOfAnotherServer: a walk finds records that were stored before, that another server of
+// the store commits, and that are damaged.
+func TestTallyOfAnotherServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.create("a")
@@ -180,8 +180,8 @@ func TestTallyOfAnother(t *testing.T) {
 	})
 }
 
-// Where not all can be listed, those in trouble are, whichever mount has them; the others are
-// those known longest.
+// TestTallyLimit: if not all records can be listed, those in trouble of all mounts come first,
+// then those known longest.
 func TestTallyLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -22,11 +22,11 @@ import (
 type issuer struct {
 	*world
 	keys          []rotate.Listed
-	createErr     error // what creating ends with
-	createsAnyway bool  // it is done all the same
+	createErr     error // the error of Create
+	createsAnyway bool  // Create creates a key even if it fails
 	createCalls   int
 	keepsRetired  bool // keys that are retired stay in lists
-	retireCalls   int  // calls that retire
+	retireCalls   int  // calls of Retire
 	when          cron.When
 	grace         time.Duration
 
@@ -34,11 +34,11 @@ type issuer struct {
 	settle       rotate.Settle
 	verify       func() error // nil: every key works
 	disables     bool
-	disableCalls int    // calls that disable
+	disableCalls int    // calls of Disable
 	opening      func() // before the target is opened
 	creating     func() // before a key is created
 	orders       []rotate.Order
-	usageErr     error // of asking when a key was last used
+	usageErr     error // the error of LastUsed
 }
 
 func newIssuer(t *testing.T, eager bool) *issuer {
@@ -65,7 +65,7 @@ func newIssuer(t *testing.T, eager bool) *issuer {
 	return i
 }
 
-// withIssuer runs a test of an issuer with so many rotations behind it, in a bubble.
+// withIssuer runs a test of an issuer in a bubble, after the given number of rotations.
 func withIssuer(t *testing.T, rotations int, test func(i *issuer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -137,7 +137,7 @@ func (i *issuer) Disable(context.Context, string) error {
 	return nil
 }
 
-// add is a key that is created now.
+// add creates a key.
 func (i *issuer) add() string {
 	i.made++
 	id := string(rune('A' - 1 + i.made))
@@ -153,7 +153,7 @@ func (i *issuer) key(id string) *rotate.Listed {
 	return &i.keys[at]
 }
 
-// want says which keys are there.
+// want checks which keys exist.
 func (i *issuer) want(what string, ids ...string) {
 	i.Helper()
 	var got []string
@@ -178,7 +178,7 @@ func (i *issuer) rotate() (err error) {
 	return err
 }
 
-// step does what falls due next, which must succeed. It runs in a bubble.
+// step waits until the record is due, and does its step, which must succeed. It runs in a bubble.
 func (i *issuer) step() {
 	i.Helper()
 	i.sleepUntilDue()
@@ -187,7 +187,7 @@ func (i *issuer) step() {
 	}
 }
 
-// pass lets time pass, and does what falls due, which must succeed. It runs in a bubble.
+// pass lets time pass, and does the steps that fall due, which must succeed. It runs in a bubble.
 func (i *issuer) pass(d time.Duration) {
 	i.Helper()
 	i.work(time.Now().Add(d), func(err error) { i.Fatal(err) })
@@ -197,18 +197,19 @@ var errAway = &rotate.Failure{Outcome: rotate.Transient, Err: fault.New("fake", 
 
 var errLost = &rotate.Failure{Outcome: rotate.Unknown, Err: fault.New("fake", fault.Upstream, "the reply is lost")}
 
-// A key whose secret was lost cannot have been used: one that was is somebody else's, and stays.
+// TestUsedKeyIsNotALostOne: a key whose secret was lost cannot have been used. A used key belongs
+// to somebody else, and stays.
 func TestUsedKeyIsNotALostOne(t *testing.T) {
 	withIssuer(t, 1, func(i *issuer) {
 		i.createErr = errLost
 		if err := i.rotate(); err == nil {
-			i.Error("a creating call whose reply is lost succeeds")
+			i.Error("a rotation whose creating call lost its reply succeeded")
 		}
 		theirs := i.add()
 		i.key(theirs).LastUsed, i.createErr = time.Now(), nil
 		i.pass(time.Hour)
 		i.want("after the late time", "A", theirs, "C")
-		// And one that nobody has used is ours.
+		// A key that nobody has used is ours.
 		i.pass(6 * time.Hour)
 		i.createErr, i.createsAnyway = errLost, true
 		_ = i.rotate()
@@ -218,8 +219,8 @@ func TestUsedKeyIsNotALostOne(t *testing.T) {
 	})
 }
 
-// A key that was created more than a minute before a lost call is not that call's: clocks do not
-// differ by more.
+// TestKeyFromBeforeIsNotALostOne: a key that was created more than a minute before a lost call
+// does not belong to that call, because clocks differ by at most a minute.
 func TestKeyFromBeforeIsNotALostOne(t *testing.T) {
 	withIssuer(t, 0, func(i *issuer) {
 		if err := i.rotate(); err != nil {
@@ -237,9 +238,10 @@ func TestKeyFromBeforeIsNotALostOne(t *testing.T) {
 	})
 }
 
-// Proving a key has one limit in all, whether it goes on to fail or works now and then.
+// TestSettlingHasOneLimit: settling has one time limit, whether the key always fails or works
+// sometimes.
 func TestSettlingHasOneLimit(t *testing.T) {
-	for name, every := range map[string]int{"fails": 1, "works now and then": 2} {
+	for name, every := range map[string]int{"fails": 1, "works sometimes": 2} {
 		withIssuer(t, 0, func(i *issuer) {
 			i.settle = rotate.Settle{Successes: 3, Interval: time.Minute, Timeout: 10 * time.Minute}
 			calls := 0
@@ -253,18 +255,18 @@ func TestSettlingHasOneLimit(t *testing.T) {
 			began := time.Now()
 			for i.record().State() == rotate.Settling {
 				if time.Since(began) > time.Hour {
-					i.Fatalf("%s: it settles still, after %d calls", name, calls)
+					i.Fatalf("%s: it is still settling after %d calls", name, calls)
 				}
 				i.step()
 			}
 			if r := i.record(); r.Turn == nil || r.Turn.Back == nil || r.Current != nil {
-				i.Errorf("%s: the turn is %+v", name, r.Turn)
+				i.Errorf("%s: the rotation is %+v", name, r.Turn)
 			}
 		})
 	}
 }
 
-// A key that is there beside the current one has its grace, as one that was replaced.
+// TestSupersede: an adopted key beside the current one gets a grace period like a replaced key.
 func TestSupersede(t *testing.T) {
 	withIssuer(t, 0, func(i *issuer) {
 		old, current := i.add(), i.add()
@@ -273,7 +275,7 @@ func TestSupersede(t *testing.T) {
 			e.Control().Supersede(rotate.Start{Reason: "manual"}, &rotate.Ref{ID: old, Adopted: true})
 			return e.Commit(i.Context(), "adopted", e.Rec.Turn.End.After)
 		})
-		// Driving it does not cut its grace short.
+		// Drive does not shorten the grace period.
 		i.change(func(e *rotate.Edit) error {
 			return e.Control().Drive(i.Context(), func(*rotate.Record) bool { return false })
 		})
@@ -282,7 +284,7 @@ func TestSupersede(t *testing.T) {
 		i.pass(45 * time.Minute)
 		i.want("while it is used", old, current)
 		if r := i.record(); !r.Turn.Replaced() || r.Turn.Needed().IsZero() {
-			i.Errorf("nothing says that it is needed: %+v", r.Turn)
+			i.Errorf("the rotation does not show that the old key is needed: %+v", r.Turn)
 		}
 		i.pass(time.Hour)
 		i.want("after its grace", current)
@@ -291,13 +293,14 @@ func TestSupersede(t *testing.T) {
 	})
 }
 
-// A record that is deleted while a creating call is open ends once what the call has left is gone.
-func TestWindUpWhileCreating(t *testing.T) {
+// TestDeleteWhenDoneWhileCreating: a record that is deleted while the outcome of a creating call
+// is unknown is removed once the key that the call left is retired.
+func TestDeleteWhenDoneWhileCreating(t *testing.T) {
 	withIssuer(t, 0, func(i *issuer) {
 		i.createErr, i.createsAnyway = errLost, true
 		_ = i.rotate()
 		if _, r, err := i.m.Unfinished(i.Context()); err != nil || r == nil {
-			i.Errorf("it counts as finished: %v", err)
+			i.Errorf("the rotation counts as finished: %v", err)
 		}
 		if _, err := i.view.Commit(i.Context(), storage.Set("owned/one", []byte("x"))); err != nil {
 			i.Fatal(err)
@@ -309,15 +312,15 @@ func TestWindUpWhileCreating(t *testing.T) {
 		i.pass(time.Hour)
 		i.want("in the end")
 		if r := i.record(); r != nil || i.createCalls != 1 {
-			i.Errorf("there is %+v, after %d calls", r, i.createCalls)
+			i.Errorf("the record is %+v, after %d calls", r, i.createCalls)
 		}
 		if row, err := i.view.Get(i.Context(), "owned/one"); err != nil || row.Version != 0 {
-			i.Errorf("what the engine forgets with it is there: %v", err)
+			i.Errorf("the engine's row of the record still exists: %v", err)
 		}
 	})
 }
 
-// A rotation that is abandoned makes no more calls, and the next one begins.
+// TestAbandon: an abandoned rotation makes no more calls, and the next one begins.
 func TestAbandon(t *testing.T) {
 	withIssuer(t, 2, func(i *issuer) {
 		i.change(func(e *rotate.Edit) error { return e.Control().Abandon(i.Context(), "it is out of reach") })
@@ -339,7 +342,8 @@ func TestAbandon(t *testing.T) {
 	})
 }
 
-// Times that were changed count at once: of the grace in progress, and of the next rotation.
+// TestRetime: changed times take effect at once, for a grace period in progress and for the next
+// rotation.
 func TestRetime(t *testing.T) {
 	withIssuer(t, 2, func(i *issuer) {
 		retime := func(set func()) {
@@ -362,8 +366,8 @@ func TestRetime(t *testing.T) {
 	})
 }
 
-// A kind that is eager tries a failed rotation again within seconds, any other after an hour; once
-// one has succeeded, nothing says that others have failed.
+// TestEager: an eager kind retries a failed rotation within seconds, any other kind after an hour.
+// After a success the record shows no failure.
 func TestEager(t *testing.T) {
 	for _, eager := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -380,28 +384,28 @@ func TestEager(t *testing.T) {
 			i.createErr = nil
 			i.pass(time.Hour)
 			if r := i.record(); r.Turn == nil || !r.Turn.Replaced() || r.Failures != 0 || r.LastError != "" || r.Alert != nil {
-				t.Errorf("eager %v: in the grace of its success the record is %+v", eager, r)
+				t.Errorf("eager %v: after a success the record is %+v", eager, r)
 			}
 		})
 	}
 }
 
-// Somebody has deleted the current key. The rotation before ends nevertheless, lest the next one,
-// which makes it good, wait for ever.
+// TestMissingCurrentKey: somebody has deleted the current key. The rotation still ends, because
+// the next rotation, which replaces the key, waits for that.
 func TestMissingCurrentKey(t *testing.T) {
 	withIssuer(t, 2, func(i *issuer) {
 		i.keys = slices.DeleteFunc(i.keys, func(k rotate.Listed) bool { return k.ID == "B" })
 		i.pass(5 * time.Hour)
 		if r := i.record(); r.Turn == nil || r.LastError != "the current key B is not listed" {
-			i.Errorf("nothing says so: %+v", r)
+			i.Errorf("the record does not show it: %+v", r)
 		}
 		i.pass(20 * time.Hour)
 		i.want("after the next rotation", "C")
 	})
 }
 
-// A key that the provider lists for ever is no reason to retire it every few seconds, and a person
-// is told.
+// TestRetiredKeyIsListedForEver: a retired key that the provider lists forever is not retired
+// every few seconds, and raises an alert.
 func TestRetiredKeyIsListedForEver(t *testing.T) {
 	withIssuer(t, 2, func(i *issuer) {
 		i.keepsRetired = true
@@ -418,7 +422,7 @@ func TestRetiredKeyIsListedForEver(t *testing.T) {
 	})
 }
 
-// A commit that failed has moved no due item, and has made no credential the current one.
+// TestFailedCommit: a failed commit moves no due item and makes no credential current.
 func TestFailedCommit(t *testing.T) {
 	withIssuer(t, 1, func(i *issuer) {
 		i.change(func(e *rotate.Edit) error {
@@ -437,14 +441,13 @@ func TestFailedCommit(t *testing.T) {
 	})
 }
 
-// TestNewKeyIsKept: the secret of a key that was created is nowhere else. The store fails four
-// times behind the call, or its answer is lost: the key is recorded all the same, and no second
-// one is created.
+// TestNewKeyIsKept: the secret of a new key exists nowhere else. If the store fails four times
+// after the call, or its reply is lost, the key is still recorded, and no second key is created.
 func TestNewKeyIsKept(t *testing.T) {
 	for fault, name := range map[faulty.Fault]string{
 		{Calls: faulty.Commits, Mode: faulty.NotStored, Times: 1}: "not stored",
 		{Calls: faulty.Commits, Mode: faulty.NotStored, Times: 4}: "not stored, four times",
-		{Calls: faulty.Commits, Mode: faulty.Stored}:              "stored, without an answer",
+		{Calls: faulty.Commits, Mode: faulty.Stored}:              "stored, without a reply",
 	} {
 		withIssuer(t, 0, func(i *issuer) {
 			i.creating = func() { i.creating = nil; i.store.Inject(fault) }
@@ -483,7 +486,7 @@ func TestLeakedKeyOfNoRotation(t *testing.T) {
 }
 
 // TestLeakBeforeNewKeyIsRead: a leak is reported while the new key is unpublished. The new key,
-// which nobody has, keeps the grace of its own. A new key that may have been read is replaced.
+// which nobody has, keeps its own grace period. A new key that may have been read is replaced.
 func TestLeakBeforeNewKeyIsRead(t *testing.T) {
 	withIssuer(t, 1, func(i *issuer) {
 		i.change(func(e *rotate.Edit) error {
@@ -507,7 +510,7 @@ func TestLeakBeforeNewKeyIsRead(t *testing.T) {
 			i.step()
 		}
 		if i.want("the leaked one", "B"); i.record().Current.Leaked || i.record().Queued != nil {
-			i.Errorf("the new key has leaked, too: %+v", i.record())
+			i.Errorf("the new key counts as leaked, too: %+v", i.record())
 		}
 		if err := i.rotate(); err != nil {
 			i.Fatal(err)
@@ -536,9 +539,10 @@ func TestLeakBeforeNewKeyIsRead(t *testing.T) {
 	})
 }
 
-// TestDeathOfYoungKeyIsProvenLater: the provider refuses a new key, and it is deleted at once.
-// That it is refused and not listed proves nothing until the provider would know it.
-func TestDeathOfYoungKeyIsProvenLater(t *testing.T) {
+// TestNewKeyIsVerifiedDeadLater: the provider refuses a new key, which is deleted at once. A
+// refusal and a list without the key prove nothing until the provider's replicas would know the
+// key.
+func TestNewKeyIsVerifiedDeadLater(t *testing.T) {
 	withIssuer(t, 1, func(i *issuer) {
 		i.settle = rotate.Settle{Timeout: 5 * time.Minute}
 		i.verify = func() error {
@@ -560,7 +564,7 @@ func TestDeathOfYoungKeyIsProvenLater(t *testing.T) {
 		i.keys, i.keepsRetired = hidden, false // and does not list it yet
 		i.pass(50 * time.Second)
 		if i.record().Turn == nil {
-			i.Fatal("the rotation has ended, and the key lives")
+			i.Fatal("the rotation has ended, although the key is still valid")
 		}
 		i.keys = all
 		i.pass(10 * time.Minute)
@@ -568,9 +572,9 @@ func TestDeathOfYoungKeyIsProvenLater(t *testing.T) {
 	})
 }
 
-// TestTakingAwayWaitsForNoDevice: the steps that only take a leaked key away are marked as such
-// for the audit, so that they go on while no device writes. No other step is.
-func TestTakingAwayWaitsForNoDevice(t *testing.T) {
+// TestRevokingWaitsForNoDevice: steps that only revoke a leaked key are marked so for the audit
+// log, and go on while no device works. Other steps are not marked.
+func TestRevokingWaitsForNoDevice(t *testing.T) {
 	for _, leaked := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			i := newIssuer(t, false)
@@ -584,25 +588,26 @@ func TestTakingAwayWaitsForNoDevice(t *testing.T) {
 			})
 			i.pass(12 * time.Hour)
 			i.want("after a rotation", "B")
-			taking := map[bool]int{}
+			revoking := map[bool]int{}
 			for _, a := range i.audited {
 				if a.Detail["rotation"] != "2" {
 					continue
 				}
 				s := rotate.State(a.Detail["step"])
-				takes := leaked && (s == rotate.Grace || s == rotate.Retiring)
-				if taking[a.OnlyRevokes]++; a.OnlyRevokes != takes {
-					t.Errorf("leaked %v, step %s: it only takes away: %v, want %v", leaked, s, a.OnlyRevokes, takes)
+				revokes := leaked && (s == rotate.Grace || s == rotate.Retiring)
+				if revoking[a.OnlyRevokes]++; a.OnlyRevokes != revokes {
+					t.Errorf("leaked %v, step %s: it only revokes: %v, want %v", leaked, s, a.OnlyRevokes, revokes)
 				}
 			}
-			if (taking[true] > 0) != leaked || taking[false] == 0 {
-				t.Errorf("leaked %v: %d steps that only take away, and %d others", leaked, taking[true], taking[false])
+			if (revoking[true] > 0) != leaked || revoking[false] == 0 {
+				t.Errorf("leaked %v: %d steps that only revoke, and %d others", leaked, revoking[true], revoking[false])
 			}
 		})
 	}
 }
 
-// What a record keeps of creating calls that surely made nothing does not outgrow the store.
+// TestManyKeysWithoutLabels: a record does not outgrow the store because of creating calls that
+// surely created nothing.
 func TestManyKeysWithoutLabels(t *testing.T) {
 	withIssuer(t, 0, func(i *issuer) {
 		for n := range 1900 {
@@ -610,17 +615,17 @@ func TestManyKeysWithoutLabels(t *testing.T) {
 		}
 		i.createErr = &rotate.Failure{Outcome: rotate.Transient, Err: fault.New("fake", fault.Upstream, "away")}
 		if err := i.rotate(); err == nil {
-			i.Fatal("a key was made")
+			i.Fatal("a key was created")
 		}
 		i.pass(2 * time.Hour)
 		if r := i.record(); r.Turn != nil || r.Failures != 1 {
-			i.Errorf("the rotation goes on: %+v", r.Alert)
+			i.Errorf("the rotation has not ended: %+v", r.Alert)
 		}
 	})
 }
 
-// The journal is cut to its limit, however much one rotation has left.
-func TestJournalIsCut(t *testing.T) {
+// TestJournalIsTrimmed: the journal is trimmed to its limit, even if one rotation wrote more rows.
+func TestJournalIsTrimmed(t *testing.T) {
 	withIssuer(t, 0, func(i *issuer) {
 		i.change(func(e *rotate.Edit) error {
 			for range 2200 {
@@ -640,9 +645,9 @@ func TestJournalIsCut(t *testing.T) {
 	})
 }
 
-// A rotation commits what must be durable before or after a call that changes something, and no
-// more: its intent with the start, the new credential, what is published, the assertion before
-// each call that takes away, and the end.
+// TestCommitsOfARotation: a rotation commits only what must be durable before or after a call that
+// changes something: the intent together with the start, the new credential, the publication, the
+// assertion before each destructive call, and the end.
 func TestCommitsOfARotation(t *testing.T) {
 	for name, tt := range map[string]struct {
 		disables bool
@@ -677,9 +682,10 @@ func TestCommitsOfARotation(t *testing.T) {
 	}
 }
 
-// A creating call that is repeated, with the same marker, says nothing of the one before: the key
-// of that one is found by repeating it for as long as it takes, and no second key is made.
-func TestRepeatedCreateForgetsNone(t *testing.T) {
+// TestRepeatedCreateForgetsNoKey: the outcome of a repeated creating call, with the same marker,
+// says nothing about the earlier call. The call is repeated until it returns the key of the
+// earlier one, and no second key is created.
+func TestRepeatedCreateForgetsNoKey(t *testing.T) {
 	for name, repeated := range map[string]func(i *issuer){
 		"away":    func(i *issuer) { i.createErr = errAway },
 		"refused": func(i *issuer) { i.createErr = &rotate.Failure{Outcome: rotate.Exhausted, Err: errAway.Err} },
@@ -689,7 +695,7 @@ func TestRepeatedCreateForgetsNone(t *testing.T) {
 			withIssuer(t, 0, func(i *issuer) {
 				i.retry, i.createErr, i.createsAnyway = rotate.RetrySafe, errLost, true
 				if err := i.rotate(); err == nil {
-					i.Fatal("no reply was lost")
+					i.Fatal("the rotation succeeded, although the reply was lost")
 				}
 				i.want("after the lost reply", "A")
 				i.createsAnyway = false
@@ -706,13 +712,13 @@ func TestRepeatedCreateForgetsNone(t *testing.T) {
 	}
 }
 
-// A call that surely created nothing may be made again, whatever may follow one of unknown
-// outcome.
-func TestTransientFailureAsksNobody(t *testing.T) {
+// TestTransientFailureNeedsNoPerson: a call that surely created nothing is repeated, even where a
+// call of unknown outcome may not be.
+func TestTransientFailureNeedsNoPerson(t *testing.T) {
 	withIssuer(t, 0, func(i *issuer) {
 		i.retry, i.createErr = rotate.RetryNever, errAway
 		if err := i.rotate(); err == nil {
-			i.Fatal("a key was made")
+			i.Fatal("a key was created")
 		}
 		if r := i.record(); r.State() != rotate.Creating || r.Turn.Back != nil {
 			i.Errorf("after a call that was not made, it is %s: %+v", r.State(), r.Alert)
@@ -726,7 +732,7 @@ func TestTransientFailureAsksNobody(t *testing.T) {
 	})
 }
 
-// slowDown has a list or a commit take longer than a creating call may be put off. It runs in a
+// slowDown makes a list or a commit take longer than a creating call may be delayed. It runs in a
 // bubble.
 func (i *issuer) slowDown(what string) {
 	i.slow = func(now string) {
@@ -736,20 +742,20 @@ func (i *issuer) slowDown(what string) {
 	}
 }
 
-// A provider whose list takes long gets its new key: the time of the creating call begins when
-// that is about to be made.
+// TestSlowList: a provider with a slow list gets its new key, because the time of the creating
+// call begins just before the call.
 func TestSlowList(t *testing.T) {
 	withIssuer(t, 0, func(i *issuer) {
 		i.slowDown("list")
 		if err := i.rotate(); err != nil {
-			i.Errorf("no key is made: %v", err)
+			i.Errorf("no key is created: %v", err)
 		}
 		i.pass(time.Hour)
 		i.want("at the end", "A")
 	})
 }
 
-// The audit entry of the step that creates a key names the rotation that it is for.
+// TestAuditNamesTheRotation: the audit entry of the step that creates a key names its rotation.
 func TestAuditNamesTheRotation(t *testing.T) {
 	withIssuer(t, 0, func(i *issuer) {
 		if err := i.rotate(); err != nil {

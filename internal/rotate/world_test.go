@@ -23,21 +23,21 @@ import (
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-// A behavior is what becomes of one call of the provider's.
+// A behavior is how the provider behaves in one call.
 type behavior string
 
 const (
 	succeeds   behavior = ""
-	away       behavior = "away"    // not reached: surely no effect
-	lost       behavior = "lost"    // done, and the reply is lost
-	cut        behavior = "cut"     // not done, and nobody knows
-	hang       behavior = "hang"    // until the caller gives up; not done
-	late       behavior = "late"    // done after the caller has given up
-	refuse     behavior = "refuse"  // surely not done, and never will be
-	lies       behavior = "lie"     // not done, and said to be
-	untestable behavior = "blind"   // of a login: it cannot be tried from here
+	away       behavior = "away"    // the provider is not reached: surely no effect
+	lost       behavior = "lost"    // an effect, and the reply is lost
+	cut        behavior = "cut"     // no effect, and the reply is lost
+	hang       behavior = "hang"    // no effect and no reply, until the caller gives up
+	late       behavior = "late"    // the effect comes after the caller has given up
+	refuse     behavior = "refuse"  // refused for good: surely no effect
+	lies       behavior = "lie"     // no effect, but the provider reports success
+	untestable behavior = "blind"   // a login cannot be tested from here
 	diesBefore behavior = "diesNow" // the process dies before the call
-	diesAfter  behavior = "diesToo" // and after it
+	diesAfter  behavior = "diesToo" // the process dies after the call
 )
 
 // provider is where accounts have secrets.
@@ -73,7 +73,7 @@ func failure(o rotate.Outcome, text string) error {
 
 var errDied = errors.New("the process died")
 
-// do is one call with its fate.
+// do makes one call with its behavior.
 func (p *provider) do(ctx context.Context, call, id, account string, act func() error) error {
 	if p.on != nil {
 		p.on(call)
@@ -118,8 +118,8 @@ func (p *provider) do(ctx context.Context, call, id, account string, act func() 
 	return locked()
 }
 
-// checkEndState is the target: one account, or two that take turns.
-type checkEndState struct {
+// account is the target: one account, or two that alternate.
+type account struct {
 	p     *provider
 	w     *world
 	r     *rotate.Record
@@ -127,20 +127,20 @@ type checkEndState struct {
 	place string
 }
 
-// data is what the engine keeps.
+// data is the engine's own configuration.
 type data struct {
 	Accounts []string  `json:"accounts"`
 	When     cron.When `json:"when"`
 	Note     string    `json:"note"`
 }
 
-func (a *checkEndState) Capabilities() rotate.Capabilities {
+func (a *account) Capabilities() rotate.Capabilities {
 	return rotate.Capabilities{Proof: rotate.ProofUse, Retry: a.w.retry}
 }
-func (a *checkEndState) Settle() rotate.Settle { return rotate.Settle{} }
-func (a *checkEndState) Place() *rotate.Place  { return nil }
+func (a *account) Settle() rotate.Settle { return rotate.Settle{} }
+func (a *account) Place() *rotate.Place  { return nil }
 
-func (a *checkEndState) Verify(ctx context.Context, c rotate.Credential) error {
+func (a *account) Verify(ctx context.Context, c rotate.Credential) error {
 	return a.p.do(ctx, "verify", c.ID, c.Account, func() error {
 		if a.p.has[c.Account] != c.Secret["word"].RevealString() {
 			return failure(rotate.Rejected, "wrong word")
@@ -149,11 +149,11 @@ func (a *checkEndState) Verify(ctx context.Context, c rotate.Credential) error {
 	})
 }
 
-func (a *checkEndState) VerifyDead(context.Context, rotate.Credential) error {
+func (a *account) VerifyDead(context.Context, rotate.Credential) error {
 	return failure(rotate.Permanent, "not for this style")
 }
 
-func (a *checkEndState) Generate(context.Context) (rotate.Credential, error) {
+func (a *account) Generate(context.Context) (rotate.Credential, error) {
 	if a.w.generateErr != nil {
 		return rotate.Credential{}, a.w.generateErr
 	}
@@ -170,7 +170,7 @@ func (a *checkEndState) Generate(context.Context) (rotate.Credential, error) {
 	return c, nil
 }
 
-func (a *checkEndState) Set(ctx context.Context, from, to rotate.Credential) error {
+func (a *account) Set(ctx context.Context, from, to rotate.Credential) error {
 	return a.p.do(ctx, "set", to.ID, to.Account, func() error {
 		if a.w.ownPassword && a.p.has[to.Account] != from.Secret["word"].RevealString() {
 			return failure(rotate.Permanent, "the user cannot log in to change its own")
@@ -180,17 +180,17 @@ func (a *checkEndState) Set(ctx context.Context, from, to rotate.Credential) err
 	})
 }
 
-func (a *checkEndState) Outdated(c rotate.Credential) bool { return c.Public["place"] != a.place }
+func (a *account) Outdated(c rotate.Credential) bool { return c.Public["place"] != a.place }
 
-func (a *checkEndState) Join(_ context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
+func (a *account) Join(_ context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
 	a.data.Note = "joined " + r.Current.ID
 	var err error
 	r.Data, err = json.Marshal(a.data)
 	return []storage.Op{storage.Set("joined/"+r.Name, []byte(s.Keys[r.Current.ID].Secret["word"].RevealString()))}, err
 }
 
-// world is one mount over a store that can fail, which dies and starts again. It has one record,
-// of accounts or, under an [issuer], of pairs.
+// world is one mount over a store that can fail. Its process dies and starts again. It has one
+// record, of accounts or, under an [issuer], of pairs.
 type world struct {
 	*testing.T
 	store   *faulty.Store
@@ -201,9 +201,9 @@ type world struct {
 	kind    func() rotate.Kind
 	p       *provider
 	dead    bool
-	openErr error             // what opening the target fails with
-	from    time.Time         // where the due item was, as was said last
-	slow    func(what string) // nil: nothing is; otherwise before a commit with an event
+	openErr error             // the error of opening the target
+	from    time.Time         // the last position that the due item was moved from
+	slow    func(what string) // called before a commit with an event; nil: nothing is slow
 	audited []rotate.Action
 
 	place       string
@@ -212,7 +212,7 @@ type world struct {
 	lifetime    time.Duration // of a credential
 	made        int
 	generateErr error
-	when        cron.When // in place of the records' own
+	when        cron.When // instead of the records' own
 	logged      bytes.Buffer
 	log         *slog.Logger // into logged, of all managers
 	mu          sync.Mutex
@@ -238,7 +238,7 @@ func newMount(t *testing.T) *world {
 	return w
 }
 
-// boot starts the process anew.
+// boot restarts the process.
 func (w *world) boot() {
 	w.Helper()
 	w.store.Revive()
@@ -256,7 +256,7 @@ func (w *world) crashed() bool {
 	}
 }
 
-// manager is another server over the store.
+// manager returns another server over the store.
 func (w *world) manager() *rotate.Manager {
 	w.Helper()
 	b, err := barrier.Open(context.Background(), w.store, w.root)
@@ -292,7 +292,7 @@ func (w *world) manager() *rotate.Manager {
 	}, w.kind())
 }
 
-// accounts are the kind of secrets in place.
+// accounts returns the kind of secrets that are replaced in place.
 func (w *world) accounts() rotate.Kind {
 	decoded := func(r *rotate.Record) (d data) {
 		if len(r.Data) > 0 {
@@ -316,7 +316,7 @@ func (w *world) accounts() rotate.Kind {
 			if w.openErr != nil {
 				return nil, w.openErr
 			}
-			return &checkEndState{p: w.p, w: w, r: r, data: decoded(r), place: w.place}, nil
+			return &account{p: w.p, w: w, r: r, data: decoded(r), place: w.place}, nil
 		},
 		Migrate: adoptOld,
 	}
@@ -342,8 +342,7 @@ func adoptOld(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	}}, nil
 }
 
-// create makes the record "one", to be rotated every hour from now on. Its current secret is
-// known.
+// create creates the record "one", which rotates every hour. Its current secret is known.
 func (w *world) create(accounts ...string) {
 	w.Helper()
 	w.change(func(e *rotate.Edit) error {
@@ -365,7 +364,7 @@ func (w *world) change(f func(e *rotate.Edit) error) {
 	}
 }
 
-// record is the record; nil for none.
+// record returns the record, or nil.
 func (w *world) record() *rotate.Record {
 	w.Helper()
 	r, _, err := w.m.Read(context.Background(), kind, "one")
@@ -375,7 +374,7 @@ func (w *world) record() *rotate.Record {
 	return r
 }
 
-// edit looks at the record.
+// edit reads the record with its secrets.
 func (w *world) edit() *rotate.Edit {
 	w.Helper()
 	e, err := w.m.View(context.Background(), kind, "one")
@@ -394,15 +393,15 @@ func (w *world) currentSecret() (account, word string) {
 	return e.Rec.Current.Account, e.Sec.Keys[e.Rec.Current.ID].Secret["word"].RevealString()
 }
 
-// wantWorks wants what is given out to work.
+// wantWorks checks that the current secret works.
 func (w *world) wantWorks(when string) {
 	w.Helper()
 	if account, word := w.currentSecret(); !w.p.works(account, word) {
-		w.Errorf("%s: what is given out, %s of %s, does not work", when, word, account)
+		w.Errorf("%s: the current secret, %s of %s, does not work", when, word, account)
 	}
 }
 
-// rotate is a request: it goes on with what is in flight, or begins.
+// rotate requests a rotation: it continues the rotation in flight, or begins one.
 func (w *world) rotate() error {
 	return w.m.Change(context.Background(), kind, "one", errors.New("no record"), func(e *rotate.Edit) error {
 		if e.Rec.Turn == nil {
@@ -414,7 +413,7 @@ func (w *world) rotate() error {
 	})
 }
 
-// due is when the due item falls due; zero: there is none.
+// due returns when the due item falls due; zero if there is none.
 func (w *world) due() (at time.Time) {
 	w.Helper()
 	due, err := w.abs.Get(context.Background(), "due/"+kind+"/one")
@@ -428,14 +427,14 @@ func (w *world) due() (at time.Time) {
 	return at
 }
 
-// runUntil works off what falls due until a time, as the due loop does, or until the process dies.
-// It runs in a bubble.
+// runUntil does due work until a time, as the due loop does, or until the process dies. It runs in
+// a bubble.
 func (w *world) runUntil(until time.Time) {
 	w.Helper()
 	w.work(until, func(error) { time.Sleep(10 * time.Second) })
 }
 
-// work is run, which runs in a bubble, with what follows a step that fails.
+// work is runUntil with a function that handles the error of a failed step. It runs in a bubble.
 func (w *world) work(until time.Time, failed func(err error)) {
 	w.Helper()
 	for !w.crashed() && !time.Now().After(until) {
@@ -454,7 +453,7 @@ func (w *world) work(until time.Time, failed func(err error)) {
 // sleepUntilDue waits in a bubble.
 func (w *world) sleepUntilDue() { w.Helper(); time.Sleep(time.Until(w.due())) }
 
-// runFor runs for so long, booting whenever the process has died.
+// runFor runs for a duration, and restarts the process whenever it has died.
 func (w *world) runFor(d time.Duration) {
 	w.Helper()
 	for until := time.Now().Add(d); time.Now().Before(until); {
@@ -477,14 +476,15 @@ func (w *world) stored(prefix string) (n int) {
 	return n
 }
 
-// checkEnd: all is well, and the books are in order.
+// checkEnd checks that the rotation has ended without an error, and that nothing superfluous is
+// kept.
 func (w *world) checkEnd() {
 	w.Helper()
 	w.wantWorks("at the end")
 	e := w.edit()
 	r := e.Rec
 	if r.Turn != nil || r.LastError != "" || r.Failures != 0 || r.Alert != nil {
-		w.Errorf("at the end: turn %+v, error %q, %d failures, alert %v", r.Turn, r.LastError, r.Failures, r.Alert)
+		w.Errorf("at the end: rotation %+v, error %q, %d failures, alert %v", r.Turn, r.LastError, r.Failures, r.Alert)
 	}
 	keep := map[string]bool{r.Current.ID: true}
 	for _, idle := range r.Idle {

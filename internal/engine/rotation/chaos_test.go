@@ -269,7 +269,7 @@ func (c *chaos) Repair() {
 			if s["state"] == want {
 				return
 			}
-			if alert, _ := s["alert"].(string); contains(alert, "its place holds the key") { // as it says: publish another one
+			if alert, _ := s["alert"].(string); contains(alert, "the published secret holds the key") { // as it says: publish another one
 				c.Note("somebody heeds %q", alert)
 				for _, k := range c.vendor.Live() {
 					if k.ID == s["current_key_id"] {

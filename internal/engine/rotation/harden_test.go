@@ -71,7 +71,7 @@ func TestHandWritesAreLimited(t *testing.T) {
 		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": "guess-forced"}, force: true}); err != nil || calls != 0 {
 			t.Errorf("forced: %v, %d calls", err, calls)
 		}
-		if s := w.status(); !contains(s["alert"].(string), "was not tried at the provider") {
+		if s := w.status(); !contains(s["alert"].(string), "was not tested at the provider") {
 			t.Errorf("forced: %v", s)
 		}
 		w.put(current) // is known without a call
@@ -190,14 +190,14 @@ func TestHandWriteOfPartsOfKeys(t *testing.T) {
 		parts := func(key, id string) map[string]string { return map[string]string{"api_key": key, "key_id": id} }
 		w.denied(handWrite{fields: parts("no-such-key-0815", id)}, "the secret is not that of the key "+id)
 		w.denied(handWrite{fields: parts(foreign, id)}, "the secret is not that of the key "+id)
-		w.denied(handWrite{fields: parts(key, w.idOf(foreign))}, "what stands beside the secret of the key "+id+" is not that key's")
-		w.denied(handWrite{fields: parts(key, "no-such-id")}, "is not that key's")
+		w.denied(handWrite{fields: parts(key, w.idOf(foreign))}, "the fields beside the secret of the key "+id+" are not those of that key")
+		w.denied(handWrite{fields: parts(key, "no-such-id")}, "are not those of that key")
 		w.denied(handWrite{fields: parts("no-such-key-0815", "no-such-id")}, "the provider refuses")
 		warnings, err := w.hand(handWrite{fields: parts("no-such-key-0815", w.idOf(foreign))})
-		if said := strings.Join(warnings, "; "); err != nil || !contains(said, "cannot be asked whether the secret is that of the same key") {
+		if said := strings.Join(warnings, "; "); err != nil || !contains(said, "cannot say whether the secret belongs to it") {
 			t.Errorf("a foreign id: %v, %q", err, said)
 		}
-		if s := w.status(); !contains(s["alert"].(string), "cannot be asked") {
+		if s := w.status(); !contains(s["alert"].(string), "cannot say whether") {
 			t.Errorf("the key is %v", s)
 		}
 		if _, err := w.hand(handWrite{fields: parts(key, id)}); err != nil || w.status()["alert"] != "" {
@@ -206,7 +206,7 @@ func TestHandWriteOfPartsOfKeys(t *testing.T) {
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
 		_, next := fields()
-		w.denied(handWrite{fields: parts(key, next)}, "what stands beside the secret of the key "+id)
+		w.denied(handWrite{fields: parts(key, next)}, "the fields beside the secret of the key "+id)
 		if _, err := w.hand(handWrite{fields: parts(key, id)}); err != nil || w.status()["current_key_id"] != id {
 			t.Errorf("the old key: %v, %v", err, w.status())
 		}
@@ -219,7 +219,7 @@ func TestHandWriteOfPartsOfKeys(t *testing.T) {
 		mixed := w.kv.read("secret/demo", time.Now()).version
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
-		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": mixed}, fault.Invalid, "that version cannot come back: the field \"key_id\"")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": mixed}, fault.Invalid, "that version cannot be published again: the field \"key_id\"")
 	})
 }
 
@@ -308,11 +308,11 @@ func TestPlaceAlertIsNotReplaced(t *testing.T) {
 		}
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.after(time.Minute)
-		if s := w.status(); !contains(s["alert"].(string), "no key that works") || !contains(s["alert"].(string), "creating has failed") {
+		if s := w.status(); !contains(s["alert"].(string), "not a working key") || !contains(s["alert"].(string), "creating has failed") {
 			t.Errorf("while calls fail: %v", s)
 		}
 		w.hand(handWrite{fields: map[string]string{"api_key": current}})
-		if s := w.status(); contains(s["alert"].(string), "no key that works") || !contains(s["alert"].(string), "creating has failed") {
+		if s := w.status(); contains(s["alert"].(string), "not a working key") || !contains(s["alert"].(string), "creating has failed") {
 			t.Errorf("once consumers read the right value: %v", s)
 		}
 		fails = false

@@ -140,7 +140,7 @@ func TestLastUsedInTheFuture(t *testing.T) {
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
 		w.after((48 + 25) * time.Hour)
-		if s := w.status(); s["state"] != "grace" || !contains(s["alert"].(string), "still used") {
+		if s := w.status(); s["state"] != "grace" || !contains(s["alert"].(string), "still in use") {
 			t.Errorf("an hour past grace and hold: %v", s)
 		}
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.status()["previous_key_id"]})

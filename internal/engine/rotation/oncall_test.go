@@ -126,7 +126,7 @@ func TestAlertKeepsItsAuthor(t *testing.T) {
 		write func(w *world) handWrite
 		want  string
 	}{
-		"deleted": {func(*world) handWrite { return handWrite{remedy: "kv undelete -versions=2 secret/demo"} }, "bob has deleted it: kv undelete -versions=2 secret/demo"},
+		"deleted": {func(*world) handWrite { return handWrite{remedy: "kv undelete -versions=2 secret/demo"} }, "bob deleted it: kv undelete -versions=2 secret/demo"},
 		"another": {func(w *world) handWrite { return handWrite{fields: map[string]string{"api_key": w.fresh()}} }, "written by bob"},
 	} {
 		bubble(t, func(w *world) {
@@ -251,7 +251,7 @@ func TestResumeBeforeItAsks(t *testing.T) {
 		}}, nil)
 		w.must(route.Write, "keys/demo/rotate", nil)
 		s := w.until(rotate.Retiring)
-		if !contains(s["alert"].(string), "the key "+id+" that the call has left is retired; correct the cause, then resume") || s["rolled_back_because"] == "" {
+		if !contains(s["alert"].(string), "the key "+id+", which the call left behind, is retired; correct the cause, then resume") || s["rolled_back_because"] == "" {
 			t.Errorf("the key is %v", s)
 		}
 		w.must(route.Write, "keys/demo/resume", nil)

@@ -193,7 +193,7 @@ func TestHandWriteOfDeadKey(t *testing.T) {
 		if err != nil || !contains(strings.Join(warnings, "; "), "it was written nevertheless: the key of rotation 1 was retired") || w.value() != first {
 			t.Errorf("forced: %v, %q", err, warnings)
 		}
-		if s := w.status(); !contains(s["alert"].(string), "bob has made consumers read what is no key that works") || s["current_key_id"] != w.idOf(current) {
+		if s := w.status(); !contains(s["alert"].(string), "bob wrote a value to the published secret that is not a working key") || s["current_key_id"] != w.idOf(current) {
 			t.Errorf("forced: %v", s)
 		}
 		w.after(24 * time.Hour)
@@ -213,7 +213,7 @@ func TestHandWriteOfSomebodysKey(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.turned()
 		foreign := w.fresh()
-		if said := w.put(foreign); !contains(said, "no rotation of key \"demo\" has made it") {
+		if said := w.put(foreign); !contains(said, "no rotation of key \"demo\" created it") {
 			t.Errorf("the answer says %q", said)
 		}
 		if s := w.status(); !contains(s["alert"].(string), "written by bob") {
@@ -312,7 +312,7 @@ func TestHandDelete(t *testing.T) {
 		if err != nil || len(warnings) != 1 || !contains(warnings[0], "kv undelete -versions=1 secret/demo; or rotate now") {
 			t.Errorf("the answer is %v, %q", err, warnings)
 		}
-		if s := w.status(); !contains(s["alert"].(string), "bob has deleted it: kv undelete -versions=1 secret/demo") {
+		if s := w.status(); !contains(s["alert"].(string), "bob deleted it: kv undelete -versions=1 secret/demo") {
 			t.Errorf("the key is %v", s)
 		}
 		w.put(current)
@@ -339,7 +339,7 @@ func TestHandWriteInEachState(t *testing.T) {
 				w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "the provider refuses")
 				w.put(w.value())
 				if state == rotate.Retiring {
-					w.denied(handWrite{fields: map[string]string{"api_key": old}}, "is disabled since")
+					w.denied(handWrite{fields: map[string]string{"api_key": old}}, "has been disabled since")
 				}
 				w.until(rotate.Scheduled)
 				w.live(w.idOf(w.value()))
@@ -372,7 +372,7 @@ func TestHandWriteOfLeakedKey(t *testing.T) {
 		w.refused(route.Write, "keys/demo/rollback", nil, fault.Conflict, "is known to have leaked")
 		w.must(route.Write, "keys/demo/rollback", map[string]any{"force": true})
 		w.until(rotate.Grace)
-		if s := w.status(); s["current_key_id"] != w.idOf(old) || !contains(s["alert"].(string), "which has leaked, is published again because a rollback has forced it") {
+		if s := w.status(); s["current_key_id"] != w.idOf(old) || !contains(s["alert"].(string), "which has leaked, is published again by a forced rollback") {
 			t.Errorf("the key is %v", s)
 		}
 		w.hook = nil
@@ -435,7 +435,7 @@ func TestHandWriteRacesWithRetire(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
 		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another().Engine, judged: func() { w.until(rotate.Retiring) }})
-		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "is disabled since") {
+		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "has been disabled since") {
 			t.Errorf("the write: %v", err)
 		}
 		w.until(rotate.Scheduled)
@@ -619,7 +619,7 @@ func TestHandWriteThatCannotBeTried(t *testing.T) {
 		}
 		w.put("key\n")
 		w.after(time.Hour)
-		if s := w.status(); !contains(s["alert"].(string), "could not be tried again and again: no header can hold it") {
+		if s := w.status(); !contains(s["alert"].(string), "could not be tested in several attempts: no header can hold it") {
 			t.Errorf("the key is %v", s)
 		}
 		w.hook = nil

@@ -120,7 +120,7 @@ func TestOrphanThatConsumersRead(t *testing.T) {
 		w.until(rotate.Scheduled)
 		was := w.idOf(w.value())
 		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"account": "other"}, "admin": map[string]string{"token": adminToken}})
-		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": was}, fault.Conflict, "consumers read it at this moment")
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": was}, fault.Conflict, "consumers read it now")
 		w.live(was)
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Scheduled)
@@ -191,7 +191,7 @@ func TestOrphans(t *testing.T) {
 		}
 		for _, o := range list {
 			o := o.(map[string]any)
-			if keep, _ := o["keep"].(string); o["key_id"] == two.ID && !contains(keep, "a key that was deleted has made it") || o["key_id"] == one.ID && keep != "" {
+			if keep, _ := o["keep"].(string); o["key_id"] == two.ID && !contains(keep, "it was created for a key that was deleted") || o["key_id"] == one.ID && keep != "" {
 				t.Errorf("orphan %v", o)
 			}
 		}

@@ -40,7 +40,7 @@ func TestWrittenByHand(t *testing.T) {
 			}
 			w.live(w.idOf(old))
 			h := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)[0].(map[string]any)
-			if h["result"] != "rolled-back" || !contains(h["rolled_back_because"].(string), "written") {
+			if h["result"] != "rolled-back" || !contains(h["rolled_back_because"].(string), "somebody wrote the key") {
 				t.Errorf("the history says %v", h)
 			}
 		})
@@ -76,7 +76,7 @@ func TestDeletedPath(t *testing.T) {
 		w.inGrace(nil)
 		w.kv.write("secret/demo", map[string]string{})
 		w.until(rotate.Scheduled)
-		if s := w.status(); !contains(s["alert"].(string), "holds nothing") {
+		if s := w.status(); !contains(s["alert"].(string), "is gone") {
 			t.Errorf("nobody is told: %v", s)
 		}
 		w.rotated()

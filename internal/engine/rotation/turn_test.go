@@ -313,7 +313,7 @@ func TestUseHoldsBack(t *testing.T) {
 			t.Errorf("within the cap: %v", s)
 		}
 		use(after.Add(26 * time.Hour))
-		if s := w.status(); s["state"] != "grace" || !contains(s["alert"].(string), "still used") {
+		if s := w.status(); s["state"] != "grace" || !contains(s["alert"].(string), "still in use") {
 			t.Errorf("past the cap: %v", s)
 		}
 		w.until(rotate.Scheduled)

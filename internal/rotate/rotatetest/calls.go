@@ -9,7 +9,7 @@ import (
 // errDied is the error of a call during which the server died.
 var errDied = errors.New("rotatetest: the server has died")
 
-// Call makes a server's call to the outside. The call is judged before it is made, and the server
+// Call makes a server's call to the outside. The call is checked before it is made, and the server
 // may die before or after it.
 func (h *Harness) Call(server int, c Call, do func()) error {
 	s := h.servers[server]
@@ -19,7 +19,7 @@ func (h *Harness) Call(server int, c Call, do func()) error {
 	}
 	select {
 	case <-s.Crashed():
-		return errDied // the dead do nothing
+		return errDied // a dead server does nothing
 	default:
 	}
 	h.checkCall(server, c)
@@ -29,7 +29,7 @@ func (h *Harness) Call(server int, c Call, do func()) error {
 		return nil
 	}
 	select {
-	case <-life: // the server was stopped during the call, and the one that was started since does not die of it
+	case <-life: // the server was stopped during the call; the restarted one does not die
 	default:
 		s.kill("after " + c.What + " " + c.ID)
 	}
@@ -52,5 +52,5 @@ func (h *Harness) Refuse(server int, what string) error {
 		return nil
 	}
 	h.Note("server %d: %s is refused", server, what)
-	return fault.New("rotatetest", fault.Unavailable, "%s: asked for", what)
+	return fault.New("rotatetest", fault.Unavailable, "%s: an injected failure", what)
 }

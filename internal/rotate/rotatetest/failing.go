@@ -55,7 +55,7 @@ func (s *targets) retireLeftovers(m rotate.Marker) {
 			s.Error("retire: ", err)
 		}
 	}
-	s.wantLive("once all is swept")
+	s.wantLive("after the leftovers are retired")
 }
 
 // overlap creates two credentials beside the current one and retires the older of the two. It
@@ -63,12 +63,12 @@ func (s *targets) retireLeftovers(m rotate.Marker) {
 func overlap(s *targets) {
 	s.breakable()
 	older, newer := s.create(), s.create()
-	s.wantLive("beside each other", older, newer)
+	s.wantLive("side by side", older, newer)
 	if err := s.creator().Retire(s.Context(), older.ID); err != nil {
 		s.Fatal("retire: ", err)
 	}
 	time.Sleep(s.Lag)
-	s.wantLive("once the older one is retired", newer)
+	s.wantLive("after the older one is retired", newer)
 	if err := s.Open().Verify(s.Context(), newer); err != nil {
 		s.Error("verify, of the newer one: ", err)
 	}
@@ -154,7 +154,7 @@ func failingUndo(s *targets) {
 				s.Error("retire: ", err)
 			}
 			if err := do(s.Context(), c.ID); err != nil {
-				s.Errorf("%s of what is gone: %v", call, err)
+				s.Errorf("%s of a credential that is gone: %v", call, err)
 			}
 		}
 	}
@@ -170,7 +170,7 @@ func hangingCreate(s *targets) {
 	for _, c := range []struct {
 		ended       string
 		after, most time.Duration
-	}{{"by itself", time.Hour, can.Timeout}, {"by its caller", time.Second, 2 * time.Second}} {
+	}{{"by its timeout", time.Hour, can.Timeout}, {"by its caller", time.Second, 2 * time.Second}} {
 		ctx, cancel := context.WithTimeout(s.Context(), c.after)
 		start := time.Now()
 		s.Break(Create, Hang)
@@ -181,7 +181,7 @@ func hangingCreate(s *targets) {
 		}
 		cancel()
 	}
-	s.wantLive("once they have hung")
+	s.wantLive("after the hanging calls")
 }
 
 // lateCreate checks that a late effect comes within Capabilities.Late. It runs in a bubble.
@@ -195,7 +195,7 @@ func lateCreate(s *targets) {
 	time.Sleep(s.Open().Capabilities().Late + s.Lag)
 	synctest.Wait()
 	if got := len(s.others()); got != 1 {
-		s.Fatalf("by the end of its time the late call has created %d, want 1", got)
+		s.Fatalf("within its time limit the late call created %d, want 1", got)
 	}
 	s.retireLeftovers(o.Marker)
 }
@@ -205,7 +205,7 @@ func lateCreate(s *targets) {
 func laggingList(s *targets) {
 	s.breakable()
 	if !s.labels() {
-		s.Skip("it has no list with labels")
+		s.Skip("the provider has no list with labels")
 	}
 	o := s.order()
 	c, err := s.creator().Create(s.Context(), o)
@@ -244,7 +244,7 @@ func manyCreated(s *targets) {
 		}
 	}
 	if got := len(s.others()); got != n {
-		s.Errorf("%d live, want %d", got, n)
+		s.Errorf("%d credentials work, want %d", got, n)
 	}
 	for _, o := range orders {
 		if s.labels() && len(s.listedWith(o.Marker)) != 1 {

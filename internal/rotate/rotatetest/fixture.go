@@ -55,12 +55,12 @@ type Fault string
 
 // The faults.
 const (
-	Busy      Fault = "busy"       // no effect; the provider says: later
-	Broken    Fault = "broken"     // no effect; the provider says: internal error
+	Busy      Fault = "busy"       // no effect; the provider asks to retry later
+	Broken    Fault = "broken"     // no effect; the provider reports an internal error
 	CutBefore Fault = "cut before" // no effect, no reply
-	CutAfter  Fault = "cut after"  // has its effect, no reply
-	Hang      Fault = "hang"       // no effect, silence
-	Late      Fault = "late"       // silence; the effect comes some time after the caller left, within Capabilities.Late
+	CutAfter  Fault = "cut after"  // an effect, no reply
+	Hang      Fault = "hang"       // no effect, and no reply while the caller waits
+	Late      Fault = "late"       // no reply; the effect comes after the caller left, within Capabilities.Late
 	Lag       Fault = "lag"        // List: the state as it was an hour ago
 	Full      Fault = "full"       // Create: no effect; the limit on credentials is reached
 )
@@ -154,7 +154,7 @@ func (s *targets) wantLive(when string, more ...rotate.Credential) {
 	got := s.Live()
 	slices.Sort(got)
 	if slices.Sort(want); !slices.Equal(got, want) {
-		s.Errorf("%s, %q live at the provider, want %q", when, got, want)
+		s.Errorf("%s, %q work at the provider, want %q", when, got, want)
 	}
 }
 

@@ -84,10 +84,10 @@ type Reader struct {
 type Plan struct {
 	Subject  func(h *Harness) Subject
 	Rows     []Rows        // of the kinds that the mount has
-	Length   time.Duration // of the part in which things fail
-	Round    time.Duration // between two orders of failures, at most
-	Recovery time.Duration // after which all has come to an end that had begun
-	Uses     int           // that readers make at least
+	Length   time.Duration // of the part with failures
+	Round    time.Duration // the longest time between two plans of failures
+	Recovery time.Duration // after which everything that was begun has ended
+	Uses     int           // the fewest uses that readers make
 }
 
 // Rows are the prefixes of a kind's rows, on absolute keys.
@@ -109,9 +109,9 @@ type Harness struct {
 	seed        uint64
 	plan        Plan
 	subject     Subject
-	store       storage.Store // what both servers have
+	store       storage.Store // the store of both servers
 	servers     [servers]*testServer
-	failing     atomic.Bool // things fail
+	failing     atomic.Bool // failures happen
 	suspensions atomic.Int64
 	deaths      int
 	readers     sync.WaitGroup
@@ -130,7 +130,7 @@ type testServer struct {
 	*faulty.Store
 	h    *Harness
 	n    int
-	died chan struct{} // told when it dies
+	died chan struct{} // signals that it dies
 
 	users sync.WaitGroup // requests and readers in progress
 
@@ -138,9 +138,9 @@ type testServer struct {
 	rng        *rand.Rand
 	opened     bool
 	dieAt      int           // the call at which it dies, counted down; 0: at none
-	dieAfter   bool          // once the call was made
+	dieAfter   bool          // after the call instead of before it
 	suspendAt  int           // the read or commit before which it is suspended, counted down; 0: none
-	suspendFor time.Duration // for so long
+	suspendFor time.Duration // how long it is suspended
 }
 
 // Note adds a line to the notes, which are printed if the history fails.
@@ -165,7 +165,7 @@ func (h *Harness) UpTo(d time.Duration) time.Duration { return time.Duration(h.R
 // Pick returns a random element of of.
 func Pick[T any](h *Harness, of ...T) T { return of[h.Rand.IntN(len(of))] }
 
-// Failing reports whether things still fail. At the end of the history nothing fails.
+// Failing reports whether failures still happen. At the end of the history nothing fails.
 func (h *Harness) Failing() bool { return h.failing.Load() }
 
 // Barrier returns the decrypted store, without the failures that servers see.

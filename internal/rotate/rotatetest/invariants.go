@@ -90,7 +90,7 @@ func (h *Harness) checkCall(server int, c Call) {
 	}
 	h.Note("server %d calls %s %s%s", server, c.What, c.ID, c.Value)
 	if wrong != "" {
-		h.Note("which it may not: %s", wrong)
+		h.Note("this call is not allowed: %s", wrong)
 		h.Errorf("server %d calls %s %s: %s", server, c.What, c.ID, wrong)
 	}
 }
@@ -147,8 +147,8 @@ func (h *Harness) checkKnown() {
 	rs := h.records()
 	for _, l := range live {
 		if !slices.ContainsFunc(rs, func(r *record) bool { return r.knows(l) || h.madeEarlier(r, l) }) {
-			h.Note("no record knows %+v", l)
-			h.Errorf("no record knows %+v", l)
+			h.Note("no record has %+v", l)
+			h.Errorf("no record has %+v", l)
 		}
 	}
 }
@@ -195,11 +195,11 @@ func (h *Harness) checkEnd() {
 				ids[v] = id
 			}
 			if !want[id] {
-				h.Errorf("the secret of %s is kept, which no record of %s%s needs", id, r.rows.Records, r.Name)
+				h.Errorf("the secret of %s is kept, although the record %s%s does not need it", id, r.rows.Records, r.Name)
 			}
 		}
 		if n := len(h.past(r)); n != min(int(r.Turns), rotate.MaxHistory) {
-			h.Errorf("the history of %s%s has %d rotations, and there were %d", r.rows.Records, r.Name, n, r.Turns)
+			h.Errorf("the history of %s%s has %d rotations, want %d", r.rows.Records, r.Name, n, r.Turns)
 		}
 		h.checkJournal(r)
 	}
@@ -208,12 +208,12 @@ func (h *Harness) checkEnd() {
 			l.ID = ids[l.Value]
 		}
 		if !want[l.ID] {
-			h.Errorf("%s %s%s lives at the provider, and is not current", l.ID, l.Label, l.Value)
+			h.Errorf("%s %s%s works at the provider, but is not current", l.ID, l.Label, l.Value)
 		}
 		delete(want, l.ID)
 	}
 	if len(want) > 0 {
-		h.Errorf("current, and not at the provider: %q", slices.Collect(maps.Keys(want)))
+		h.Errorf("current, but not at the provider: %q", slices.Collect(maps.Keys(want)))
 	}
 	for _, r := range h.subject.Readers() {
 		if value, _, ok := r.Read(0); !ok || !r.Works(value) {
@@ -221,14 +221,14 @@ func (h *Harness) checkEnd() {
 		}
 	}
 	if h.uses < h.plan.Uses {
-		h.Errorf("readers have used what they read %d times, want %d", h.uses, h.plan.Uses)
+		h.Errorf("readers used what they read %d times, want %d", h.uses, h.plan.Uses)
 	}
 	h.checkNoSecrets()
 }
 
 // checkJournal checks that the journal says where the credentials came from, in a possible order.
 func (h *Harness) checkJournal(r *record) {
-	var told strings.Builder
+	var mentioned strings.Builder
 	last, turn := time.Time{}, uint32(0)
 	prefix := r.rows.Journal + r.Name + "/"
 	for e, err := range h.view().Scan(context.Background(), prefix, storage.PrefixEnd(prefix)) {
@@ -239,19 +239,19 @@ func (h *Harness) checkJournal(r *record) {
 		if err := json.Unmarshal(e.Value, &row); err != nil {
 			h.Fatal(err)
 		}
-		if row.At.Before(last.Add(-10*time.Minute)) || row.Turn < turn { // a suspended server's clock has not stood still, but what it read has
-			h.Errorf("the journal of %s%s tells of rotation %d after %d, at %s after %s", r.rows.Records, r.Name, row.Turn, turn, row.At, last)
+		if row.At.Before(last.Add(-10*time.Minute)) || row.Turn < turn { // a suspended server commits what it read before
+			h.Errorf("the journal of %s%s has rotation %d after %d, at %s after %s", r.rows.Records, r.Name, row.Turn, turn, row.At, last)
 		}
 		last, turn = row.At, row.Turn
-		fmt.Fprintln(&told, row.More)
+		fmt.Fprintln(&mentioned, row.More)
 	}
 	for _, c := range append(slices.Clone(r.Idle), r.Current) {
-		if c != nil && !c.Adopted && !strings.Contains(told.String(), c.ID) {
-			h.Errorf("the journal of %s%s does not tell of %s", r.rows.Records, r.Name, c.ID)
+		if c != nil && !c.Adopted && !strings.Contains(mentioned.String(), c.ID) {
+			h.Errorf("the journal of %s%s does not mention %s", r.rows.Records, r.Name, c.ID)
 		}
 	}
 	if turn != r.Turns {
-		h.Errorf("the journal of %s%s ends with rotation %d, and there were %d", r.rows.Records, r.Name, turn, r.Turns)
+		h.Errorf("the journal of %s%s ends with rotation %d, want %d", r.rows.Records, r.Name, turn, r.Turns)
 	}
 }
 

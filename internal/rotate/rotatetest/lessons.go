@@ -78,9 +78,9 @@ func Lessons(t *testing.T, things map[string]Opener) {
 	for name, open := range things {
 		t.Run(name, func(t *testing.T) {
 			for what, test := range map[string]func(s *lesson){
-				"rests until its time": noEarlyRotation, "new times count at once": newTimesTakeEffect, "by request alone": onRequestOnly,
+				"no early rotation": noEarlyRotation, "new times take effect": newTimesTakeEffect, "on request only": onRequestOnly,
 				"failures outlive restarts": failuresOutliveRestarts, "requests at once": requestsAtOnce, "unfinished": unfinished,
-				"missed window": missedWindow, "windows begin anew": windowsStartFresh,
+				"missed window": missedWindow, "windows start fresh": windowsStartFresh,
 			} {
 				t.Run(what, func(t *testing.T) { open.bubble(t, func(s *lesson) { s.begin(); test(s) }) })
 			}
@@ -135,7 +135,7 @@ func (s *lesson) settle() {
 		}
 		time.Sleep(time.Minute)
 	}
-	s.Fatalf("in ten hours it has not ended: %+v", s.record())
+	s.Fatalf("the rotation has not ended in ten hours: %+v", s.record())
 }
 
 // record returns the only record of its kind, or nil.
@@ -168,7 +168,7 @@ func (s *lesson) wantRotations(when string, rotations int, since snapshot) {
 	s.Helper()
 	now := s.snapshot()
 	if now.made-since.made != rotations || (now.issued != since.issued) != (rotations > 0) {
-		s.Errorf("%s (%s): %d rotations, and another credential is given out: %v; want %d", when, time.Now().UTC().Format("02 15:04"), now.made-since.made, now.issued != since.issued, rotations)
+		s.Errorf("%s (%s): %d rotations, and another credential is issued: %v; want %d", when, time.Now().UTC().Format("02 15:04"), now.made-since.made, now.issued != since.issued, rotations)
 	}
 }
 
@@ -185,7 +185,7 @@ func (s *lesson) until(after time.Duration) {
 func (s *lesson) wantIdle() {
 	s.Helper()
 	if s.Live != nil && (len(s.Live()) != 1 || !strings.Contains(s.Issued(), s.Live()[0])) {
-		s.Errorf("at the provider are %q; given out is %.24s", s.Live(), s.Issued())
+		s.Errorf("the provider has %q; the issued credential is %.24s", s.Live(), s.Issued())
 	}
 	r := s.record()
 	if n := s.Server.Work(s); n != 1 || r.LastError != "" || r.Alert != nil || r.Failures != 0 {
@@ -204,7 +204,7 @@ func (s *lesson) checkNext() {
 	s.until(10 * time.Minute)
 	s.wantRotations("ten minutes after its time", 1, before)
 	if works := s.Works != nil && s.Works(before.issued); works != (s.Works != nil) {
-		s.Error("what was given out before has no grace")
+		s.Error("the previous credential has no grace period")
 	}
 }
 
@@ -221,17 +221,17 @@ func noEarlyRotation(s *lesson) {
 	for end := next.Add(-time.Hour); time.Now().Before(end); time.Sleep(time.Hour) {
 		s.Server.Reopen(s)
 	}
-	s.wantRotations("started again every hour", 0, before)
+	s.wantRotations("restarted every hour", 0, before)
 	if now := s.record().Next; !now.Equal(next) {
-		s.Errorf("starting again moves the next rotation from %s to %s", next, now)
+		s.Errorf("a restart moves the next rotation from %s to %s", next, now)
 	}
 	s.Server.Stop()
 	time.Sleep(4*24*time.Hour + time.Hour)
 	s.Server.Reopen(s)
 	time.Sleep(10 * time.Minute)
-	s.wantRotations("after four periods of rest", 1, before)
+	s.wantRotations("after four periods without a server", 1, before)
 	if s.Works != nil && !s.Works(before.issued) {
-		s.Error("who had read before was cut off")
+		s.Error("a reader that had read before lost its access")
 	}
 	s.settle()
 	s.checkNext()
@@ -246,7 +246,7 @@ func newTimesTakeEffect(s *lesson) {
 	was := s.record().Next
 	s.until(-time.Hour)
 	s.Change(map[string]any{"rotation_period": "48h"})
-	if got := s.record().Next; got.Sub(was.Add(24*time.Hour)).Abs() > time.Second { // publishing takes its time
+	if got := s.record().Next; got.Sub(was.Add(24*time.Hour)).Abs() > time.Second { // publishing takes time
 		s.Errorf("a period that is a day longer moves the rotation from %s to %s", was, got)
 	}
 	s.checkNext()
@@ -264,11 +264,11 @@ func newTimesTakeEffect(s *lesson) {
 	}
 	s.Change(map[string]any{"rotation_schedule": "0 12 * * *"})
 	if at := s.record().Next.UTC(); at.Hour() != 12 || at.Minute() != 0 || time.Until(at) > 24*time.Hour {
-		s.Errorf("by the schedule it is rotated at %s", at)
+		s.Errorf("the schedule rotates it at %s", at)
 	}
 	s.checkNext()
 	s.settle()
-	s.Change(map[string]any{"rotation_period": "24h"}) // in place of the schedule
+	s.Change(map[string]any{"rotation_period": "24h"}) // instead of the schedule
 	s.checkNext()
 }
 
@@ -284,16 +284,16 @@ func onRequestOnly(s *lesson) {
 	s.Change(map[string]any{"disable_automated_rotation": true})
 	before := s.snapshot()
 	time.Sleep(72 * time.Hour)
-	s.wantRotations("in three days by request alone", 0, before)
+	s.wantRotations("in three days without requests", 0, before)
 	if n := s.Server.Work(s); n != 0 {
 		s.Errorf("%d due items", n)
 	}
 	s.rotate()
-	s.wantRotations("by request", 1, before)
+	s.wantRotations("after a request", 1, before)
 	time.Sleep(48 * time.Hour)
 	s.Change(map[string]any{"disable_automated_rotation": false, "rotation_period": "12h"})
 	time.Sleep(time.Minute)
-	s.wantRotations("overdue by the new period", 2, before)
+	s.wantRotations("overdue because of the new period", 2, before)
 }
 
 // failuresOutliveRestarts: a failed rotation is retried, and the retries continue however often
@@ -317,11 +317,11 @@ func failuresOutliveRestarts(s *lesson) {
 	}
 	s.Heal()
 	if s.Issued() != before {
-		s.Error("another credential is given out")
+		s.Error("another credential is issued")
 	}
 	time.Sleep(cmp.Or(s.Longest, time.Hour) * 5 / 4)
 	if s.Issued() == before {
-		s.Error("it is not tried any more")
+		s.Error("it is not retried")
 	}
 	s.settle()
 	s.checkNext()
@@ -340,7 +340,7 @@ func requestsAtOnce(s *lesson) {
 			time.Sleep(time.Duration(i%3) * time.Second)
 			err := s.Rotate()
 			if done <- err == nil; err != nil && !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Conflict) {
-				s.Errorf("rotating: %v", err) // while the one before lives there may be no place
+				s.Errorf("rotating: %v", err) // while the previous credential is valid there may be no free slot
 			}
 		})
 	}
@@ -354,7 +354,7 @@ func requestsAtOnce(s *lesson) {
 	}
 	s.Issued()
 	if n == 0 {
-		s.Error("all were refused")
+		s.Error("all requests were refused")
 	}
 	s.settle()
 	s.checkNext()
@@ -364,19 +364,19 @@ func requestsAtOnce(s *lesson) {
 // a replaced credential still works. It runs in a bubble.
 func unfinished(s *lesson) {
 	if err := s.Mount().Unfinished(context.Background()); err != nil {
-		s.Errorf("nothing is under way: %v", err)
+		s.Errorf("no rotation is in flight: %v", err)
 	}
 	s.Faults["lost"]()
 	_ = s.Rotate()
-	if s.record().Turn != nil { // otherwise it was found out at once
+	if s.record().Turn != nil { // otherwise the outcome was found out at once
 		if err := s.Mount().Unfinished(context.Background()); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), s.Noun) {
-			s.Errorf("in the middle of a rotation: %v", err)
+			s.Errorf("during a rotation: %v", err)
 		}
 	}
 	s.Heal()
 	s.settle()
 	if err := s.Mount().Unfinished(context.Background()); err != nil {
-		s.Errorf("it has ended: %v", err)
+		s.Errorf("the rotation has ended: %v", err)
 	}
 }
 
@@ -403,7 +403,7 @@ func missedWindow(s *lesson) {
 	time.Sleep(2 * time.Minute)
 	s.wantRotations("after the window", 0, before)
 	if why := s.record().LastError; !strings.Contains(why, "T03:00:00Z was missed") {
-		s.Errorf("it says %q", why)
+		s.Errorf("the error is %q", why)
 	}
 	time.Sleep(21 * time.Hour)
 	s.wantRotations("before the next window", 0, before)
@@ -424,7 +424,7 @@ func windowsStartFresh(s *lesson) {
 	time.Sleep(3 * time.Minute)
 	second := s.Issued()
 	if second == first {
-		s.Error("it is not tried once more before the window ends")
+		s.Error("it is not retried before the window ends")
 	}
 	time.Sleep(22 * time.Hour)
 	s.Faults["away"]()
@@ -432,10 +432,10 @@ func windowsStartFresh(s *lesson) {
 	s.Heal()
 	time.Sleep(20 * time.Hour)
 	if s.Issued() != second {
-		s.Error("it was rotated outside of its window")
+		s.Error("it was rotated outside its window")
 	}
 	if s.record().LastError == "" {
-		s.Error("nothing says why the night has passed in vain")
+		s.Error("the record does not say why the window was missed")
 	}
 	time.Sleep(2*time.Hour + 57*time.Minute)
 	s.Faults["away"]()
@@ -443,7 +443,7 @@ func windowsStartFresh(s *lesson) {
 	s.Heal()
 	time.Sleep(10 * time.Minute)
 	if s.Issued() == second {
-		s.Error("after half a minute of trouble it was not tried again")
+		s.Error("it was not retried after half a minute of failures")
 	}
 }
 
@@ -500,7 +500,7 @@ func (s *lesson) recover(dies bool, heal func()) {
 		s.Server.Reopen(s)
 	}
 	s.snapshot()
-	for range 80 { // what may have been made is settled first
+	for range 80 { // first the outcome of earlier calls becomes known
 		if time.Sleep(time.Minute); s.Rotate() == nil {
 			break
 		}
@@ -526,7 +526,7 @@ func failingStore(t *testing.T, open Opener) {
 							made := s.Made()
 							s.provoke(asked, func() { s.store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: -1, Mode: mode}) })
 							if n := s.Made() - made; after == 0 && n != 0 {
-								s.Errorf("the provider was asked %d times for what is not durable", n)
+								s.Errorf("the provider received %d calls without a durable intent", n)
 							}
 							s.recover(dies, s.store.Clear)
 						})
@@ -557,7 +557,7 @@ func crashes(t *testing.T, open Opener) {
 						s.Heal()
 						s.die()
 						time.Sleep(20 * time.Minute)
-						if r := s.record(); r == nil || r.Next.IsZero() { // what was not stored has left nothing that goes on
+						if r := s.record(); r == nil || r.Next.IsZero() { // the configuration was not stored
 							if err := s.Configure(); err != nil {
 								s.Fatal(err)
 							}
@@ -597,5 +597,5 @@ func (s *lesson) die() {
 		}
 		time.Sleep(time.Minute)
 	}
-	s.Errorf("nothing crashed: there are %d commits, fewer than the test assumes", s.store.Commits())
+	s.Errorf("the process did not die: there are only %d commits", s.store.Commits())
 }

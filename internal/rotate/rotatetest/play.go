@@ -85,7 +85,7 @@ func (h *Harness) print() {
 	for _, line := range journals[max(0, len(journals)-2*most):] {
 		h.Log(line)
 	}
-	h.Logf("again: go test -run 'TestCrashes/^%d$' -first %d -crashes 1", h.seed, h.seed)
+	h.Logf("run again: go test -run 'TestCrashes/^%d$' -first %d -crashes 1", h.seed, h.seed)
 }
 
 // play plays the history. It runs in a bubble.
@@ -170,7 +170,7 @@ func (h *Harness) recoverAll() {
 	for _, s := range h.servers {
 		s.stop()
 	}
-	h.Note("calm")
+	h.Note("failures end")
 	h.servers[0].start()
 	h.subject.Check(0)
 	h.checkKnown()

@@ -45,8 +45,8 @@ func createAndRetire(s *targets) {
 	if err := s.Open().Verify(s.Context(), c); err != nil {
 		s.Error("verify: ", err)
 	}
-	s.wantOutcome("verify dead, of one that lives", s.Open().VerifyDead(s.Context(), c), rotate.Alive)
-	s.wantLive("once one is created", c)
+	s.wantOutcome("verify dead, of one that works", s.Open().VerifyDead(s.Context(), c), rotate.Alive)
+	s.wantLive("after one is created", c)
 	if ids := s.listed(); ids != nil {
 		disabled, fresh := ids[c.ID]
 		if disabled {
@@ -59,7 +59,7 @@ func createAndRetire(s *targets) {
 	}
 	if u, ok := s.Open().(rotate.UsageReporter); ok && s.Open().Capabilities().LastUsed {
 		if at, err := u.LastUsed(s.Context(), c.ID); err != nil || at.IsZero() && s.Open().Capabilities().Proof == rotate.ProofUse {
-			s.Errorf("the last use of one that was used: %s, %v", at, err)
+			s.Errorf("the last use of a used credential: %s, %v", at, err)
 		}
 	}
 	for i := range 2 { // retiring what is gone succeeds
@@ -68,8 +68,8 @@ func createAndRetire(s *targets) {
 		}
 		time.Sleep(s.Lag)
 	}
-	if s.wantLive("once it is retired"); s.Works(c) {
-		s.Error("the retired one works")
+	if s.wantLive("after it is retired"); s.Works(c) {
+		s.Error("the retired credential works")
 	}
 	if err := s.Open().VerifyDead(s.Context(), c); err != nil {
 		s.Error("verify dead: ", err)
@@ -79,7 +79,7 @@ func createAndRetire(s *targets) {
 		s.Error("the retired one is listed")
 	}
 	if s.Current.ID != "" && !s.Works(s.Current) {
-		s.Error("the current one does not work any more")
+		s.Error("the current credential no longer works")
 	}
 }
 
@@ -96,19 +96,19 @@ func disable(s *targets) {
 		}
 		time.Sleep(s.Lag)
 	}
-	if s.wantLive("once one is disabled"); s.Works(c) {
+	if s.wantLive("after one is disabled"); s.Works(c) {
 		s.Error("the disabled one works")
 	}
 	can := s.Open().Capabilities()
 	if off, there := s.listed()[c.ID]; (can.ListsDisabled || can.List && can.Label) && (!there || !off) {
-		s.Errorf("in the list it is there: %v, disabled: %v", there, off)
+		s.Errorf("it is listed: %v, as disabled: %v", there, off)
 	}
 	if err := s.creator().Retire(s.Context(), c.ID); err != nil {
 		s.Error("retire: ", err)
 	}
 	time.Sleep(s.Lag)
 	if err := d.Disable(s.Context(), c.ID); err != nil {
-		s.Error("disabling what is gone: ", err)
+		s.Error("disabling a credential that is gone: ", err)
 	}
 }
 
@@ -128,7 +128,7 @@ func wrongSecret(s *targets) {
 	}
 	s.wantOutcome("verify, of a wrong secret", err, want)
 	if !s.Works(s.Current) {
-		s.Error("the current one does not work any more")
+		s.Error("the current credential no longer works")
 	}
 }
 
@@ -140,7 +140,7 @@ func set(s *targets) {
 	}
 	s.hide(made)
 	if made.ID == "" || made.ID == s.Current.ID || s.Works(made) || !s.Works(s.Current) {
-		s.Fatalf("generate returned %q, and has told the provider", made.ID)
+		s.Fatalf("generate returned %q, and has called the provider", made.ID)
 	}
 	if err := s.setter().Set(s.Context(), s.Current, made); err != nil {
 		s.Fatal("set: ", err)
@@ -149,17 +149,17 @@ func set(s *targets) {
 	if !s.Works(made) {
 		s.Fatal("it does not work")
 	}
-	if err := s.setter().Set(s.Context(), s.Current, made); err != nil { // what authenticates by the one before is refused
-		s.wantOutcome("setting what is set", err, rotate.OutcomeOf(err))
+	if err := s.setter().Set(s.Context(), s.Current, made); err != nil { // a call that authenticates with the old one is refused
+		s.wantOutcome("setting the same secret again", err, rotate.OutcomeOf(err))
 	}
 	if time.Sleep(s.Lag); !s.Works(made) {
-		s.Error("setting what is set has changed something")
+		s.Error("setting the same secret again has changed something")
 	}
 	if err := s.Open().Verify(s.Context(), made); err != nil {
 		s.Error("verify: ", err)
 	}
 	if made.Account == s.Current.Account {
-		s.wantOutcome("verify, of the one before", s.Open().Verify(s.Context(), s.Current), rotate.Rejected)
+		s.wantOutcome("verify, of the old one", s.Open().Verify(s.Context(), s.Current), rotate.Rejected)
 	}
 }
 
