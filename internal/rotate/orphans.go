@@ -183,16 +183,12 @@ func currentlyRead(ctx context.Context, e *Edit) (string, error) {
 // ids returns the IDs of the record's credentials: the current one, those of the rotation in
 // flight, and those that its calls left.
 func (r *Record) ids() (all []string) {
-	refs := append([]*Ref{r.Current}, r.Idle...)
-	if t := r.Turn; t != nil {
-		refs = append(refs, t.New, t.Old)
-		for _, a := range t.Attempts {
-			all = append(all, a.IDs...)
-		}
+	for _, ref := range r.refs() {
+		all = append(all, ref.ID)
 	}
-	for _, ref := range refs {
-		if ref != nil {
-			all = append(all, ref.ID)
+	if r.Turn != nil {
+		for _, a := range r.Turn.Attempts {
+			all = append(all, a.IDs...)
 		}
 	}
 	return all

@@ -103,15 +103,21 @@ func (r *Ref) hasLeaked() bool { return r != nil && r.Leaked }
 
 // markLeaked marks a credential as leaked, wherever the record refers to it.
 func (r *Record) markLeaked(id string) {
+	for _, ref := range r.refs() {
+		if ref.ID == id {
+			ref.Leaked = true
+		}
+	}
+}
+
+// refs returns the record's credentials: the current one, the idle ones, and those of the rotation
+// in flight.
+func (r *Record) refs() []*Ref {
 	refs := append([]*Ref{r.Current}, r.Idle...)
 	if t := r.Turn; t != nil {
 		refs = append(refs, t.New, t.Old)
 	}
-	for _, ref := range refs {
-		if ref.Key() == id && id != "" {
-			ref.Leaked = true
-		}
-	}
+	return slices.DeleteFunc(refs, func(ref *Ref) bool { return ref == nil })
 }
 
 // A Pause stops a record in its present state.
@@ -143,21 +149,21 @@ type Turn struct {
 	New          *Ref      `json:"new"`
 	Old          *Ref      `json:"old"`
 	Tries        int       `json:"tries"`             // of the present call that failed
-	Refused      int       `json:"refused,omitempty"` // how often the provider has refused a value that it may have already
+	Refused      int       `json:"refused,omitempty"` // how often the provider refused a value that it may have
 	Streak       int       `json:"streak"`            // successful verifications in a row
 	Until        time.Time `json:"until"`             // when settling is given up
 	Proof        Proof     `json:"proof"`
 	Put          Put       `json:"put"`
 	Back         *Back     `json:"back"`            // the rotation is being rolled back
-	Rollbacks    int       `json:"backs,omitempty"` // how often that was begun, after something was published
+	Rollbacks    int       `json:"backs,omitempty"` // how many were begun after a publication
 	End          Ending    `json:"end"`
 	Unproven     []string  `json:"unproven"`
 	Errors       []Error   `json:"errors"`
 	Ended        time.Time `json:"ended"`
-	PlaceProblem string    `json:"astray,omitempty"` // what is wrong with what consumers read
+	PlaceProblem string    `json:"astray,omitempty"` // what is wrong with the published secret
 	Kept         int       `json:"kept,omitempty"`   // how many exchanges with the provider are kept
-	Swaps        int       `json:"flips,omitempty"`  // how often the victim was written and became current again
-	Hold         time.Time `json:"hold,omitzero"`    // that of the first grace: flips do not move it
+	Swaps        int       `json:"flips,omitempty"`  // how often the victim became current again
+	Hold         time.Time `json:"hold,omitzero"`    // End.Hold of the first grace; swaps do not move it
 }
 
 // A Stage records when a rotation entered a state.
@@ -219,7 +225,7 @@ type Put struct {
 	Next       time.Time `json:"next"`
 	At         time.Time `json:"at"` // done; zero: not known
 	Version    int       `json:"version"`
-	Again      int       `json:"again,omitempty"` // how often it was published anew, after somebody had overwritten it
+	Again      int       `json:"again,omitempty"` // how often it was published again, after an overwrite
 }
 
 // publicationID returns the ID of the rotation's publication.
@@ -254,8 +260,8 @@ type Back struct {
 // An Ending is the end of life of the credential that the rotation retires.
 type Ending struct {
 	After      time.Time `json:"after"` // not before
-	Now        bool      `json:"now"`   // whoever uses it
-	Hold       time.Time `json:"hold"`  // use keeps it until then, and then a person is called
+	Now        bool      `json:"now"`   // even if somebody uses it
+	Hold       time.Time `json:"hold"`  // uses delay the retirement until then; then a person is alerted
 	Disabled   time.Time `json:"disabled"`
 	Revived    time.Time `json:"revived,omitzero"` // somebody has enabled it again
 	Held       time.Time `json:"held,omitzero"`    // consumers read it, although the provider refused it
@@ -264,8 +270,8 @@ type Ending struct {
 	Dead       time.Time `json:"dead"`
 	Proof      string    `json:"proof"` // "refused", "management", "not listed", "none"
 	Listed     time.Time `json:"listed"`
-	WrongLists int       `json:"wrong,omitempty"`  // how often the provider's list was not as it should be
-	Accepted   int       `json:"undead,omitempty"` // how often the provider accepted it after it was retired
+	WrongLists int       `json:"wrong,omitempty"`  // how often the provider's list was wrong
+	Accepted   int       `json:"undead,omitempty"` // how often it was accepted after it was retired
 }
 
 // An Error is a failed call of a rotation.
@@ -426,7 +432,7 @@ type Alert struct {
 	Before *Alert `json:"before,omitempty"`
 }
 
-// A HandWrites counts the writes of a place by hand that call the provider or are refused. Without
+// HandWrites counts the writes of a place by hand that call the provider or are refused. Without
 // the count, any client that may write the place could make this server try values at the provider
 // as fast as the provider answers, with the server's address and admin credentials.
 type HandWrites struct {

@@ -74,13 +74,11 @@ func (s *Status) Trouble() int {
 func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 	return func(yield func(Status, error) bool) {
 		braked := ""
+		if m.braked(ctx) {
+			braked = "rotation is paused for this mount; write brake=false to its config to resume it"
+		}
 		for _, name := range slices.Sorted(maps.Keys(m.kinds)) {
 			k := m.kinds[name]
-			if k.Brake != nil {
-				if on, err := k.Brake(ctx); err == nil && on {
-					braked = "rotation is paused for this mount; write brake=false to its config to resume it"
-				}
-			}
 			for r, err := range m.Records(ctx, name) {
 				s := Status{Kind: k.Noun}
 				if r.Name != "" { // else the store has not answered, which is no record's fault
@@ -96,6 +94,19 @@ func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 			}
 		}
 	}
+}
+
+// braked reports whether the mount's brake is on. braked reports false if the store cannot be
+// read.
+func (m *Manager) braked(ctx context.Context) bool {
+	for _, k := range m.kinds {
+		if k.Brake != nil {
+			if on, err := k.Brake(ctx); err == nil && on {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {

@@ -140,16 +140,3 @@ func (s *standing) asOf(now time.Time) Standing {
 	}
 	return out
 }
-
-// braked reports whether the mount's brake is on. braked reports false if the store cannot be
-// read.
-func (m *Manager) braked(ctx context.Context) bool {
-	for _, k := range m.kinds {
-		if k.Brake != nil {
-			if on, err := k.Brake(ctx); err == nil && on {
-				return true
-			}
-		}
-	}
-	return false
-}
