@@ -157,7 +157,7 @@ func newTrial(ctx context.Context, s *session, live bool) (*trial, error) {
 		s: s, definition: d, live: live,
 		report: trialReport{Recipe: d.Name, Live: live, Steps: []trialStep{}, Left: []rotation.Remnant{}},
 	}
-	c := rotation.OpenConfig{Definition: d, Redactor: new(secret.Redactor), Told: func(x rotate.Exchange) { t.exchanges = append(t.exchanges, x) }}
+	c := rotation.OpenConfig{Definition: d, Redactor: new(secret.Redactor), OnExchange: func(x rotate.Exchange) { t.exchanges = append(t.exchanges, x) }}
 	given, err := t.arguments(s.args[1:])
 	if err != nil {
 		return nil, err
@@ -169,7 +169,7 @@ func newTrial(ctx context.Context, s *session, live bool) (*trial, error) {
 	if c.Admin, err = t.adminCredentials(ctx, given); err != nil {
 		return nil, err
 	}
-	open := s.env.Recipes.Rehearse
+	open := s.env.Recipes.OpenExamples
 	if live {
 		// The person at this machine may reach what runs on it; addresses of clouds' metadata stay
 		// closed.
@@ -279,8 +279,8 @@ func (t *trial) adminCredentials(ctx context.Context, given map[string]string) (
 
 // run runs the trial and prints the result.
 func (t *trial) run(ctx context.Context) error {
-	run := rotation.Trial{
-		Definition: t.definition, Source: t.source, Told: t.recordStep,
+	run := rotation.RecipeTest{
+		Definition: t.definition, Source: t.source, OnStep: t.recordStep,
 		Marker: rotate.Marker{Installation: "test", Key: rotate.Tag(t.definition.Name), Turn: 1, Attempt: 1},
 	}
 	if t.live {

@@ -10,19 +10,19 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// inGrace turns the key once, begins another turn, and returns what readers got before it and what
-// they get in its grace.
+// inGrace rotates the key once, begins another rotation, and returns what readers got before it
+// and what they get in its grace.
 func (w *world) inGrace(ask any) (old, fresh string) {
 	w.Helper()
-	w.turned()
+	w.rotatedOnce()
 	old = w.value()
 	w.must(route.Write, "keys/demo/rotate", ask)
 	w.run(time.Now().Add(time.Hour), func() bool { return w.value() != old && w.status()["state"] == "grace" })
 	return old, w.value()
 }
 
-// TestRollbackWhilePublishedOnceMore: a turn whose value was overwritten has published, although
-// it is about to do so again.
+// TestRollbackWhilePublishedOnceMore: a rotation whose value was overwritten has published,
+// although it is about to do so again.
 func TestRollbackWhilePublishedOnceMore(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, _ := w.inGrace(map[string]any{"leaked": true})
@@ -34,11 +34,11 @@ func TestRollbackWhilePublishedOnceMore(t *testing.T) {
 		if w.value() != old || s["current_key_id"] != w.idOf(old) {
 			t.Errorf("after rolling back: %v", s)
 		}
-		w.live(w.idOf(old))
+		w.wantLive(w.idOf(old))
 	})
 }
 
-// TestRollbackTwice: a rollback is published, although one of the same turn was before.
+// TestRollbackTwice: a rollback is published, although one of the same rotation was before.
 func TestRollbackTwice(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(map[string]any{})
@@ -60,7 +60,7 @@ func TestRollbackTwice(t *testing.T) {
 func TestLeakedNewKeyWrittenByHand(t *testing.T) {
 	for _, emptied := range []bool{false, true} { // before the rotation
 		bubble(t, func(w *world) {
-			w.turned()
+			w.rotatedOnce()
 			old := w.value()
 			if emptied {
 				w.kv.write("secret/demo", map[string]string{})
@@ -85,7 +85,7 @@ func TestLeakedNewKeyWrittenByHand(t *testing.T) {
 // has its grace.
 func TestNewKeyLeaksBeforeItIsPublished(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		leaked := w.until(rotate.Settling)["pending_key_id"]
@@ -97,20 +97,20 @@ func TestNewKeyLeaksBeforeItIsPublished(t *testing.T) {
 		if now := w.idOf(w.value()); now == leaked || now == w.idOf(old) {
 			t.Errorf("readers get %s, and %s had leaked", now, leaked)
 		}
-		w.live(w.idOf(old), w.idOf(w.value()))
+		w.wantLive(w.idOf(old), w.idOf(w.value()))
 	})
 }
 
 // TestLeakedIsTriedAgain: a rotation that failed does not leave a leaked key to the schedule.
 func TestLeakedIsTriedAgain(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old := w.value()
 		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "before", Times: 9})
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 		w.run(time.Now().Add(24*time.Hour), func() bool { return w.status()["failures"] == 1.0 })
 		if s := w.status(); s["state"] != "scheduled" || !contains(s["summary"].(string), "failed once; the next attempt begins at") {
-			t.Errorf("after a turn that failed: %v", s)
+			t.Errorf("after a rotation that failed: %v", s)
 		}
 		w.after(6 * time.Hour)
 		if s := w.status(); w.value() == old || alive(w, old) || s["state"] != "scheduled" || s["failures"] != 0.0 {
@@ -124,7 +124,7 @@ func TestLeakedIsTriedAgain(t *testing.T) {
 // they read of the key, if its secret is right.
 func TestRollbackAfterNonsense(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old := w.value()
 		for _, written := range []map[string]string{{"api_key": "nonsense"}, {"note": "no key"}, {"api_key": old, "note": "mine"}} {
 			w.kv.write("secret/demo", written)
@@ -135,7 +135,7 @@ func TestRollbackAfterNonsense(t *testing.T) {
 			if w.value() != old || s["current_key_id"] != w.idOf(old) || s["alert"] != "" {
 				t.Errorf("after %q and a rollback, consumers read %q, want %q: %v", written, w.value(), old, s)
 			}
-			w.live(w.idOf(old))
+			w.wantLive(w.idOf(old))
 		}
 	})
 }
@@ -152,7 +152,7 @@ func TestRollbackOfTheFirst(t *testing.T) {
 		if w.value() != "by hand" || s["alert"] != "" {
 			t.Errorf("consumers read %q, want what they read before: %v", w.value(), s)
 		}
-		w.live()
+		w.wantLive()
 	})
 }
 

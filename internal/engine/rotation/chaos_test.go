@@ -84,8 +84,8 @@ func (c *chaos) Open(server int, store storage.Store) {
 // Stop ends a server.
 func (c *chaos) Stop(server int) { c.worlds[server].Stop() }
 
-// Begin has a key by the recipe, and perhaps one before it that a person has made. It runs in a
-// bubble.
+// Begin configures a key with the recipe, and perhaps one before it that a person created. It runs
+// in a bubble.
 func (c *chaos) Begin() {
 	foreign, _ := c.vendor.Create(c.Context(), adminToken, "somebody else's")
 	c.foreign = foreign.ID
@@ -96,11 +96,11 @@ func (c *chaos) Begin() {
 		c.kv.write("secret/demo", map[string]string{"api_key": theirs.Secret})
 		more["current_key_id"], more["current_secret"] = theirs.ID, map[string]string{"api_key": theirs.Secret}
 	}
-	time.Sleep(time.Minute) // what was made by hand is live
+	time.Sleep(time.Minute) // the key created by hand is valid
 	c.worlds[0].Must(c.T, route.Write, "keys/demo", basic(more))
 }
 
-// Break orders some failures of the vendor.
+// Break makes some of the vendor's calls fail.
 func (c *chaos) Break() {
 	calls := []string{"create", "create", "list", "get", "disable", "delete", "use"}
 	for range c.Rand.IntN(5) {
@@ -114,7 +114,7 @@ func (c *chaos) Break() {
 		case "late":
 			f.Delay = c.UpTo(rotationtest.FakeLate)
 		}
-		rotationtest.Order(c.vendor, f, kind)
+		rotationtest.Inject(c.vendor, f, kind)
 		c.Note("the vendor fails: %s %s", kind, f.Call)
 	}
 }
@@ -157,14 +157,14 @@ func (c *chaos) Act(server int) (string, func() error) {
 		}
 	}
 	n := c.Rand.IntN(4)
-	return "a write by hand", func() error { c.meddle(n); return nil }
+	return "a write by hand", func() error { c.overwrite(n); return nil }
 }
 
 const nonsense = "nonsense"
 
-// meddle writes to the path: a value that was read before and lives, nonsense, nothing, or a field
-// beside the key.
-func (c *chaos) meddle(n int) {
+// overwrite writes to the path: a value that was read before and is valid, nonsense, nothing, or a
+// field beside the key.
+func (c *chaos) overwrite(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	fields := maps.Clone(c.kv.read("secret/demo", time.Now()).fields)
@@ -221,7 +221,7 @@ func (c *chaos) Readers() []rotatetest.Reader {
 }
 
 // leaking reports whether what is published may be retired without a grace: a rotation of a
-// leaked key waits or is in flight, or that cannot be told.
+// leaked key waits or is in flight, or that is not known.
 func (c *chaos) leaking(server int) bool {
 	c.mu.Lock()
 	asking := c.asking > 0
@@ -252,10 +252,10 @@ func (c *chaos) leaking(server int) bool {
 	return leaks
 }
 
-// Check finds nothing that the harness does not.
+// Check adds nothing to the checks of the harness.
 func (c *chaos) Check(int) {}
 
-// Repair lets what is in flight end, and what had failed, and then has a rotation that goes well. It
+// Repair lets rotations in flight and failed ones end, and then makes one that succeeds. It
 // runs in a bubble.
 func (c *chaos) Repair() {
 	w := c.worlds[0]
@@ -291,7 +291,7 @@ func (c *chaos) Repair() {
 	until("scheduled")
 }
 
-// Live are the keys but somebody else's.
+// Live returns the valid keys, except those of others.
 func (c *chaos) Live() (out []rotatetest.Live) {
 	for _, k := range c.vendor.Live() {
 		if k.ID != c.foreign {
@@ -304,7 +304,7 @@ func (c *chaos) Live() (out []rotatetest.Live) {
 	return out
 }
 
-// Shown are answers and events.
+// Shown returns answers and events.
 func (c *chaos) Shown() (string, []string) {
 	secrets := []string{adminToken}
 	for _, k := range c.vendor.Issued() {

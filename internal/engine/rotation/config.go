@@ -46,11 +46,11 @@ type keyIn struct {
 	CurrentSecret map[string]secret.Value `json:"current_secret" doc:"The secret outputs of that key. With them, a rollback can publish it again."`
 	SkipImport    *bool                   `json:"skip_import_rotation" default:"false" doc:"Whether the first rotation waits for a whole period."`
 
-	laterIn
+	unsupportedIn
 }
 
-// laterIn holds the fields of planned features. A request that sets one is refused.
-type laterIn struct {
+// unsupportedIn holds the fields of planned features. A request that sets one is refused.
+type unsupportedIn struct {
 	Schedule wire.Raw `json:"rotation_schedule" doc:"Not implemented yet; refused."`
 	Window   wire.Raw `json:"rotation_window" doc:"Not implemented yet; refused."`
 	Jitter   wire.Raw `json:"jitter" doc:"Not implemented yet; refused."`
@@ -59,7 +59,7 @@ type laterIn struct {
 	Notify   wire.Raw `json:"notify" doc:"Not implemented yet; refused."`
 }
 
-func (l *laterIn) refuse() error {
+func (l *unsupportedIn) refuse() error {
 	for name, v := range map[string]wire.Raw{
 		"rotation_schedule": l.Schedule, "rotation_window": l.Window, "jitter": l.Jitter, "groups": l.Groups, "rollout": l.Rollout, "notify": l.Notify,
 	} {
@@ -77,30 +77,30 @@ type change struct {
 	k       *key
 	in      *keyIn
 	req     *route.Request
-	replace bool // all that is not given has its default
-	fresh   bool // the key is new
-	again   bool // the recipe's text of now is to be taken
+	replace bool // a field that is not given gets its default
+	isNew   bool
+	rebind  bool // bind the key to the present text of its recipe
 
-	def    Definition
-	had    []engine.Place // what the key has published to
-	rebind bool           // who writes becomes the principal
-	other  bool           // another recipe, whose outputs have names of their own
-	target bool           // secrets go elsewhere from now on
-	trust  bool           // another authority says who the provider is
-	lands  bool           // the credential is published elsewhere, or something else is made or retired
+	def            Definition
+	oldPlaces      []engine.Place // that the key published to before the write
+	newPrincipal   bool           // the caller becomes the principal
+	newRecipe      bool           // with other outputs
+	newDestination bool           // secrets are sent elsewhere
+	newCA          bool           // another authority vouches for the provider
+	newEffect      bool           // the credential is published elsewhere, or something else is created or retired
 }
 
 // apply validates the whole write and applies it to the loaded record. apply commits nothing.
 func (c *change) apply(ctx context.Context) error {
-	c.had = c.k.data.places()
+	c.oldPlaces = c.k.data.places()
 	for _, step := range []func(context.Context) error{
-		func(context.Context) error { return c.in.refuse() }, c.definition, c.params, c.path, c.fields, c.adopt, c.admin, c.places, c.timing, c.probe,
+		func(context.Context) error { return c.in.refuse() }, c.definition, c.params, c.path, c.fields, c.adopt, c.admin, c.places, c.timing, c.openSource,
 	} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	if c.rebind {
+	if c.newPrincipal {
 		if err := c.mayPublish(ctx, c.k.data.Config.Path); err != nil {
 			return err
 		}
@@ -119,20 +119,20 @@ func (c *change) definition(ctx context.Context) error {
 	rec, data := c.k.Rec, &c.k.data
 	name := data.Bind.Name
 	switch {
-	case c.in.Recipe != nil && *c.in.Recipe == nil: // null clears, and no key is without
+	case c.in.Recipe != nil && *c.in.Recipe == nil: // null clears the field, which is required
 		name = ""
 	case c.in.Recipe != nil && **c.in.Recipe != "":
 		name = **c.in.Recipe
 	case c.in.Provider != nil && *c.in.Provider != "" && *c.in.Provider != data.Bind.Provider:
-		name = *c.in.Provider // one in Go has a definition of its own name
+		name = *c.in.Provider // a provider written in Go has one definition, with its own name
 	}
 	if name == "" {
-		return invalid(`field "recipe" is required: the kind of key, such as "http-demo"; list recipes/`)
+		return invalid(`field "recipe" is required: give the kind of key, such as "http-demo"; list recipes/ for those that exist`)
 	}
-	if c.again && name != data.Bind.Name {
-		return invalid(`field "recipe": binding anew keeps the recipe; write the key to give it another`)
+	if c.rebind && name != data.Bind.Name {
+		return invalid(`field "recipe": rebind keeps the recipe; to give the key another one, write keys/%s`, rec.Name)
 	}
-	if !c.fresh && !c.again && name == data.Bind.Name {
+	if !c.isNew && !c.rebind && name == data.Bind.Name {
 		d, err := c.keys.catalog.definition(ctx, rec.Name, data.Bind)
 		if err != nil {
 			return err
@@ -146,20 +146,20 @@ func (c *change) definition(ctx context.Context) error {
 		return nil
 	}
 	if rec.Turn != nil {
-		return fault.New("rotation.key", fault.Conflict, "field \"recipe\": rotation %d is in flight (%s); to go on, %s", rec.Turn.N, rec.Turn.State, rec.Turn.Advice())
+		return fault.New("rotation.key", fault.Conflict, "field \"recipe\": rotation %d is in flight (%s); to continue, %s", rec.Turn.N, rec.Turn.State, rec.Turn.Advice())
 	}
 	d, err := c.keys.catalog.find(ctx, name)
 	if err != nil {
 		return err
 	}
 	if p := c.in.Provider; p != nil && *p != "" && *p != d.Provider {
-		return invalid("field \"provider\": %q is of provider %q, not %q; leave the field out", name, d.Provider, *p)
+		return invalid("field \"provider\": recipe %q belongs to provider %q, not %q; leave the field out", name, d.Provider, *p)
 	}
-	if rec.Current != nil && !c.again {
-		c.req.Warn("key %s was made by %q and is not recorded as ours any more: nobody will retire it", rec.Current.ID, data.Bind.Name)
+	if rec.Current != nil && !c.rebind {
+		c.req.Warn("key %s was created by %q and is no longer managed here: nobody will retire it", rec.Current.ID, data.Bind.Name)
 		c.k.Control().Disown()
 	}
-	c.def, c.rebind, c.other, c.target = d, true, !c.again, !c.again
+	c.def, c.newPrincipal, c.newRecipe, c.newDestination = d, true, !c.rebind, !c.rebind
 	return c.bind(d)
 }
 
@@ -169,7 +169,7 @@ func (c *change) bind(d Definition) error {
 		return fault.New("rotation.key", fault.Invalid, "field \"recipe\": %q is of style %q, which is not implemented yet; only %q is", d.Name, d.Style, rotate.TwoKey)
 	}
 	c.k.data.Bind = binding{Provider: d.Provider, Name: d.Name, Hash: d.Hash, At: c.k.Now}
-	row, err := encode(bound{d.Source})
+	row, err := encode(boundText{d.Source})
 	if err != nil {
 		return err
 	}
@@ -199,12 +199,12 @@ func (c *change) params(context.Context) error {
 		if bytes.Equal(bytes.TrimSpace(old[name]), bytes.TrimSpace(next[name])) {
 			continue
 		}
-		c.rebind = true
+		c.newPrincipal = true
 		i := slices.IndexFunc(c.def.Params, func(f Field) bool { return f.Name == name })
-		c.target = c.target || i < 0 || c.def.Params[i].Routes
-		c.lands = c.lands || !c.fresh && !c.target && c.def.Params[i].Acts
+		c.newDestination = c.newDestination || i < 0 || c.def.Params[i].Routes
+		c.newEffect = c.newEffect || !c.isNew && !c.newDestination && c.def.Params[i].Acts
 		if i >= 0 && (c.def.Params[i].Routes || c.def.Params[i].Locates) {
-			if err := c.leave(name); err != nil {
+			if err := c.dropCurrent(name); err != nil {
 				return err
 			}
 		}
@@ -215,23 +215,23 @@ func (c *change) params(context.Context) error {
 		ca = ""
 	}
 	set(&ca, c.in.CA)
-	if ca != cfg.CA { // who may say whom to trust decides who is given the credentials
-		cfg.CA, c.rebind, c.trust = ca, true, true
+	if ca != cfg.CA { // the trusted authorities decide which server gets the credentials
+		cfg.CA, c.newPrincipal, c.newCA = ca, true, true
 	}
 	return nil
 }
 
-// leave drops the current credential from the key's record, because the write changes a parameter
-// that says where credentials are. With the new value, the ID may belong to somebody else's
-// credential, and a rotation would retire that one.
-func (c *change) leave(param string) error {
+// dropCurrent drops the current credential from the key's record, because the write changes a
+// parameter that decides where credentials are. With the new value, the ID may belong to somebody
+// else's credential, and a rotation would retire that one.
+func (c *change) dropCurrent(param string) error {
 	rec := c.k.Rec
 	t := rec.Turn
 	if t != nil && t.Touched() {
-		return fault.New("rotation.key", fault.Conflict, "field \"params\": rotation %d is in flight (%s), and %q says where its keys are; to go on, %s", t.N, t.State, param, t.Advice())
+		return fault.New("rotation.key", fault.Conflict, "field \"params\": rotation %d is in flight (%s), and %q decides where its keys are; to continue, %s", t.N, t.State, param, t.Advice())
 	}
 	if rec.Current != nil {
-		c.req.Warn("key %s stays where the params of before lead, and is not recorded as ours any more: it works until somebody deletes it at the provider, once readers have a new one", rec.Current.ID)
+		c.req.Warn("key %s is where the previous params point, and is no longer managed here: it stays valid until somebody deletes it at the provider; do so once readers have a new one", rec.Current.ID)
 	}
 	c.k.Control().Disown()
 	return nil
@@ -255,19 +255,19 @@ func (c *change) admin(context.Context) error {
 	sec := c.k.Sec
 	if len(c.in.Admin) == 0 {
 		switch {
-		case len(sec.Admin) == 0: // a new key has none, and neither has a recipe that wants none
-		case c.target || c.trust:
-			return invalid(`field "admin": the write changes where secrets are sent, so it must give the admin credentials anew`)
-		case c.lands:
-			return invalid(`field "admin": the write changes where the credential is published, or what is made or retired, so it must give the admin credentials anew`)
+		case len(sec.Admin) == 0: // the key is new, or its recipe needs none
+		case c.newDestination || c.newCA:
+			return invalid(`field "admin": the write changes where secrets are sent, so it must give the admin credentials again`)
+		case c.newEffect:
+			return invalid(`field "admin": the write changes where the credential is published, or what is created or retired, so it must give the admin credentials again`)
 		}
-		c.rebind = c.rebind || c.lands
+		c.newPrincipal = c.newPrincipal || c.newEffect
 		return nil
 	}
 	// Drop stored credentials if the write replaces the configuration, sends secrets elsewhere,
 	// publishes elsewhere, or creates or retires something else.
 	next := map[string]secret.Value{}
-	if !c.replace && !c.target && !c.trust && !c.lands {
+	if !c.replace && !c.newDestination && !c.newCA && !c.newEffect {
 		maps.Copy(next, sec.Admin)
 	}
 	for name, v := range c.in.Admin {
@@ -277,7 +277,7 @@ func (c *change) admin(context.Context) error {
 			next[name] = *v
 		}
 	}
-	sec.Admin, c.rebind = next, true
+	sec.Admin, c.newPrincipal = next, true
 	c.k.Control().RetryCorrected()
 	return nil
 }
@@ -288,7 +288,7 @@ func (c *change) path(ctx context.Context) error {
 		return nil
 	}
 	if c.in.Path == nil || *c.in.Path == "" {
-		if !c.fresh {
+		if !c.isNew {
 			return invalid(`field "path" is required: a write replaces the whole configuration; to change some fields and keep the others, patch keys/%s`, c.in.Name)
 		}
 		return invalid(`field "path" is required: name where the key is published, in a KV version 2 mount, such as "secret/stripe"`)
@@ -307,12 +307,12 @@ func (c *change) path(ctx context.Context) error {
 		return err
 	}
 	if t := c.k.Rec.Turn; t != nil {
-		return fault.New("rotation.key", fault.Conflict, "field \"path\": rotation %d is in flight (%s); to go on, %s", t.N, t.State, t.Advice())
+		return fault.New("rotation.key", fault.Conflict, "field \"path\": rotation %d is in flight (%s); to continue, %s", t.N, t.State, t.Advice())
 	}
-	if !c.fresh && c.k.Rec.Current != nil {
+	if !c.isNew && c.k.Rec.Current != nil {
 		c.req.Warn("nothing is published at %q before the next rotation; rotate the key now, or copy the secret", path)
 	}
-	cfg.Path, c.rebind, c.lands = string(path), true, !c.fresh
+	cfg.Path, c.newPrincipal, c.newEffect = string(path), true, !c.isNew
 	_, err = c.keys.m.Host.Published(ctx, engine.Publication{Path: cfg.Path})
 	return err
 }
@@ -326,7 +326,7 @@ func (c *change) mayPublish(ctx context.Context, path string) error {
 func (c *change) fields(context.Context) error {
 	cfg := &c.k.data.Config
 	next := cfg.Fields
-	if c.in.Fields != nil || c.replace || c.other {
+	if c.in.Fields != nil || c.replace || c.newRecipe {
 		next = nil
 		set(&next, c.in.Fields)
 	}
@@ -336,28 +336,28 @@ func (c *change) fields(context.Context) error {
 			next[o.Name] = o.Name
 		}
 	}
-	taken := map[string]string{"rotated_at": "", "next_rotation": ""}
+	refused := map[string]string{"": "is not a name", "rotated_at": "Keyturn writes itself", "next_rotation": "Keyturn writes itself"}
 	for output, field := range next {
 		if !slices.ContainsFunc(c.def.Outputs, func(o Output) bool { return o.Name == output }) {
-			return invalid("field \"fields\": %q makes no %q; it makes %q", c.def.Name, output, outputNames(c.def))
+			return invalid("field \"fields\": recipe %q has no output %q; its outputs are %q", c.def.Name, output, outputNames(c.def))
 		}
-		if other, twice := taken[field]; twice || field == "" {
-			return invalid("field \"fields\": %q cannot be written to %q, which is taken %s; choose another name", output, field, other)
+		if why, ok := refused[field]; ok {
+			return invalid("field \"fields\": %q cannot be written to %q, which %s; choose another name", output, field, why)
 		}
-		taken[field] = "by " + output
+		refused[field] = "is taken by " + output
 	}
-	if c.k.Rec.Turn != nil && !maps.Equal(cfg.Fields, next) {
-		return fault.New("rotation.key", fault.Conflict, "field \"fields\": rotation %d is in flight (%s); wait for its end, or roll it back", c.k.Rec.Turn.N, c.k.Rec.Turn.State)
+	if t := c.k.Rec.Turn; t != nil && !maps.Equal(cfg.Fields, next) {
+		return fault.New("rotation.key", fault.Conflict, "field \"fields\": rotation %d is in flight (%s); to continue, %s", t.N, t.State, t.Advice())
 	}
 	for output, field := range next {
 		if len(field) > maxField || !utf8.ValidString(field) {
-			return invalid("field \"fields\": the name for %q is longer than %d bytes, or no text; choose a shorter one", output, maxField)
+			return invalid("field \"fields\": the name for %q is longer than %d bytes, or is not UTF-8; choose a shorter one", output, maxField)
 		}
 	}
 	if len(next) > maxFields {
-		return invalid("field \"fields\": %d outputs are published, and %d can be; name those that readers need", len(next), maxFields)
+		return invalid("field \"fields\": %d outputs would be published, and at most %d can be; name those that readers need", len(next), maxFields)
 	}
-	c.lands = c.lands || !c.fresh && !maps.Equal(cfg.Fields, next)
+	c.newEffect = c.newEffect || !c.isNew && !maps.Equal(cfg.Fields, next)
 	cfg.Fields = next
 	return nil
 }
@@ -372,12 +372,12 @@ const (
 // keys published to one field, one would retire the credential that readers of the other use.
 func (c *change) places(ctx context.Context) error {
 	want := c.k.data.places()
-	if c.fresh || c.lands {
+	if c.isNew || c.newEffect {
 		if err := c.unreserved(ctx, want); err != nil {
 			return err
 		}
 	}
-	ops, err := c.keys.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + c.k.Rec.Name, Name: "keys/" + c.k.Rec.Name, Had: c.had, Want: want})
+	ops, err := c.keys.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + c.k.Rec.Name, Name: "keys/" + c.k.Rec.Name, Had: c.oldPlaces, Want: want})
 	c.k.Abs = append(c.k.Abs, ops...)
 	return err
 }
@@ -431,25 +431,27 @@ func (c *change) timing(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p = p.Complete(schedule.Policy{Grace: base.Grace, ReadTTL: base.ReadTTL})
-	if wrong := p.Problems(); len(wrong) > 0 {
-		return invalid("%s", strings.Join(wrong, "; "))
+	p = p.WithDefaults(schedule.Policy{Grace: base.Grace, ReadTTL: base.ReadTTL})
+	if problems := p.Problems(); len(problems) > 0 {
+		return invalid("%s", strings.Join(problems, "; "))
 	}
 	if s.Successes < 0 || s.Successes > 100 {
-		return invalid(`field "settle_successes": want 1 to 100`)
+		return invalid(`field "settle_successes": give 1 to 100`)
 	}
 	c.k.data.Config.Policy, c.k.data.Config.Settle = p, s
 	switch {
-	case c.fresh:
+	case c.isNew:
 		rec.Next = c.k.Now
 		if c.in.SkipImport != nil && *c.in.SkipImport {
 			rec.Next = c.k.Now.Add(p.Period)
 		}
 	case p.Period != before.Period:
 		if c.replace && c.in.Period == nil {
-			c.req.Warn("rotation_period was %s and is %s, the default, because a write replaces the whole configuration; to change some fields and keep the others, patch keys/%s", before.Period, p.Period, rec.Name)
+			c.req.Warn("rotation_period was %s and is now %s, the default, because a write replaces the whole configuration; to change some fields and keep the others, patch keys/%s", before.Period, p.Period, rec.Name)
 		}
-		rec.Next = schedule.Move(rec.Next, rec.LastRotated, c.k.Now, p.Period)
+		if !rec.LastRotated.IsZero() {
+			rec.Next = p.Timing().When.Next(rec.LastRotated, c.k.Now)
+		}
 	}
 	return nil
 }
@@ -460,7 +462,7 @@ func (c *change) adopt(ctx context.Context) error {
 	rec := c.k.Rec
 	if c.in.CurrentID == nil || *c.in.CurrentID == "" {
 		if len(c.in.CurrentSecret) > 0 {
-			return invalid(`field "current_secret" belongs to current_key_id, which is missing; give both`)
+			return invalid(`field "current_secret" needs current_key_id, which is missing; give both`)
 		}
 		return nil
 	}
@@ -473,16 +475,16 @@ func (c *change) adopt(ctx context.Context) error {
 	}
 	for name := range c.in.CurrentSecret {
 		if !slices.Contains(outputNames(c.def), name) {
-			return invalid("field \"current_secret\": %q makes no %q; it makes %q", c.def.Name, name, outputNames(c.def))
+			return invalid("field \"current_secret\": recipe %q has no output %q; its outputs are %q", c.def.Name, name, outputNames(c.def))
 		}
 	}
-	c.lands = c.lands || !c.fresh
+	c.newEffect = c.newEffect || !c.isNew
 	return c.k.Control().Adopt(ctx, rotate.Credential{ID: id, Secret: c.in.CurrentSecret})
 }
 
-// probe opens the provider, because opening validates the parameters and the credentials without a
-// call.
-func (c *change) probe(context.Context) error {
+// openSource opens the provider, because opening validates the parameters and the credentials
+// without a call.
+func (c *change) openSource(context.Context) error {
 	c.k.Sec.Know(c.k.Redactor)
 	_, err := c.keys.catalog.source(c.def, c.k.data.Config, c.k.Sec.Admin, c.k.Redactor, nil)
 	return err

@@ -19,8 +19,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// written is a family whose definitions users write: the text is a name, a
-// colon and anything. Their keys come from the fake.
+// written is a family whose definitions users write: the text is a name, a colon and anything.
+// Their keys come from the fake.
 func written(fake rotation.Provider) rotation.Provider {
 	parse := func(_ string, source []byte) (rotation.Definition, error) {
 		name, rest, ok := bytes.Cut(source, []byte(":"))
@@ -66,7 +66,7 @@ func written(fake rotation.Provider) rotation.Provider {
 	}
 }
 
-// workshop is a bubble whose world has a family of written recipes, too.
+// workshop runs a test in a bubble whose world also has a family of written recipes.
 func workshop(t *testing.T, test func(w *world)) {
 	t.Helper()
 	bubble(t, func(w *world) {
@@ -86,14 +86,15 @@ func TestWriteRefuses(t *testing.T) {
 			{"demo", map[string]any{"recipe": nil}, `field "recipe" is required`},
 			{"demo", map[string]any{"recipe": "nothing"}, "there is no recipe"},
 			{"demo", map[string]any{"provider": "nowhere", "recipe": ""}, "there is no recipe"},
-			{"demo", map[string]any{"provider": "written"}, `is of provider "fake"`},
+			{"demo", map[string]any{"provider": "written"}, `belongs to provider "fake"`},
 			{"demo", map[string]any{"path": ""}, `field "path" is required`},
 			{"demo", map[string]any{"path": "elsewhere/x"}, "versioned kv"},
 			{"demo", map[string]any{"path": "secret/../sys"}, `field "path"`},
 			{"demo", map[string]any{"admin": nil}, `"token" is required`},
-			{"demo", map[string]any{"fields": map[string]string{"nope": "x"}}, `makes no "nope"`},
+			{"demo", map[string]any{"fields": map[string]string{"nope": "x"}}, `has no output "nope"`},
 			{"demo", map[string]any{"fields": map[string]string{"api_key": "x", "label": "x"}}, "taken"},
-			{"demo", map[string]any{"fields": map[string]string{"api_key": "rotated_at"}}, "taken"},
+			{"demo", map[string]any{"fields": map[string]string{"api_key": "rotated_at"}}, "Keyturn writes itself"},
+			{"demo", map[string]any{"fields": map[string]string{"api_key": ""}}, "is not a name"},
 			{"demo", map[string]any{"class": "gold"}, `field "class"`},
 			{"demo", map[string]any{"rotation_period": "1s"}, `field "rotation_period"`},
 			{"demo", map[string]any{"read_ttl": 301}, `field "read_ttl"`},
@@ -105,7 +106,7 @@ func TestWriteRefuses(t *testing.T) {
 			{"demo", map[string]any{"rotation_schedule": "0 0 * * *"}, "not implemented yet"},
 			{"demo", map[string]any{"groups": []string{"a"}}, "not implemented yet"},
 			{"demo", map[string]any{"current_secret": map[string]string{"api_key": "x"}}, "current_key_id"},
-			{"demo", map[string]any{"current_key_id": "k", "current_secret": map[string]string{"x": "x"}}, `makes no "x"`},
+			{"demo", map[string]any{"current_key_id": "k", "current_secret": map[string]string{"x": "x"}}, `has no output "x"`},
 			{"a b", nil, `field "name"`},
 			{"demo", map[string]any{"recipe": "house", "params": map[string]string{"colour": "red"}}, "not known"},
 		} {
@@ -173,8 +174,8 @@ func TestConfigRoundTrip(t *testing.T) {
 	})
 }
 
-// Whoever changes where secrets are sent must know them.
-func TestAdminComesAgainWithANewTarget(t *testing.T) {
+// A write that changes where secrets are sent must give them again.
+func TestNewTargetNeedsAdminAgain(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:x"})
 		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
@@ -189,9 +190,10 @@ func TestAdminComesAgainWithANewTarget(t *testing.T) {
 	})
 }
 
-// Who may only change a key must not get a credential of it, nor have others' deleted, in the name
-// of who configured it: what changes where the credential is published, or what is made or
-// retired, comes with the admin credentials, and makes its writer the principal.
+// A caller who may only change a key must not obtain its credential, nor have credentials of
+// others deleted, in the name of the principal. A write that changes where the credential is
+// published, or what is created or retired, must give the admin credentials, and its caller
+// becomes the principal.
 func TestPatchDoesNotRedirectACredential(t *testing.T) {
 	workshop(t, func(w *world) {
 		base := map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}, "skip_import_rotation": true}
@@ -239,9 +241,9 @@ func TestPatchDoesNotRedirectACredential(t *testing.T) {
 	})
 }
 
-// A key whose params lead elsewhere has no key there yet: the ID of before is neither retired nor
-// looked for at the new place.
-func TestParamsThatLeadElsewhere(t *testing.T) {
+// A key whose params point elsewhere has no credential there yet: the previous ID is neither
+// retired nor looked for at the new place.
+func TestParamsThatPointElsewhere(t *testing.T) {
 	for _, change := range []map[string]string{{"account": "other"}, {"url": "https://b"}} {
 		workshop(t, func(w *world) {
 			admin := map[string]string{"token": adminToken}
@@ -254,7 +256,7 @@ func TestParamsThatLeadElsewhere(t *testing.T) {
 			w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"scope": "owner"}, "admin": admin})
 			w.until(rotate.Scheduled)
 			now := w.status()["current_key_id"].(string)
-			if w.live(now); now == was {
+			if w.wantLive(now); now == was {
 				t.Fatalf("the key is %s still", now)
 			}
 			w.warns(route.Patch, "keys/demo", map[string]any{"params": change, "admin": admin}, now)
@@ -263,13 +265,12 @@ func TestParamsThatLeadElsewhere(t *testing.T) {
 			}
 			w.must(route.Write, "keys/demo/rotate", nil)
 			w.until(rotate.Scheduled)
-			w.live(now, w.status()["current_key_id"].(string)) // the one of before is for a person
+			w.wantLive(now, w.status()["current_key_id"].(string)) // a person deletes the previous one
 		})
 	}
 }
 
-// Where nothing can be at the provider yet, what was wrong is corrected in the middle of a
-// rotation.
+// While nothing can exist at the provider yet, wrong params can be corrected during a rotation.
 func TestParamsAreCorrectedWhileNothingWasCreated(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "before", Err: rotationtest.ErrVendorBusy, Times: 3}) // surely nothing was done
@@ -277,7 +278,7 @@ func TestParamsAreCorrectedWhileNothingWasCreated(t *testing.T) {
 		w.run(time.Now().Add(time.Minute), func() bool { s := w.status(); return s["state"] == string(rotate.Creating) && s["last_error"] != "" })
 		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"url": "https://b"}, "admin": map[string]string{"token": adminToken}})
 		s := w.until(rotate.Scheduled)
-		if w.live(s["current_key_id"].(string)); s["previous_key_id"] != "" || s["failures"] != 0.0 {
+		if w.wantLive(s["current_key_id"].(string)); s["previous_key_id"] != "" || s["failures"] != 0.0 {
 			t.Errorf("after the correction: %v", s)
 		}
 	})
@@ -291,7 +292,7 @@ func TestOneKeyForAPlace(t *testing.T) {
 		w.must(route.Write, "keys/second", basic(map[string]any{"fields": map[string]string{"api_key": "second"}, "skip_import_rotation": true}))
 		admin := map[string]any{"token": adminToken}
 		w.refused(route.Patch, "keys/second", map[string]any{"fields": map[string]string{"api_key": "api_key"}, "admin": admin}, fault.Conflict, `"api_key"`)
-		// What a key gives up another may take.
+		// A place that one key leaves is free for another.
 		w.must(route.Patch, "keys/demo", map[string]any{"path": "secret/other", "admin": admin})
 		w.must(route.Patch, "keys/second", map[string]any{"fields": map[string]string{"api_key": "api_key"}, "admin": admin})
 		w.refused(route.Patch, "keys/demo", map[string]any{"path": "secret/demo", "admin": admin}, fault.Conflict, `key "second"`)
@@ -385,7 +386,7 @@ func TestRecipes(t *testing.T) {
 		w.refused(route.Write, "recipes/house", map[string]any{"source": "house:evil"}, fault.Invalid, "built in")
 		w.refused(route.Write, "recipes/fake", map[string]any{"source": "fake:evil"}, fault.Invalid, "built in")
 		w.refused(route.Write, "recipes/Mine", map[string]any{"source": "Mine:x"}, fault.Invalid, `field "name"`)
-		w.refused(route.Write, "recipes/mine", map[string]any{"source": "other:x"}, fault.Invalid, "calls itself")
+		w.refused(route.Write, "recipes/mine", map[string]any{"source": "other:x"}, fault.Invalid, "names the recipe")
 		w.refused(route.Write, "recipes/mine", map[string]any{"source": "bad"}, fault.Invalid, "line 1")
 		w.refused(route.Write, "recipes/mine", nil, fault.Invalid, `field "source"`)
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:1"})
@@ -407,7 +408,7 @@ func TestRecipes(t *testing.T) {
 	})
 }
 
-// A key turns by the text that it is bound to, and by no other.
+// A key is rotated with the text that it is bound to, and by no other.
 func TestChangedRecipeNeedsBinding(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:1"})
@@ -418,13 +419,13 @@ func TestChangedRecipeNeedsBinding(t *testing.T) {
 		w.until(rotate.Grace)
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:2"})
 		w.refused(route.Write, "keys/demo/rebind", nil, fault.Conflict, "rotation 2")
-		w.until(rotate.Scheduled) // the turn in flight ends by the text that it began with
-		w.live(w.idOf(w.value()))
+		w.until(rotate.Scheduled) // the rotation in flight ends by the text that it began with
+		w.wantLive(w.idOf(w.value()))
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "rebind")
 		w.after(32 * 24 * time.Hour)
 		s := w.status()
-		if s["rotation"] != 2.0 || !contains(s["alert"].(string), "bind it anew") || s["overdue"] != true {
-			t.Errorf("a turn began by a text that the key is not bound to: %v", s)
+		if s["rotation"] != 2.0 || !contains(s["alert"].(string), "bind the key again") || s["overdue"] != true {
+			t.Errorf("a rotation began by a text that the key is not bound to: %v", s)
 		}
 		w.must(route.Write, "keys/demo/rebind", nil)
 		w.until(rotate.Grace)
@@ -434,11 +435,11 @@ func TestChangedRecipeNeedsBinding(t *testing.T) {
 	})
 }
 
-// TestChangedProviderNeedsBinding: a provider in Go that is another one after an upgrade begins
+// TestChangedProviderNeedsBinding: a provider in Go that has changed in an upgrade begins
 // no rotation until somebody binds the key to it.
 func TestChangedProviderNeedsBinding(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		definitions, open := w.types[0].Definitions, w.types[0].Open
 		w.types[0].Open = func(c rotation.OpenConfig) (rotation.Source, error) {
 			ds, err := definitions()
@@ -457,7 +458,7 @@ func TestChangedProviderNeedsBinding(t *testing.T) {
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "rebind")
 		w.after(32 * 24 * time.Hour)
 		if n := len(w.vendor.Issued()); n != 1 {
-			t.Errorf("%d keys were made, want the one of before the upgrade", n)
+			t.Errorf("%d keys were created, want the one of before the upgrade", n)
 		}
 		w.must(route.Write, "keys/demo/rebind", nil)
 		w.until(rotate.Grace)
@@ -467,7 +468,7 @@ func TestChangedProviderNeedsBinding(t *testing.T) {
 	})
 }
 
-// TestSettling: a key settles as its recipe says, and where it says otherwise itself, as it says.
+// TestSettling: a key settles as its recipe says, unless its own settings override that.
 func TestSettling(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:slow"})
@@ -523,12 +524,12 @@ func TestUnknownOutcomeAsks(t *testing.T) {
 		w.after(24 * time.Hour)
 		s := w.status()
 		if s["paused"] != true || !contains(s["alert"].(string), "kt:") || len(w.vendor.Issued()) != 1 {
-			t.Errorf("status %v with %d keys made", s, len(w.vendor.Issued()))
+			t.Errorf("status %v with %d keys created", s, len(w.vendor.Issued()))
 		}
 		w.must(route.Write, "keys/demo/resume", nil)
 		w.until(rotate.Grace)
 		w.until(rotate.Scheduled)
-		w.live(w.vendor.Issued()[0].ID, w.idOf(w.value())) // the lost one was never ours to end
+		w.wantLive(w.vendor.Issued()[0].ID, w.idOf(w.value())) // the lost one was never ours to end
 	})
 }
 
@@ -553,9 +554,9 @@ func TestDifferenceIsEvidence(t *testing.T) {
 			w.must(route.Write, "keys/demo", basic(nil))
 			w.after(3 * 24 * time.Hour)
 			if others == 0 {
-				w.live(old.ID, w.idOf(w.value()))
+				w.wantLive(old.ID, w.idOf(w.value()))
 			} else if s := w.status(); s["paused"] != true || len(w.vendor.Live()) != 3 {
-				t.Errorf("two new ids: %v, %d live", s, len(w.vendor.Live()))
+				t.Errorf("two new ids: %v, %d valid", s, len(w.vendor.Live()))
 			}
 		})
 	}
@@ -565,7 +566,7 @@ func TestDifferenceIsEvidence(t *testing.T) {
 func TestLostReplyAtTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, rotationtest.VendorConfig{MaxKeys: 2})
-		w.turned()
+		w.rotatedOnce()
 		rotationtest.Breaker(w.vendor, time.Minute)(rotatetest.Create, rotatetest.CutAfter)
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
@@ -573,7 +574,7 @@ func TestLostReplyAtTheLimit(t *testing.T) {
 			t.Errorf("status: %v", s)
 		}
 		w.until(rotate.Scheduled)
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 	})
 }
 
@@ -581,14 +582,14 @@ func TestLostReplyAtTheLimit(t *testing.T) {
 func TestExhausted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, rotationtest.VendorConfig{MaxKeys: 1})
-		w.turned()
+		w.rotatedOnce()
 		old := w.idOf(w.value())
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.run(time.Now().Add(24*time.Hour), func() bool { return w.status()["failures"] == 1.0 })
 		if s := w.status(); s["current_key_id"] != old || s["alert"] == "" {
 			t.Errorf("status: %v", s)
 		}
-		w.live(old)
+		w.wantLive(old)
 	})
 }
 
@@ -629,7 +630,7 @@ func TestIntentsComeFirst(t *testing.T) {
 	})
 }
 
-// A process that has lost its place – another runs on the same store – can no longer commit.
+// A process whose store another process has taken over can no longer commit.
 func TestOvertakenProcessCommitsNothing(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.hook = func(what string, before bool) error {

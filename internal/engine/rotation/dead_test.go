@@ -59,7 +59,7 @@ func TestRollbackThatNobodyCanTry(t *testing.T) {
 // of the next one of that name alone.
 func TestDeletionBySuspendedServer(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		other := w.another()
 		turns := func() int { return len(other.Must(t, route.Read, "keys/demo/history", nil).Data["rotations"].([]any)) }
 		w.hook = func(what string, before bool) error {
@@ -118,11 +118,11 @@ func TestOldKeyIsKeptWhileNewOneIsDead(t *testing.T) {
 		if !contains(s["alert"].(string), "the provider refuses the key "+w.idOf(fresh)) || s["state"] != "grace" || tried > 30 {
 			t.Errorf("a day after its grace, with %d calls: %v", tried, s)
 		}
-		w.live(w.idOf(old))
+		w.wantLive(w.idOf(old))
 		w.must(route.Write, "keys/demo/rollback", nil)
 		w.until(rotate.Scheduled)
 		w.readable()
-		w.live(w.idOf(old))
+		w.wantLive(w.idOf(old))
 		if s := w.status(); s["current_key_id"] != w.idOf(old) || s["alert"] != "" {
 			t.Errorf("after the rollback: %v", s)
 		}

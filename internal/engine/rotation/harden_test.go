@@ -18,7 +18,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// journal are the rows of the key's journal of one sort.
+// journal returns the rows of one kind in the key's journal.
 func (w *world) journal(what string) (rows []map[string]any) {
 	w.Helper()
 	for _, row := range w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})["steps"].([]any) {
@@ -29,11 +29,11 @@ func (w *world) journal(what string) (rows []map[string]any) {
 	return rows
 }
 
-// TestHandWritesAreLimited: whoever may write the path does not have the server try values at the
-// provider without an end, on however many servers; and what was refused is told, in few rows.
+// TestHandWritesAreLimited: a caller who may write the path cannot make the servers try values at
+// the provider without limit, and refused writes are recorded in few rows.
 func TestHandWritesAreLimited(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		current := w.value()
 		servers := []engine.Engine{w.Engine, w.another().Engine}
 		calls := 0
@@ -45,7 +45,7 @@ func TestHandWritesAreLimited(t *testing.T) {
 		}
 		var last error
 		for i := range 300 {
-			_, last = w.hand(handWrite{fields: map[string]string{"api_key": fmt.Sprintf("guess-%04d", i)}, judge: servers[i%2]})
+			_, last = w.writeByHand(handWrite{fields: map[string]string{"api_key": fmt.Sprintf("guess-%04d", i)}, judge: servers[i%2]})
 			if last == nil {
 				t.Fatal("a guess was written")
 			}
@@ -68,7 +68,7 @@ func TestHandWritesAreLimited(t *testing.T) {
 			t.Errorf("the key is %v", s)
 		}
 		calls = 0
-		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": "guess-forced"}, force: true}); err != nil || calls != 0 {
+		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": "guess-forced"}, force: true}); err != nil || calls != 0 {
 			t.Errorf("forced: %v, %d calls", err, calls)
 		}
 		if s := w.status(); !contains(s["alert"].(string), "was not tested at the provider") {
@@ -86,10 +86,10 @@ func TestHandWritesAreLimited(t *testing.T) {
 	})
 }
 
-// TestHandWriteCountsBeforeTheCall: a client that hangs up does not get its calls for nothing.
+// TestHandWriteCountsBeforeTheCall: a call counts even if the client hangs up.
 func TestHandWriteCountsBeforeTheCall(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		calls, hangUp := 0, context.CancelFunc(nil)
 		w.hook = func(what string, before bool) error {
 			if what == "verify" && before {
@@ -114,13 +114,13 @@ func TestHandWriteCountsBeforeTheCall(t *testing.T) {
 	})
 }
 
-// TestRefusedWriteShowsNoKey: the answer names the key to those alone who may read it.
+// TestRefusedWriteShowsNoKey: the answer names the key only to callers who may read it.
 func TestRefusedWriteShowsNoKey(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		current := w.value()
-		for _, fields := range []map[string]string{{"api_key": "no-such-key-0815"}, {"note": "mine"}, {"api_key": w.fresh()}, nil} {
-			warnings, err := w.hand(handWrite{fields: fields, stranger: true})
+		for _, fields := range []map[string]string{{"api_key": "no-such-key-0815"}, {"note": "mine"}, {"api_key": w.foreignKey()}, nil} {
+			warnings, err := w.writeByHand(handWrite{fields: fields, unauthorized: true})
 			said := strings.Join(warnings, "; ") + fault.Message(err)
 			if said == "" || contains(said, "demo") || contains(said, "rotation/keys") {
 				t.Errorf("writing %v is answered %q", fields, said)
@@ -176,46 +176,47 @@ func (w *world) asks(proof rotate.Proof) {
 	w.Reopen(w)
 }
 
-// TestHandWriteOfPartsOfKeys: the parts of two keys are none, whatever the provider can be asked.
+// TestHandWriteOfPartsOfKeys: parts of two keys together are no key, whatever proof the provider
+// offers.
 func TestHandWriteOfPartsOfKeys(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.asks(rotate.ProofManagement)
-		w.turned()
+		w.rotatedOnce()
 		fields := func() (secret, id string) {
 			now := w.kv.read("secret/demo", time.Now()).fields
 			return now["api_key"], now["key_id"]
 		}
 		key, id := fields()
-		foreign := w.fresh()
+		foreign := w.foreignKey()
 		parts := func(key, id string) map[string]string { return map[string]string{"api_key": key, "key_id": id} }
 		w.denied(handWrite{fields: parts("no-such-key-0815", id)}, "the secret is not that of the key "+id)
 		w.denied(handWrite{fields: parts(foreign, id)}, "the secret is not that of the key "+id)
 		w.denied(handWrite{fields: parts(key, w.idOf(foreign))}, "the fields beside the secret of the key "+id+" are not those of that key")
 		w.denied(handWrite{fields: parts(key, "no-such-id")}, "are not those of that key")
 		w.denied(handWrite{fields: parts("no-such-key-0815", "no-such-id")}, "the provider refuses")
-		warnings, err := w.hand(handWrite{fields: parts("no-such-key-0815", w.idOf(foreign))})
+		warnings, err := w.writeByHand(handWrite{fields: parts("no-such-key-0815", w.idOf(foreign))})
 		if said := strings.Join(warnings, "; "); err != nil || !contains(said, "cannot say whether the secret belongs to it") {
 			t.Errorf("a foreign id: %v, %q", err, said)
 		}
 		if s := w.status(); !contains(s["alert"].(string), "cannot say whether") {
 			t.Errorf("the key is %v", s)
 		}
-		if _, err := w.hand(handWrite{fields: parts(key, id)}); err != nil || w.status()["alert"] != "" {
+		if _, err := w.writeByHand(handWrite{fields: parts(key, id)}); err != nil || w.status()["alert"] != "" {
 			t.Errorf("the right parts: %v, %v", err, w.status())
 		}
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
 		_, next := fields()
 		w.denied(handWrite{fields: parts(key, next)}, "the fields beside the secret of the key "+id)
-		if _, err := w.hand(handWrite{fields: parts(key, id)}); err != nil || w.status()["current_key_id"] != id {
+		if _, err := w.writeByHand(handWrite{fields: parts(key, id)}); err != nil || w.status()["current_key_id"] != id {
 			t.Errorf("the old key: %v, %v", err, w.status())
 		}
 	})
 	bubble(t, func(w *world) { // the id is no part of the proof, and another one is wrong all the same
 		w.asks(rotate.ProofUse)
-		w.turned()
-		w.denied(handWrite{fields: map[string]string{"api_key": w.value(), "key_id": w.idOf(w.fresh())}}, `the field "key_id" is not the id of the key whose secret you wrote`)
-		w.kv.write("secret/demo", map[string]string{"api_key": w.value(), "key_id": w.idOf(w.fresh())})
+		w.rotatedOnce()
+		w.denied(handWrite{fields: map[string]string{"api_key": w.value(), "key_id": w.idOf(w.foreignKey())}}, `the field "key_id" is not the id of the key whose secret you wrote`)
+		w.kv.write("secret/demo", map[string]string{"api_key": w.value(), "key_id": w.idOf(w.foreignKey())})
 		mixed := w.kv.read("secret/demo", time.Now()).version
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
@@ -224,10 +225,10 @@ func TestHandWriteOfPartsOfKeys(t *testing.T) {
 }
 
 // TestKeysThatReplaceEachOther: somebody who writes the old and the new key in turn, each within
-// the other's grace, is told of, and does not keep the rotation from its end for ever.
+// the other's grace, is reported, and does not keep the rotation from its end for ever.
 func TestKeysThatReplaceEachOther(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
@@ -237,7 +238,7 @@ func TestKeysThatReplaceEachOther(t *testing.T) {
 		alerted := time.Duration(0)
 		for i := 0; err == nil && time.Since(began) < 90*24*time.Hour; i++ {
 			w.after(40 * time.Hour)
-			_, err = w.hand(handWrite{fields: map[string]string{"api_key": []string{old, fresh}[i%2]}})
+			_, err = w.writeByHand(handWrite{fields: map[string]string{"api_key": []string{old, fresh}[i%2]}})
 			if s := w.status(); alerted == 0 && contains(s["alert"].(string), "have replaced each other") {
 				alerted = time.Since(began)
 			}
@@ -252,17 +253,17 @@ func TestKeysThatReplaceEachOther(t *testing.T) {
 		if took := time.Since(began); took > 14*24*time.Hour {
 			t.Errorf("the rotation took %v", took)
 		}
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 	})
 }
 
 // TestUnjudgedWriteBeforeFailure: a value that was written while a key was created is looked at
-// though that rotation fails and publishes nothing, and though the key is paused then.
+// even if that rotation fails and publishes nothing, and the key is paused then.
 func TestUnjudgedWriteBeforeFailure(t *testing.T) {
 	for _, outcome := range []rotate.Outcome{rotate.Permanent, rotate.Transient} {
 		t.Run(outcome.String(), func(t *testing.T) {
 			bubble(t, func(w *world) {
-				w.turned()
+				w.rotatedOnce()
 				other := w.another().Engine
 				w.must(route.Write, "keys/demo/rotate", nil)
 				wrote := false
@@ -272,7 +273,7 @@ func TestUnjudgedWriteBeforeFailure(t *testing.T) {
 					}
 					if !wrote {
 						wrote = true
-						warnings, err := w.hand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, judge: other})
+						warnings, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, judge: other})
 						if said := strings.Join(warnings, ";"); err != nil || !contains(said, "was not checked") {
 							t.Errorf("the write: %v, %q", err, said)
 						}
@@ -283,7 +284,7 @@ func TestUnjudgedWriteBeforeFailure(t *testing.T) {
 				w.until(rotate.Scheduled)
 				w.run(time.Now().Add(30*time.Minute), never)
 				if s := w.status(); !contains(s["alert"].(string), "the provider refuses") || !contains(s["alert"].(string), "not now") {
-					t.Errorf("nobody is told: %v", s)
+					t.Errorf("there is no alert: %v", s)
 				}
 			})
 		})
@@ -291,12 +292,12 @@ func TestUnjudgedWriteBeforeFailure(t *testing.T) {
 }
 
 // TestPlaceAlertIsNotReplaced: what consumers read stays an alert while calls fail, and both are
-// told.
+// shown.
 func TestPlaceAlertIsNotReplaced(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		current := w.value()
-		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
+		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
 			t.Fatal(err)
 		}
 		fails := true
@@ -311,7 +312,7 @@ func TestPlaceAlertIsNotReplaced(t *testing.T) {
 		if s := w.status(); !contains(s["alert"].(string), "not a working key") || !contains(s["alert"].(string), "creating has failed") {
 			t.Errorf("while calls fail: %v", s)
 		}
-		w.hand(handWrite{fields: map[string]string{"api_key": current}})
+		w.writeByHand(handWrite{fields: map[string]string{"api_key": current}})
 		if s := w.status(); contains(s["alert"].(string), "not a working key") || !contains(s["alert"].(string), "creating has failed") {
 			t.Errorf("once consumers read the right value: %v", s)
 		}
@@ -323,8 +324,8 @@ func TestPlaceAlertIsNotReplaced(t *testing.T) {
 	})
 }
 
-// TestExchangesOutliveConflict: what the provider was asked is kept though the commit behind it
-// has failed.
+// TestExchangesOutliveConflict: exchanges with the provider are kept even if the commit after them
+// fails.
 func TestExchangesOutliveConflict(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
@@ -356,16 +357,17 @@ func TestExchangesOutliveConflict(t *testing.T) {
 
 func noCommit([]storage.Op) error { return nil }
 
-// TestDisabledKeyThatWasRead: consumers have read a key that the provider says is disabled, and that
-// works all the same. Once they read the right one again, the key is kept until each has read again.
+// TestDisabledKeyThatWasRead: consumers have read a key that the provider says is disabled, and
+// that works all the same. Once they read the right one again, the key is kept until each has read
+// again.
 func TestDisabledKeyThatWasRead(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
 		fresh := w.value()
-		rotationtest.Order(w.vendor, rotationtest.VendorFault{Call: "disable", Times: 1}, "lie")
+		rotationtest.Inject(w.vendor, rotationtest.VendorFault{Call: "disable", Times: 1}, "lie")
 		w.until(rotate.Retiring)
 		w.kv.write("secret/demo", map[string]string{"api_key": old})
 		w.after(30 * time.Hour)
@@ -382,6 +384,6 @@ func TestDisabledKeyThatWasRead(t *testing.T) {
 			return nil
 		}
 		w.until(rotate.Scheduled)
-		w.live(w.idOf(fresh))
+		w.wantLive(w.idOf(fresh))
 	})
 }

@@ -14,7 +14,7 @@ import (
 
 var errDied = errors.New("it died")
 
-// liar is a source that answers other than its provider did.
+// liar is a source whose answers differ from those of its provider.
 type liar struct {
 	rotation.Source
 	create   func(c rotate.Credential, err error) (rotate.Credential, error)
@@ -36,7 +36,7 @@ func (s *liar) LastUsed(ctx context.Context, id string) (time.Time, error) {
 	return s.Source.LastUsed(ctx, id)
 }
 
-// lie puts a liar in front of the provider, from the next boot on.
+// lie reopens the mount with a liar in front of the provider.
 func (w *world) lie(l *liar, change func(can *rotate.Capabilities)) {
 	w.Helper()
 	p := rotationtest.Fake(w.vendor)
@@ -58,8 +58,9 @@ func (w *world) lie(l *liar, change func(can *rotate.Capabilities)) {
 	w.Reopen(w)
 }
 
-// turned is a key that has turned once.
-func (w *world) turned() (current string) {
+// rotatedOnce configures a key, waits for its first rotation, and returns the ID of its
+// credential.
+func (w *world) rotatedOnce() (current string) {
 	w.Helper()
 	w.must(route.Write, "keys/demo", basic(nil))
 	w.until(rotate.Grace)
@@ -68,8 +69,8 @@ func (w *world) turned() (current string) {
 }
 
 // A provider that answers a creating call with a key that is not new – the current one, with or
-// without its secret, the current one's secret, or somebody else's – ends no key that is in use:
-// nothing is published, nothing retired, and a person is asked.
+// without its secret, the current one's secret, or somebody else's – does not end a key that is in
+// use: nothing is published, nothing retired, and a person is asked.
 func TestCreatedKeyThatIsNotNew(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer func(current rotate.Credential, foreign string, c rotate.Credential, err error) (rotate.Credential, error)
@@ -109,7 +110,7 @@ func TestCreatedKeyThatIsNotNew(t *testing.T) {
 					return test.answer(current, foreign.ID, c, err)
 				}}
 				w.lie(l, test.can)
-				id := w.turned()
+				id := w.rotatedOnce()
 				value := w.value()
 				w.must(route.Write, "keys/demo/rotate", nil)
 				w.after(14 * 24 * time.Hour)
@@ -129,8 +130,8 @@ func TestCreatedKeyThatIsNotNew(t *testing.T) {
 	}
 }
 
-// A provider whose clock is years ahead, or that lies about the last use, keeps an old key alive –
-// and a person is called in time.
+// If a provider's clock is years ahead, or its last use is wrong, the old key is kept, and there
+// is an alert in time.
 func TestLastUsedInTheFuture(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.lie(&liar{lastUsed: func() time.Time { return time.Now().AddDate(70, 0, 0) }}, nil)
@@ -145,15 +146,15 @@ func TestLastUsedInTheFuture(t *testing.T) {
 		}
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.status()["previous_key_id"]})
 		w.until(rotate.Scheduled)
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 	})
 }
 
-// A list that fails before a call is repeated does not make the turn forget the call.
+// A list that fails before a call is repeated does not make the rotation forget the call.
 func TestOpenAttemptOutlivesAFailedList(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.lie(&liar{}, func(can *rotate.Capabilities) { can.Label, can.Retry = false, rotate.RetrySafe })
-		w.turned()
+		w.rotatedOnce()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.hook = func(what string, before bool) error {
 			switch {
@@ -167,16 +168,16 @@ func TestOpenAttemptOutlivesAFailedList(t *testing.T) {
 		w.run(time.Now().Add(24*time.Hour), func() bool { return w.status()["state"] == "rolling-back" })
 		w.hook = nil
 		w.after(7 * 24 * time.Hour)
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 	})
 }
 
-// What readers are given back is never the key that is taken back: also where the turn had
+// A rollback never publishes the key that it retires, even if the rotation had
 // published, the process died, and somebody wrote the path and kept the new value, so often that
-// the version of the turn is gone.
+// the version of the rotation is gone.
 func TestPreviousIsNeverTheNewKey(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.hook = func(what string, before bool) error {
@@ -188,7 +189,7 @@ func TestPreviousIsNeverTheNewKey(t *testing.T) {
 			fields := w.kv.read("secret/demo", time.Now()).fields
 			fields["note"] = "mine"
 			w.kv.write("secret/demo", fields)
-			w.kv.forgetTurns("secret/demo")
+			w.kv.forgetRotations("secret/demo")
 			return errDied
 		}
 		w.run(time.Now().Add(24*time.Hour), never)
@@ -200,17 +201,17 @@ func TestPreviousIsNeverTheNewKey(t *testing.T) {
 			t.Errorf("given back is the key %q, want %q", w.idOf(w.value()), w.idOf(old))
 		}
 		w.until(rotate.Scheduled)
-		w.live(w.idOf(old))
+		w.wantLive(w.idOf(old))
 		if w.kv.read("secret/demo", time.Now()).fields["note"] != "mine" {
 			t.Error("what a user wrote is gone")
 		}
 	})
 }
 
-// forgetTurns drops the versions that turns have written, as a limit on versions does.
-func (k *fakeKV) forgetTurns(path string) {
+// forgetRotations drops the versions that rotations have written, as a limit on versions does.
+func (k *fakeKV) forgetRotations(path string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.paths[path].turns = map[string]int{}
-	k.paths[path].turn = ""
+	k.paths[path].rotations = map[string]int{}
+	k.paths[path].rotation = ""
 }

@@ -72,8 +72,8 @@ func (ks *keys) view(ctx context.Context, name string) (*key, error) {
 	return loaded(e)
 }
 
-// mustView is view, but returns an error if there is no such key.
-func (ks *keys) mustView(ctx context.Context, name string) (*key, error) {
+// viewExisting is view, but returns an error if there is no such key.
+func (ks *keys) viewExisting(ctx context.Context, name string) (*key, error) {
 	k, err := ks.view(ctx, name)
 	if err == nil && k == nil {
 		err = noKey(name)

@@ -25,7 +25,7 @@ const keyKind = "key"
 //	b/<name>                the definition that it is bound to
 //	h/<name>/<number>       a rotation that has ended
 //	j/<name>/<commit>       its journal: one row for each commit
-//	u/<name>                there while its path was written unchecked and is to be looked at
+//	u/<name>                exists while the path holds a value that was written unchecked
 //	claims                  the key that last adopted a credential or retired an orphan
 const (
 	configKey       = "config"
@@ -45,7 +45,7 @@ type keyData struct {
 	Config    settings `json:"config"`
 	Bind      binding  `json:"bind"`
 	Principal []string `json:"principal"` // policy names; evaluated at each rotation
-	Owner     string   `json:"owner"`     // display name of whoever configured the key
+	Owner     string   `json:"owner"`     // display name of the caller who configured the key
 }
 
 // settings are the configuration that a user writes, except the admin credentials.
@@ -95,8 +95,8 @@ func (c settings) settle(d Definition) rotate.Settle {
 	return rotate.Settle{Successes: max(s.Successes, 1), Interval: max(s.Interval, time.Second), Timeout: max(s.Timeout, time.Minute)}
 }
 
-// reading returns the key's fields of one version of the path.
-func (d *keyData) reading(p *engine.Published) *rotate.Published {
+// publishedFields returns the key's fields of one version of the path.
+func (d *keyData) publishedFields(p *engine.Published) *rotate.Published {
 	out := &rotate.Published{Version: p.Version, At: p.At, ID: p.Turn, Deleted: p.Deleted, Fields: map[string]secret.Value{}}
 	for _, field := range d.Config.Fields {
 		if v, ok := p.Fields[field]; ok {
@@ -114,9 +114,9 @@ func (d *keyData) places() (all []engine.Place) {
 	return all
 }
 
-// customOf returns the custom metadata of a key's path: the IDs of the published and the previous
-// key, and when the previous key is retired.
-func customOf(r rotate.Reads) map[string]string {
+// customMetadata returns the custom metadata of a key's path: the IDs of the published and the
+// previous key, and when the previous key is retired.
+func customMetadata(r rotate.Reads) map[string]string {
 	custom := map[string]string{"key_id": r.ID, "previous_key_id": r.OldID, "retire_after": ""}
 	if !r.RetireAfter.IsZero() {
 		custom["retire_after"] = r.RetireAfter.UTC().Format(time.RFC3339)

@@ -30,7 +30,7 @@ func (ks *keys) write(ctx context.Context, req *route.Request, in keyIn) (route.
 		return route.None{}, err
 	}
 	return route.None{}, ks.changeOr(ctx, in.Name, nil, func(k *key) error {
-		return (&change{keys: ks, k: k, in: &in, req: req, replace: true, fresh: k.New()}).run(ctx)
+		return (&change{keys: ks, k: k, in: &in, req: req, replace: true, isNew: k.New()}).run(ctx)
 	})
 }
 
@@ -49,7 +49,7 @@ func (c *change) run(ctx context.Context) error {
 		return err
 	}
 	what := "configured"
-	if c.fresh {
+	if c.isNew {
 		what = "created-key"
 	}
 	return c.k.save(ctx, what, c.k.Planned())
@@ -83,28 +83,28 @@ type keyConfig struct {
 }
 
 type keyStatus struct {
-	Summary     string       `json:"summary"`
-	State       rotate.State `json:"state"`
-	Turn        int          `json:"rotation"`
-	CurrentID   string       `json:"current_key_id"`
-	PreviousID  string       `json:"previous_key_id"`
-	PendingID   string       `json:"pending_key_id"`
-	LastRotated time.Time    `json:"last_rotated"`
-	Next        time.Time    `json:"next_rotation"`
-	NextStep    time.Time    `json:"next_step"`
-	RetireAfter time.Time    `json:"retire_after"`
-	Overdue     bool         `json:"overdue"`
-	OverdueBy   int64        `json:"overdue_seconds"`
-	Paused      bool         `json:"paused"`
-	PauseReason string       `json:"pause_reason"`
-	Alert       string       `json:"alert"`
-	AlertSince  time.Time    `json:"alert_since"`
-	LastError   string       `json:"last_error"`
-	Failures    int          `json:"failures"` // rotations in a row
-	Attempts    int          `json:"attempts"` // of the present step that failed
-	Unproven    []string     `json:"unproven"`
-	BackReason  string       `json:"rolled_back_because"` // of the rotation in flight; "": it is not rolled back
-	Leaked      bool         `json:"leaked"`
+	Summary        string       `json:"summary"`
+	State          rotate.State `json:"state"`
+	Rotation       int          `json:"rotation"`
+	CurrentID      string       `json:"current_key_id"`
+	PreviousID     string       `json:"previous_key_id"`
+	PendingID      string       `json:"pending_key_id"`
+	LastRotated    time.Time    `json:"last_rotated"`
+	Next           time.Time    `json:"next_rotation"`
+	NextStep       time.Time    `json:"next_step"`
+	RetireAfter    time.Time    `json:"retire_after"`
+	Overdue        bool         `json:"overdue"`
+	OverdueBy      int64        `json:"overdue_seconds"`
+	Paused         bool         `json:"paused"`
+	PauseReason    string       `json:"pause_reason"`
+	Alert          string       `json:"alert"`
+	AlertSince     time.Time    `json:"alert_since"`
+	LastError      string       `json:"last_error"`
+	Failures       int          `json:"failures"` // rotations in a row
+	Attempts       int          `json:"attempts"` // of the present step that failed
+	Unproven       []string     `json:"unproven"`
+	RollbackReason string       `json:"rolled_back_because"` // of the rotation in flight; "": it is not rolled back
+	Leaked         bool         `json:"leaked"`
 	// RefusedWrites is the number of refused writes to the path by hand. The number is a lower
 	// bound, because refusals in quick succession are not all counted.
 	RefusedWrites  int       `json:"refused_writes"`
@@ -150,7 +150,7 @@ func (k *key) showConfig(d Definition) keyConfig {
 func (k *key) showStatus() keyStatus {
 	rec := k.Rec
 	out := keyStatus{
-		State: rec.State(), Turn: int(rec.Number()), CurrentID: rec.Current.Key(), LastRotated: rec.LastRotated, Next: rec.Next, NextStep: rec.NextStep(),
+		State: rec.State(), Rotation: int(rec.Number()), CurrentID: rec.Current.Key(), LastRotated: rec.LastRotated, Next: rec.Next, NextStep: rec.NextStep(),
 		LastError: rec.LastError, Failures: rec.Failures, Unproven: rec.Unproven,
 	}
 	if late := rec.Overdue(k.Now); late > 0 {
@@ -167,7 +167,7 @@ func (k *key) showStatus() keyStatus {
 	if t := rec.Turn; t != nil {
 		out.Leaked, out.Attempts = t.Start.Leaked, t.Tries
 		if t.Back != nil {
-			out.BackReason = t.Back.Reason
+			out.RollbackReason = t.Back.Reason
 		}
 		if t.Published().IsZero() {
 			out.PendingID = t.New.Key()
@@ -190,11 +190,11 @@ type statusIn struct {
 
 type statusOut struct {
 	Records []rotate.Status `json:"records"`
-	Total   int             `json:"total"` // also those that are left out
+	Total   int             `json:"total"` // including those beyond the limit
 }
 
-// mostStatuses is the default limit of a status request.
-const mostStatuses = 1000
+// defaultStatusLimit is the default limit of a status request.
+const defaultStatusLimit = 1000
 
 // overview serves the status of everything that rotates on the server, not only on this mount.
 type overview struct{ m *engine.Mount }
@@ -220,7 +220,7 @@ func (o overview) status(ctx context.Context, req *route.Request, in statusIn) (
 	})
 	out.Total = len(out.Records)
 	if in.Limit <= 0 {
-		in.Limit = mostStatuses
+		in.Limit = defaultStatusLimit
 	}
 	out.Records = out.Records[:min(in.Limit, len(out.Records))]
 	return out, nil
@@ -232,29 +232,29 @@ type deleteIn struct {
 }
 
 func (ks *keys) delete(ctx context.Context, req *route.Request, in deleteIn) (route.None, error) {
-	err := ks.changeOr(ctx, in.Name, errGone, func(k *key) error {
+	err := ks.changeOr(ctx, in.Name, errNoKey, func(k *key) error {
 		if t := k.Rec.Turn; t != nil && !in.Force {
-			return fault.New("rotation.delete", fault.Conflict, "rotation %d of key %q is in flight (%s); wait for its end, or give force=true and clear away %q at the provider yourself", t.N, in.Name, t.State, t.IDs())
+			return fault.New("rotation.delete", fault.Conflict, "rotation %d of key %q is in flight (%s); wait for its end, or give force=true and delete %q at the provider yourself", t.N, in.Name, t.State, t.IDs())
 		}
 		abs, err := ks.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + in.Name, Had: k.data.places()})
 		if err != nil {
 			return err
 		}
-		if ids := k.livingIDs(); len(ids) > 0 {
-			req.Warn("these keys live on at the provider, and nobody rotates or retires them any more: %q; delete there those that nobody uses", ids)
+		if ids := k.remainingIDs(); len(ids) > 0 {
+			req.Warn("these keys stay valid at the provider, and nobody rotates or retires them any more: %q; delete those that nobody uses there", ids)
 		}
 		k.Ops, k.Abs = append(k.Ops, storage.Remove(boundPrefix+in.Name)), append(k.Abs, abs...)
 		return k.Delete(ctx)
 	})
-	if errors.Is(err, errGone) {
+	if errors.Is(err, errNoKey) {
 		err = nil
 	}
 	return route.None{}, err
 }
 
-// livingIDs returns what the key may have left at its provider: the IDs of credentials, and the
+// remainingIDs returns what the key may have left at its provider: the IDs of credentials, and the
 // markers of calls whose effect is unknown.
-func (k *key) livingIDs() (ids []string) {
+func (k *key) remainingIDs() (ids []string) {
 	if t := k.Rec.Turn; t != nil {
 		ids = t.IDs()
 	}
@@ -264,8 +264,8 @@ func (k *key) livingIDs() (ids []string) {
 	return ids
 }
 
-// errGone reports that the key to delete does not exist. delete treats it as success.
-var errGone = errors.New("there is no such key")
+// errNoKey reports that the key to delete does not exist. delete treats it as success.
+var errNoKey = errors.New("there is no such key")
 
 type listIn struct {
 	After string `json:"after" doc:"Begin after this name."`

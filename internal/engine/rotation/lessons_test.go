@@ -66,7 +66,7 @@ func (w *world) replaced() error {
 func (w *world) faults() map[string]func() {
 	fails := func(call rotationtest.VendorCall, mode string, times int) func() {
 		return func() {
-			rotationtest.Order(w.vendor, rotationtest.VendorFault{Call: call, Times: times, Delay: 5 * time.Minute}, mode)
+			rotationtest.Inject(w.vendor, rotationtest.VendorFault{Call: call, Times: times, Delay: 5 * time.Minute}, mode)
 		}
 	}
 	all := map[string]func(){"away": fails("create", "busy", -1), "lost": fails("create", "after", 1)}

@@ -37,7 +37,7 @@ type configIn struct {
 
 func (c mountConfigs) read(ctx context.Context, _ *route.Request, _ route.None) (mountConfig, error) {
 	config, err := c.load(ctx)
-	d := schedule.Policy{}.Complete(schedule.Policy{Grace: config.Grace, ReadTTL: config.ReadTTL})
+	d := schedule.Policy{}.WithDefaults(schedule.Policy{Grace: config.Grace, ReadTTL: config.ReadTTL})
 	config.Grace, config.ReadTTL = d.Grace, d.ReadTTL
 	return config, err
 }
@@ -47,22 +47,22 @@ func (c mountConfigs) write(ctx context.Context, _ *route.Request, in configIn) 
 	if err != nil {
 		return route.None{}, err
 	}
-	braked := config.Brake
+	wasBraked := config.Brake
 	set(&config.Brake, in.Brake)
 	set(&config.Grace, in.Grace)
 	set(&config.ReadTTL, in.ReadTTL)
-	if wrong := (schedule.Policy{}).Complete(schedule.Policy{Grace: config.Grace, ReadTTL: config.ReadTTL}).Problems(); len(wrong) > 0 {
-		return route.None{}, fault.New("rotation.config", fault.Invalid, "the defaults do not fit a key of the standard class: %s", strings.Join(wrong, "; "))
+	if problems := (schedule.Policy{}).WithDefaults(schedule.Policy{Grace: config.Grace, ReadTTL: config.ReadTTL}).Problems(); len(problems) > 0 {
+		return route.None{}, fault.New("rotation.config", fault.Invalid, "the defaults do not fit a key of the standard class: %s", strings.Join(problems, "; "))
 	}
 	row, err := encode(config)
 	if err != nil {
 		return route.None{}, err
 	}
-	var abs []storage.Op
-	if braked != config.Brake {
-		abs = append(abs, c.m.Host.Event("rotation/brake", engine.Details(map[string]string{"brake": map[bool]string{true: "on", false: "off"}[config.Brake]})...))
+	var events []storage.Op
+	if wasBraked != config.Brake {
+		events = append(events, c.m.Host.Event("rotation/brake", engine.Details(map[string]string{"brake": map[bool]string{true: "on", false: "off"}[config.Brake]})...))
 	}
-	_, err = c.m.Store.CommitWith(ctx, []storage.Op{storage.Set(configKey, row)}, abs)
+	_, err = c.m.Store.CommitWith(ctx, []storage.Op{storage.Set(configKey, row)}, events)
 	return route.None{}, err
 }
 

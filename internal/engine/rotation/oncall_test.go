@@ -16,10 +16,10 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// TestTrialNamesAKeyThatLivesOn: a provider that swallows the call that deletes leaves a key,
-// which a trial names by its ID – also when another step has failed before, and when somebody
-// interrupts it while it waits.
-func TestTrialNamesAKeyThatLivesOn(t *testing.T) {
+// TestRecipeTestNamesAKeyThatStaysValid: a provider that swallows the call that deletes leaves a
+// key, which a recipe test names by its ID – also when another step has failed before, and when
+// somebody interrupts it while it waits.
+func TestRecipeTestNamesAKeyThatStaysValid(t *testing.T) {
 	for name, tt := range map[string]struct {
 		verifies bool
 		stop     bool
@@ -31,7 +31,7 @@ func TestTrialNamesAKeyThatLivesOn(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			s := &swallowing{tried: tried{alive: map[string]string{}}}
+			s := &swallowing{fakeSource: fakeSource{alive: map[string]string{}}}
 			if !tt.verifies {
 				s.fails, s.failure = "verify", &rotate.Failure{Outcome: rotate.Permanent, Err: context.DeadlineExceeded}
 			}
@@ -39,9 +39,9 @@ func TestTrialNamesAKeyThatLivesOn(t *testing.T) {
 				time.AfterFunc(30*time.Second, cancel)
 			}
 			began := time.Now()
-			run := rotation.Trial{
+			run := rotation.RecipeTest{
 				Definition: rotation.Definition{Can: rotate.Capabilities{Proof: rotate.ProofUse}}, Source: s,
-				Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: 2 * time.Minute, Told: func(string, string, error) {},
+				Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: 2 * time.Minute, OnStep: func(string, string, error) {},
 			}
 			left, err := run.Run(ctx)
 			if err == nil || len(left) != 1 || left[0].ID != "1" || !strings.Contains(left[0].Error, "still accepts it") {
@@ -54,14 +54,14 @@ func TestTrialNamesAKeyThatLivesOn(t *testing.T) {
 	}
 }
 
-// TestTrialNamesALostKeyThatLivesOn: the key of a creating call that failed has no known secret,
-// and what says that it is gone is the list.
-func TestTrialNamesALostKeyThatLivesOn(t *testing.T) {
+// TestRecipeTestNamesALostKeyThatStaysValid: the key of a creating call that failed has no known
+// secret, so only the list shows that it is gone.
+func TestRecipeTestNamesALostKeyThatStaysValid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &swallowing{tried: tried{alive: map[string]string{}, fails: "create", done: true, failure: &rotate.Failure{Outcome: rotate.Unknown, ID: "1", Err: context.DeadlineExceeded}}}
-		run := rotation.Trial{
+		s := &swallowing{fakeSource: fakeSource{alive: map[string]string{}, fails: "create", done: true, failure: &rotate.Failure{Outcome: rotate.Unknown, ID: "1", Err: context.DeadlineExceeded}}}
+		run := rotation.RecipeTest{
 			Definition: rotation.Definition{Can: rotate.Capabilities{Proof: rotate.ProofUse, List: true, Label: true}}, Source: s,
-			Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute, Told: func(string, string, error) {},
+			Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute, OnStep: func(string, string, error) {},
 		}
 		if left, err := run.Run(t.Context()); err == nil || len(left) != 1 || left[0].ID != "1" || !strings.Contains(left[0].Error, "still lists it") {
 			t.Errorf("left %+v, error %v", left, err)
@@ -69,14 +69,14 @@ func TestTrialNamesALostKeyThatLivesOn(t *testing.T) {
 	})
 }
 
-// TestTrialWithoutList: a trial that cannot check whose key create has named says so.
-func TestTrialWithoutList(t *testing.T) {
+// TestRecipeTestWithoutList: a recipe test reports that it cannot check whose key create returned.
+func TestRecipeTestWithoutList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		said := map[string]string{}
-		run := rotation.Trial{
-			Definition: rotation.Definition{Can: rotate.Capabilities{Proof: rotate.ProofUse}}, Source: &tried{alive: map[string]string{}},
+		run := rotation.RecipeTest{
+			Definition: rotation.Definition{Can: rotate.Capabilities{Proof: rotate.ProofUse}}, Source: &fakeSource{alive: map[string]string{}},
 			Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute,
-			Told: func(step, found string, _ error) { said[step] = found },
+			OnStep: func(step, found string, _ error) { said[step] = found },
 		}
 		if left, err := run.Run(t.Context()); err != nil || len(left) > 0 || !strings.Contains(said["list before"], "no list") {
 			t.Errorf("left %v, error %v, said %q", left, err, said)
@@ -85,7 +85,7 @@ func TestTrialWithoutList(t *testing.T) {
 }
 
 // swallowing is a provider that answers that a key is deleted, and accepts it all the same.
-type swallowing struct{ tried }
+type swallowing struct{ fakeSource }
 
 func (s *swallowing) Retire(context.Context, string) error { return nil }
 
@@ -101,7 +101,7 @@ func TestAdviceWorks(t *testing.T) {
 		current := w.value()
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Conflict, "or give leaked=true, which retires the old key at once")
 		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "write one that works, or rotate once rotation 2 has ended (the old key's grace ends at ")
-		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
+		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
 			t.Fatal(err)
 		}
 		want := `publish the current key ` + w.idOf(current) + ` again with "kv rollback -version=2 secret/demo"`
@@ -119,7 +119,7 @@ func TestAdviceWorks(t *testing.T) {
 	})
 }
 
-// TestAlertKeepsItsAuthor: an alert about what consumers read says who has done that and what
+// TestAlertKeepsItsAuthor: an alert about what consumers read says who caused it and what
 // undoes it, also after the grace.
 func TestAlertKeepsItsAuthor(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -127,11 +127,11 @@ func TestAlertKeepsItsAuthor(t *testing.T) {
 		want  string
 	}{
 		"deleted": {func(*world) handWrite { return handWrite{remedy: "kv undelete -versions=2 secret/demo"} }, "bob deleted it: kv undelete -versions=2 secret/demo"},
-		"another": {func(w *world) handWrite { return handWrite{fields: map[string]string{"api_key": w.fresh()}} }, "written by bob"},
+		"another": {func(w *world) handWrite { return handWrite{fields: map[string]string{"api_key": w.foreignKey()}} }, "written by bob"},
 	} {
 		bubble(t, func(w *world) {
 			w.inGrace(nil)
-			if _, err := w.hand(tt.write(w)); err != nil {
+			if _, err := w.writeByHand(tt.write(w)); err != nil {
 				t.Fatal(err)
 			}
 			before := w.status()["alert"].(string)
@@ -149,7 +149,7 @@ func TestAlertKeepsItsAuthor(t *testing.T) {
 // ends with a rotation.
 func TestPublishedKeyThatDied(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		tries := 0
 		w.hook = func(what string, before bool) error {
 			if before && what == "verify" {
@@ -178,7 +178,7 @@ func TestPublishedKeyThatDied(t *testing.T) {
 		}
 		w.after(32 * time.Hour)
 		if s := w.status(); !contains(s["alert"].(string), "the provider refuses the key "+id+", which its consumers read") || !contains(s["summary"].(string), "alert: ") {
-			t.Errorf("nobody is told: %v", s)
+			t.Errorf("there is no alert: %v", s)
 		}
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
@@ -187,7 +187,7 @@ func TestPublishedKeyThatDied(t *testing.T) {
 		}
 	})
 	bubble(t, func(w *world) { // a provider that refuses for a moment, or does not answer, is no alert
-		w.turned()
+		w.rotatedOnce()
 		outcome, wrong := rotate.Rejected, 1
 		w.hook = func(what string, before bool) error {
 			if before && what == "verify" && wrong > 0 {
@@ -207,7 +207,7 @@ func TestPublishedKeyThatDied(t *testing.T) {
 }
 
 // TestMetadataOfHandWrite: the custom metadata of a key's path says which key a client's write has
-// made consumers read, and which one ends; of a key that nobody knows it says nothing.
+// made consumers read, and which one is retired; it says nothing about an unknown key.
 func TestMetadataOfHandWrite(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
@@ -225,7 +225,7 @@ func TestMetadataOfHandWrite(t *testing.T) {
 			}
 			return custom
 		}
-		got := write(w.fresh())
+		got := write(w.foreignKey())
 		if got["key_id"] != "" || got["previous_key_id"] != w.idOf(old) || !contains(w.status()["retire_after"].(string), strings.TrimSuffix(got["retire_after"], "Z")) {
 			t.Errorf("somebody's key: %v", got)
 		}
@@ -237,10 +237,10 @@ func TestMetadataOfHandWrite(t *testing.T) {
 }
 
 // TestResumeBeforeItAsks: a rotation that will ask a person at its end says so before, with what
-// it has left; a person who resumes it then is not asked again.
+// it has left behind; a person who resumes it then is not asked again.
 func TestResumeBeforeItAsks(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		current := w.value()
 		id := ""
 		w.lie(&liar{create: func(c rotate.Credential, err error) (rotate.Credential, error) {
@@ -258,7 +258,7 @@ func TestResumeBeforeItAsks(t *testing.T) {
 		if s := w.until(rotate.Scheduled); s["paused"] != false || s["alert"] != "" {
 			t.Errorf("somebody has resumed it, and the key is %v", s)
 		}
-		w.live(w.idOf(current))
+		w.wantLive(w.idOf(current))
 		attempts := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)[0].(map[string]any)["attempts"].([]any)
 		if !contains(attempts[0].(string), "unknown: it left "+id+", which is retired") {
 			t.Errorf("the attempts are %v", attempts)

@@ -14,15 +14,15 @@ type rotateIn struct {
 	Leaked bool   `json:"leaked" default:"false" doc:"Whether the old key has leaked. It is then retired without waiting for readers."`
 	// KeyID selects the leaked key: the current one, or the one in its grace period. If KeyID is
 	// not given, both count as leaked.
-	KeyID string `json:"key_id" default:"both" doc:"Which key leaked: the current one, or the one in grace."`
+	KeyID string `json:"key_id" default:"both" doc:"Which key leaked: the current one, or the one in its grace period."`
 }
 
 type rotateOut struct {
-	Turn    int          `json:"rotation"`
-	State   rotate.State `json:"state"`
-	Queued  bool         `json:"queued"`
-	Asleep  int64        `json:"sleeping_readers_seconds"`
-	Retires bool         `json:"retires_previous_now"`
+	Rotation        int          `json:"rotation"`
+	State           rotate.State `json:"state"`
+	Queued          bool         `json:"queued"`
+	SleepingReaders int64        `json:"sleeping_readers_seconds"`
+	Retires         bool         `json:"retires_previous_now"`
 }
 
 // rotate rotates a key now, with the same steps as a scheduled rotation.
@@ -32,10 +32,10 @@ func (ks *keys) rotate(ctx context.Context, req *route.Request, in rotateIn) (ou
 		if err != nil {
 			return err
 		}
-		out = &rotateOut{Turn: int(k.Rec.Number()), State: k.Rec.State(), Queued: got.Queued, Retires: got.Retires}
+		out = &rotateOut{Rotation: int(k.Rec.Number()), State: k.Rec.State(), Queued: got.Queued, Retires: got.Retires}
 		if in.Leaked {
-			out.Asleep = int64((got.Asleep + time.Second - 1) / time.Second)
-			req.Warn("the old key is retired without waiting for readers; those that sleep may meet a dead key for up to %d seconds after the new one is published", out.Asleep)
+			out.SleepingReaders = int64((got.Asleep + time.Second - 1) / time.Second)
+			req.Warn("the old key is retired without waiting for readers; a reader may use the dead key for up to %d seconds after the new one is published, until it reads the secret again", out.SleepingReaders)
 		}
 		return nil
 	})
@@ -54,16 +54,16 @@ type rollbackIn struct {
 func (ks *keys) rollback(ctx context.Context, req *route.Request, in rollbackIn) (out *rotateOut, err error) {
 	return out, ks.change(ctx, in.Name, func(k *key) error {
 		if in.Reason == "" {
-			in.Reason = "asked for"
+			in.Reason = "requested"
 		}
 		if in.Version < 0 || in.Version > 0 && in.To > 0 {
-			return invalid(`fields "to" and "version": give one of them, the number of a rotation or of a version of the path`)
+			return invalid(`fields "to" and "version": give only one of them, the number of a rotation or of a version of the path`)
 		}
 		r := rotate.Return{Rotation: in.To, Version: in.Version, Reason: in.Reason, By: req.Caller.DisplayName, Force: in.Force, Warn: req.Warn}
 		if err := k.Control().ReturnTo(ctx, r); err != nil {
 			return err
 		}
-		out = &rotateOut{Turn: int(k.Rec.Number()), State: k.Rec.State()}
+		out = &rotateOut{Rotation: int(k.Rec.Number()), State: k.Rec.State()}
 		return nil
 	})
 }
@@ -91,7 +91,7 @@ func (ks *keys) resume(ctx context.Context, _ *route.Request, in nameIn) (route.
 func (ks *keys) rebind(ctx context.Context, req *route.Request, in keyIn) (route.None, error) {
 	return route.None{}, ks.change(ctx, in.Name, func(k *key) error {
 		k.Rec.Reviewed()
-		return (&change{keys: ks, k: k, in: &in, req: req, again: true}).run(ctx)
+		return (&change{keys: ks, k: k, in: &in, req: req, rebind: true}).run(ctx)
 	})
 }
 
@@ -101,21 +101,21 @@ type planIn struct {
 }
 
 type planOut struct {
-	Now    string      `json:"now"` // what the key waits for
-	NextAt time.Time   `json:"next_step"`
-	Turns  []plannedIn `json:"rotations"`
-	Steps  []string    `json:"steps"`
-	Notes  []string    `json:"notes"`
+	Waiting   string            `json:"now"` // what the key waits for
+	NextAt    time.Time         `json:"next_step"`
+	Rotations []plannedRotation `json:"rotations"`
+	Steps     []string          `json:"steps"`
+	Notes     []string          `json:"notes"`
 }
 
-type plannedIn struct {
+type plannedRotation struct {
 	At          time.Time `json:"at"`
 	RetireAfter time.Time `json:"retire_after"`
 }
 
 // plan returns the coming rotations of a key, with their steps.
 func (ks *keys) plan(ctx context.Context, _ *route.Request, in planIn) (*planOut, error) {
-	k, err := ks.mustView(ctx, in.Name)
+	k, err := ks.viewExisting(ctx, in.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -128,14 +128,14 @@ func (ks *keys) plan(ctx context.Context, _ *route.Request, in planIn) (*planOut
 		return nil, err
 	}
 	p, rec := k.data.Config.Policy, k.Rec
-	out := &planOut{NextAt: rec.NextStep(), Turns: []plannedIn{}, Now: fmt.Sprintf("rotation %d is in the state %s", rec.Number(), rec.State())}
+	out := &planOut{NextAt: rec.NextStep(), Rotations: []plannedRotation{}, Waiting: fmt.Sprintf("rotation %d is in the state %s", rec.Number(), rec.State())}
 	switch {
 	case c.Brake:
-		out.Now = "rotation is stopped for this mount; write brake=false to the mount's config to lift that"
+		out.Waiting = "rotation is stopped for this mount; to start it again, write brake=false to config"
 	case rec.Paused != nil:
-		out.Now = "paused: " + rec.Paused.Reason
+		out.Waiting = "paused: " + rec.Paused.Reason
 	case rec.Turn == nil:
-		out.Now = "waiting for the next rotation"
+		out.Waiting = "waiting for the next rotation"
 	}
 	if in.Count <= 0 {
 		in.Count = 5
@@ -145,15 +145,15 @@ func (ks *keys) plan(ctx context.Context, _ *route.Request, in planIn) (*planOut
 		at = k.Now
 	}
 	for range min(in.Count, 100) {
-		out.Turns = append(out.Turns, plannedIn{at, at.Add(p.Timing().Hold(false))})
+		out.Rotations = append(out.Rotations, plannedRotation{at, at.Add(p.Timing().Hold(false))})
 		at = at.Add(p.Period)
 	}
-	out.Steps, out.Notes = k.willDo(d)
+	out.Steps, out.Notes = k.describeSteps(d)
 	return out, nil
 }
 
-// willDo describes the steps of a rotation, and what they do not prove.
-func (k *key) willDo(d Definition) (steps, notes []string) {
+// describeSteps describes the steps of a rotation, and what they do not prove.
+func (k *key) describeSteps(d Definition) (steps, notes []string) {
 	p, s, can := k.data.Config.Policy, k.data.Config.settle(d), d.Can
 	label := "without a label"
 	if can.Label {
@@ -163,20 +163,20 @@ func (k *key) willDo(d Definition) (steps, notes []string) {
 		fmt.Sprintf("settle: %d successes in a row, %s apart, within %s", s.Successes, s.Interval, s.Timeout),
 		fmt.Sprintf("verify (proof: %s)", can.Proof),
 		fmt.Sprintf("publish to %s", k.data.Config.Path),
-		fmt.Sprintf("leave the old key for %s", p.Timing().Hold(false)))
+		fmt.Sprintf("keep the old key for %s", p.Timing().Hold(false)))
 	if can.LastUsed {
-		steps = append(steps, fmt.Sprintf("wait until it was idle for %s, at most %s longer, then call a person", p.Idle, p.MaxHold))
+		steps = append(steps, fmt.Sprintf("wait until it has been idle for %s; if it is still in use %s later, raise an alert", p.Idle, p.MaxHold))
 	}
 	if can.Disable {
 		steps = append(steps, fmt.Sprintf("disable it, wait %s", p.Timing().DisabledWait))
 	}
-	steps = append(steps, "retire it, and prove that it is refused")
+	steps = append(steps, "retire it, and verify that it is refused")
 	notes = []string{}
 	if can.Proof != rotate.ProofUse {
-		notes = append(notes, fmt.Sprintf("unproven: verifying shows %q, not that the new key works", can.Proof))
+		notes = append(notes, fmt.Sprintf("unproven: the proof is %q, which does not show that the new key works", can.Proof))
 	}
 	if !can.List {
-		notes = append(notes, "unproven: the provider has no list, so that a lost call's key could not be found")
+		notes = append(notes, "unproven: the provider has no list, so a key whose create reply was lost could not be found")
 	}
 	if k.Rec.Current == nil {
 		notes = append(notes, "no current key is recorded: the next rotation retires nothing")

@@ -40,12 +40,12 @@ func (ks *keys) overwritten(ctx context.Context, record string, o engine.Overwri
 		return err
 	}
 	if k == nil || k.data.Config.Path != o.Path {
-		return commit(nil) // it has left its rows behind
+		return commit(nil) // the reservation outlived its key
 	}
 	w := rotate.Overwrite{By: o.By, Version: o.Version, Remedy: o.Remedy, Force: o.Force, Shown: o.Shown, Warn: o.Warn}
 	w.Reads = func(r rotate.Reads) {
 		if o.Custom != nil {
-			o.Custom(customOf(r))
+			o.Custom(customMetadata(r))
 		}
 	}
 	if !o.Empties {
@@ -57,14 +57,14 @@ func (ks *keys) overwritten(ctx context.Context, record string, o engine.Overwri
 		}
 	}
 	d, err := ks.catalog.definition(ctx, name, k.data.Bind)
-	known, some := err == nil, false
+	known, hasSecret := err == nil, false
 	for output, field := range k.data.Config.Fields {
-		some = some || !w.Fields[field].Empty() && (!known || d.secret(output))
+		hasSecret = hasSecret || !w.Fields[field].Empty() && (!known || d.secret(output))
 	}
 	for output, field := range k.data.Config.Fields {
 		switch {
 		case o.Empties || !w.Fields[field].Empty():
-		case !slices.Contains(o.Changed, field) && (some || known && !d.secret(output)): // it was not there before either
+		case !slices.Contains(o.Changed, field) && (hasSecret || known && !d.secret(output)): // it was not there before, either
 		case known && !d.secret(output):
 			publisher := "the rotated key"
 			if o.Shown {

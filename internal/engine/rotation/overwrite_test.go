@@ -18,7 +18,7 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// A handWrite is a client's write of the path, with what may come between its parts.
+// A handWrite is a client's write of the path, with hooks between its parts.
 type handWrite struct {
 	fields map[string]string // nil: the secret is deleted
 	force  bool
@@ -26,12 +26,12 @@ type handWrite struct {
 	judged func()        // after the judgement, before the commit; once
 	remedy string
 
-	stranger bool // who may not read the key
+	unauthorized bool // by a caller who may not read the key
 }
 
-// hand makes a client's write as a versioned kv mount does: the version that was judged is the one
-// that is replaced.
-func (w *world) hand(h handWrite) (warnings []string, err error) {
+// writeByHand makes a client's write as a versioned kv mount does: the version that was judged is
+// the one that is replaced.
+func (w *world) writeByHand(h handWrite) (warnings []string, err error) {
 	w.Helper()
 	eng := h.judge
 	if eng == nil {
@@ -45,7 +45,7 @@ func (w *world) hand(h handWrite) (warnings []string, err error) {
 			was = nil
 		}
 		o := engine.Overwrite{
-			Path: "secret/demo", Version: now.version + 1, Fields: map[string]secret.Value{}, Empties: h.fields == nil, By: "bob", Force: h.force, Shown: !h.stranger, Remedy: h.remedy,
+			Path: "secret/demo", Version: now.version + 1, Fields: map[string]secret.Value{}, Empties: h.fields == nil, By: "bob", Force: h.force, Shown: !h.unauthorized, Remedy: h.remedy,
 			Warn: func(f string, args ...any) { warnings = append(warnings, fmt.Sprintf(f, args...)) },
 		}
 		for _, field := range []string{"api_key", "label", "key_id"} {
@@ -97,26 +97,26 @@ func (k *fakeKV) commit(version int, fields map[string]string, along func() erro
 		return nil
 	}
 	at.version++
-	at.fields, at.turn = maps.Clone(fields), ""
+	at.fields, at.rotation = maps.Clone(fields), ""
 	at.keep()
 	return nil
 }
 
-// put writes the key by hand, and wants that to succeed.
+// put writes the key by hand, which must succeed.
 func (w *world) put(value string) string {
 	w.Helper()
-	warnings, err := w.hand(handWrite{fields: map[string]string{"api_key": value}})
+	warnings, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": value}})
 	if err != nil {
 		w.Fatalf("writing by hand: %s", fault.Message(err))
 	}
 	return strings.Join(warnings, "; ")
 }
 
-// denied wants a write to be refused with these words, and nothing to have changed.
+// denied makes a write that must be refused with this text and must change nothing.
 func (w *world) denied(h handWrite, want string) {
 	w.Helper()
 	before, version := w.status(), w.kv.read("secret/demo", time.Now()).version
-	_, err := w.hand(h)
+	_, err := w.writeByHand(h)
 	if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), want) {
 		w.Errorf("the write was answered %v %q, want it refused with %q", fault.KindOf(err), fault.Message(err), want)
 	}
@@ -129,8 +129,8 @@ func (w *world) denied(h handWrite, want string) {
 	}
 }
 
-// fresh is a key that somebody has made at the provider.
-func (w *world) fresh() string {
+// foreignKey returns a key that somebody created at the provider.
+func (w *world) foreignKey() string {
 	w.Helper()
 	k, err := w.vendor.Create(context.Background(), adminToken, "made by hand")
 	if err != nil {
@@ -140,10 +140,10 @@ func (w *world) fresh() string {
 	return k.Secret
 }
 
-// TestHandWriteOfLivingKey: the old key, written while it is in its grace, is current at once;
+// TestHandWriteOfValidKey: the old key, written while it is in its grace, is current at once;
 // the new one is retired after its own grace. The answer, the journal, an event and the log say
 // so, and who did it.
-func TestHandWriteOfLivingKey(t *testing.T) {
+func TestHandWriteOfValidKey(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
 		w.after(time.Hour)
@@ -173,15 +173,15 @@ func TestHandWriteOfLivingKey(t *testing.T) {
 			t.Errorf("the answer says %q", said)
 		}
 		w.until(rotate.Scheduled)
-		w.live(w.idOf(old))
+		w.wantLive(w.idOf(old))
 		if w.value() != old {
 			t.Errorf("consumers read %q", w.value())
 		}
 	})
 }
 
-// TestHandWriteOfDeadKey: a value that works nowhere is refused, and says since when and what to
-// do. Forced, it is written and an alert stands until consumers read a key that works again.
+// TestHandWriteOfDeadKey: a value that does not work is refused, with its age and the remedy. With
+// force, it is written, and there is an alert until consumers read a key that works again.
 func TestHandWriteOfDeadKey(t *testing.T) {
 	bubble(t, func(w *world) {
 		first, _ := w.inGrace(nil)
@@ -189,7 +189,7 @@ func TestHandWriteOfDeadKey(t *testing.T) {
 		current := w.value()
 		w.denied(handWrite{fields: map[string]string{"api_key": first}}, "rotation/keys/demo refuses the write: the key of rotation 1 was retired on ")
 		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "the provider refuses the key that you wrote; write one that works, or rotate now")
-		warnings, err := w.hand(handWrite{fields: map[string]string{"api_key": first}, force: true})
+		warnings, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": first}, force: true})
 		if err != nil || !contains(strings.Join(warnings, "; "), "it was written nevertheless: the key of rotation 1 was retired") || w.value() != first {
 			t.Errorf("forced: %v, %q", err, warnings)
 		}
@@ -207,12 +207,12 @@ func TestHandWriteOfDeadKey(t *testing.T) {
 	})
 }
 
-// TestHandWriteOfSomebodysKey: a key that works, and that no rotation has made, is written; it is
+// TestHandWriteOfSomebodysKey: a key that works, and that no rotation created, is written; it is
 // an alert, and rotation never retires it.
 func TestHandWriteOfSomebodysKey(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
-		foreign := w.fresh()
+		w.rotatedOnce()
+		foreign := w.foreignKey()
 		if said := w.put(foreign); !contains(said, "no rotation of key \"demo\" created it") {
 			t.Errorf("the answer says %q", said)
 		}
@@ -223,16 +223,15 @@ func TestHandWriteOfSomebodysKey(t *testing.T) {
 		if s := w.status(); s["alert"] != "" || w.value() == foreign {
 			t.Errorf("after a rotation: %v", s)
 		}
-		w.live(w.idOf(foreign), w.idOf(w.value()))
+		w.wantLive(w.idOf(foreign), w.idOf(w.value()))
 	})
 }
 
-// TestHandWriteWhileProviderHangs: a vendor that does not answer makes nobody wait for long, and
-// the write is stored. It is looked at again: a key that works is an alert less, one that does
-// not an alert.
+// TestHandWriteWhileProviderHangs: if the vendor does not answer, the write is stored soon. It is
+// judged later: there is an alert only if the key does not work.
 func TestHandWriteWhileProviderHangs(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		current := w.value()
 		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "hang", Times: 3})
 		began := time.Now()
@@ -245,7 +244,7 @@ func TestHandWriteWhileProviderHangs(t *testing.T) {
 		}
 		w.after(time.Hour)
 		if s := w.status(); !contains(s["alert"].(string), "the provider refuses") || s["rotation"] != 1.0 {
-			t.Errorf("nobody is told: %v", s)
+			t.Errorf("there is no alert: %v", s)
 		}
 		w.put(current)
 		if s := w.status(); s["alert"] != "" {
@@ -260,15 +259,15 @@ func TestHandWriteWhileProviderHangs(t *testing.T) {
 		if s := w.status(); s["current_key_id"] != w.idOf(old) || w.value() != old {
 			t.Errorf("the key is %v", s)
 		}
-		w.live(w.idOf(old))
+		w.wantLive(w.idOf(old))
 	})
 }
 
-// TestHandWriteCostsNothing: what does not change the key's own fields asks no provider, and
+// TestHandWriteCostsNothing: a write that does not change the key's fields makes no call, and
 // changes no record.
 func TestHandWriteCostsNothing(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		rows := len(w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})["steps"].([]any))
 		w.hook = func(what string, before bool) error {
 			if what == "verify" {
@@ -277,7 +276,7 @@ func TestHandWriteCostsNothing(t *testing.T) {
 			return nil
 		}
 		w.put(w.value()) // the present value, without the label, which is no secret
-		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": w.value(), "note": "mine"}}); err != nil {
+		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": w.value(), "note": "mine"}}); err != nil {
 			t.Error(err)
 		}
 		if now := len(w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})["steps"].([]any)); now != rows {
@@ -286,15 +285,15 @@ func TestHandWriteCostsNothing(t *testing.T) {
 	})
 }
 
-// TestHandWriteWithoutTheKey: a write that leaves out the key's field is as good as one that
-// deletes it, by mistake: it is refused.
+// TestHandWriteWithoutTheKey: a write that leaves out the key's field would delete it by mistake,
+// and is refused.
 func TestHandWriteWithoutTheKey(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		for _, fields := range []map[string]string{{}, {"note": "mine"}, {"api_key": ""}} {
 			w.denied(handWrite{fields: fields}, `it leaves out ["api_key"], which key "demo" publishes there; send the whole secret, or change other fields with "kv patch"`)
 		}
-		if _, err := w.hand(handWrite{fields: map[string]string{"note": "mine"}, force: true}); err != nil || w.value() != "" {
+		if _, err := w.writeByHand(handWrite{fields: map[string]string{"note": "mine"}, force: true}); err != nil || w.value() != "" {
 			t.Errorf("forced: %v", err)
 		}
 		if s := w.status(); s["alert"] == "" {
@@ -306,9 +305,9 @@ func TestHandWriteWithoutTheKey(t *testing.T) {
 // TestHandDelete: a deleted secret is an alert that names the remedy, which ends it.
 func TestHandDelete(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		current := w.value()
-		warnings, err := w.hand(handWrite{remedy: "kv undelete -versions=1 secret/demo"})
+		warnings, err := w.writeByHand(handWrite{remedy: "kv undelete -versions=1 secret/demo"})
 		if err != nil || len(warnings) != 1 || !contains(warnings[0], "kv undelete -versions=1 secret/demo; or rotate now") {
 			t.Errorf("the answer is %v, %q", err, warnings)
 		}
@@ -322,13 +321,13 @@ func TestHandDelete(t *testing.T) {
 	})
 }
 
-// TestHandWriteInEachState: whatever a rotation is at, a value that does not work is refused, the
-// current one is accepted, and the rotation ends with consumers reading the only key that lives.
+// TestHandWriteInEachState: in each state of a rotation, a value that does not work is refused,
+// the current one is accepted, and the rotation ends with consumers reading the only valid key.
 func TestHandWriteInEachState(t *testing.T) {
 	for _, state := range []rotate.State{rotate.Creating, rotate.Settling, rotate.Verifying, rotate.Publishing, rotate.Grace, rotate.Retiring, rotate.RollingBack} {
 		t.Run(string(state), func(t *testing.T) {
 			bubble(t, func(w *world) {
-				w.turned()
+				w.rotatedOnce()
 				old := w.value()
 				w.must(route.Write, "keys/demo/rotate", nil)
 				if state == rotate.RollingBack {
@@ -342,7 +341,7 @@ func TestHandWriteInEachState(t *testing.T) {
 					w.denied(handWrite{fields: map[string]string{"api_key": old}}, "has been disabled since")
 				}
 				w.until(rotate.Scheduled)
-				w.live(w.idOf(w.value()))
+				w.wantLive(w.idOf(w.value()))
 				if s := w.status(); s["alert"] != "" || s["current_key_id"] != w.idOf(w.value()) {
 					t.Errorf("the key is %v", s)
 				}
@@ -351,11 +350,11 @@ func TestHandWriteInEachState(t *testing.T) {
 	}
 }
 
-// TestHandWriteOfLeakedKey: who may only write the path does not undo that a key has leaked,
-// whatever is forced. A rollback may, and what it publishes again is leaked still.
+// TestHandWriteOfLeakedKey: a caller who may only write the path cannot publish a leaked key, even
+// with force. A rollback can, and the key still counts as leaked.
 func TestHandWriteOfLeakedKey(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old := w.value()
 		w.hook = func(what string, before bool) error { // it cannot be retired yet
 			if before && (what == "disable" || what == "retire") {
@@ -387,15 +386,15 @@ func TestHandWriteOfLeakedKey(t *testing.T) {
 }
 
 // TestHandWriteRacesWithPublish: whichever of the two is stored first, the other one sees it:
-// consumers end up with the only key that lives.
+// consumers end up with the only valid key.
 func TestHandWriteRacesWithPublish(t *testing.T) {
 	bubble(t, func(w *world) { // the rotation publishes between the judgement and the commit, on another server
-		w.turned()
+		w.rotatedOnce()
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Publishing)
 		other := w.another().Engine
-		warnings, err := w.hand(handWrite{fields: map[string]string{"api_key": old, "label": "x"}, judge: other, judged: func() { w.until(rotate.Grace) }})
+		warnings, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old, "label": "x"}, judge: other, judged: func() { w.until(rotate.Grace) }})
 		if err != nil || !contains(strings.Join(warnings, ";"), "is current again") {
 			t.Errorf("the write: %v, %q", err, warnings)
 		}
@@ -403,18 +402,18 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 			t.Errorf("the key is %v", s)
 		}
 		w.until(rotate.Scheduled)
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 	})
 	bubble(t, func(w *world) { // the client writes between the intent and the publication
-		w.turned()
-		foreign := w.fresh()
+		w.rotatedOnce()
+		foreign := w.foreignKey()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Publishing)
 		once := true
 		w.hook = func(what string, before bool) error {
 			if what == "publish" && before && once {
 				once = false
-				if _, err := w.hand(handWrite{fields: map[string]string{"api_key": foreign}, judge: w.another().Engine}); err != nil {
+				if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": foreign}, judge: w.another().Engine}); err != nil {
 					t.Errorf("the write: %v", err)
 				}
 			}
@@ -425,7 +424,7 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 		if w.value() == foreign {
 			t.Error("the rotation has not published")
 		}
-		w.live(w.idOf(w.value()), w.idOf(foreign))
+		w.wantLive(w.idOf(w.value()), w.idOf(foreign))
 	})
 }
 
@@ -434,7 +433,7 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 func TestHandWriteRacesWithRetire(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
-		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another().Engine, judged: func() { w.until(rotate.Retiring) }})
+		_, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another().Engine, judged: func() { w.until(rotate.Retiring) }})
 		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "has been disabled since") {
 			t.Errorf("the write: %v", err)
 		}
@@ -442,7 +441,7 @@ func TestHandWriteRacesWithRetire(t *testing.T) {
 		if w.value() != fresh {
 			t.Errorf("consumers read %q", w.value())
 		}
-		w.live(w.idOf(fresh))
+		w.wantLive(w.idOf(fresh))
 	})
 }
 
@@ -451,7 +450,7 @@ func TestHandWriteRacesWithRetire(t *testing.T) {
 func TestHandWriteOnStaleServer(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
-		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another().Engine, judged: func() {
+		_, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another().Engine, judged: func() {
 			w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(old)})
 		}})
 		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "retired") && !contains(fault.Message(err), "leaked") {
@@ -466,8 +465,8 @@ func TestHandWriteOnStaleServer(t *testing.T) {
 // TestHandWriteWhileBusy: while a call of the rotation hangs, a client does not wait for it.
 func TestHandWriteWhileBusy(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
-		foreign := w.fresh()
+		w.rotatedOnce()
+		foreign := w.foreignKey()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "hang"})
 		done := make(chan struct{})
@@ -484,7 +483,7 @@ func TestHandWriteWhileBusy(t *testing.T) {
 		<-done
 		w.until(rotate.Grace)
 		w.until(rotate.Scheduled)
-		w.live(w.idOf(foreign), w.idOf(w.value()))
+		w.wantLive(w.idOf(foreign), w.idOf(w.value()))
 	})
 }
 
@@ -500,7 +499,7 @@ func TestHandWriteWhileRetiring(t *testing.T) {
 			w.run(time.Now().Add(48*time.Hour+time.Minute), never)
 		}()
 		nap(48*time.Hour + time.Second)
-		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}})
+		_, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old}})
 		if !fault.Is(err, fault.Unavailable) || !contains(fault.Message(err), "is retiring a key at this moment") {
 			t.Errorf("the write: %v", err)
 		}
@@ -509,14 +508,14 @@ func TestHandWriteWhileRetiring(t *testing.T) {
 		if w.value() != fresh {
 			t.Errorf("consumers read %q", w.value())
 		}
-		w.live(w.idOf(fresh))
+		w.wantLive(w.idOf(fresh))
 	})
 }
 
-// TestHandWriteOfDeletedKey: a record that is gone has no say.
+// TestHandWriteOfDeletedKey: a deleted record does not affect a write.
 func TestHandWriteOfDeletedKey(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		w.must(route.Delete, "keys/demo", nil)
 		if said := w.put("anything"); said != "" {
 			t.Errorf("the answer says %q", said)
@@ -528,7 +527,7 @@ func TestHandWriteOfDeletedKey(t *testing.T) {
 // changes no record: the commit that keeps the new key is not lost.
 func TestHandWriteWhileCreatingElsewhere(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		other := w.another().Engine
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.hook = func(what string, before bool) error {
@@ -536,7 +535,7 @@ func TestHandWriteWhileCreatingElsewhere(t *testing.T) {
 				return nil
 			}
 			w.hook = nil
-			warnings, err := w.hand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true, judge: other})
+			warnings, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true, judge: other})
 			if said := strings.Join(warnings, ";"); err != nil || !contains(said, "was not checked") {
 				t.Errorf("the write: %v, %q", err, said)
 			}
@@ -547,15 +546,15 @@ func TestHandWriteWhileCreatingElsewhere(t *testing.T) {
 		if n := len(w.vendor.Issued()); n != 2 {
 			t.Errorf("the provider has issued %d keys, want 2", n)
 		}
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 	})
 }
 
-// TestHandWriteUnjudgedRacesWithRetire: a write that waits for nobody's judgement is not stored
+// TestHandWriteUnjudgedRacesWithRetire: a write that is stored unjudged is not stored
 // once another server has begun to retire the key that it writes.
 func TestHandWriteUnjudgedRacesWithRetire(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old, other := w.value(), w.another().Engine
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
@@ -570,34 +569,34 @@ func TestHandWriteUnjudgedRacesWithRetire(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			_, _ = w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: other})
+			_, _ = w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: other})
 		}()
 		nap(time.Second)
-		_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: other, judged: func() { w.until(rotate.Retiring) }})
+		_, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: other, judged: func() { w.until(rotate.Retiring) }})
 		if !fault.Is(err, fault.Unavailable) || w.value() != fresh {
 			t.Errorf("the write: %v, and consumers read %q", err, w.value())
 		}
 		<-done
 		w.until(rotate.Scheduled)
-		w.live(w.idOf(fresh))
+		w.wantLive(w.idOf(fresh))
 	})
 }
 
 // TestHandWriteOfRestAfterDelete: once the secret is deleted, a write of the key's public parts
-// alone is no key: it is refused, and its alert does not end by it.
+// alone is refused, and the alert about the deletion stays.
 func TestHandWriteOfRestAfterDelete(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		label := w.kv.read("secret/demo", time.Now()).fields["label"]
 		if label == "" {
 			t.Fatal("the key publishes no label")
 		}
-		if _, err := w.hand(handWrite{}); err != nil {
+		if _, err := w.writeByHand(handWrite{}); err != nil {
 			t.Fatal(err)
 		}
 		rest := map[string]string{"label": label}
 		w.denied(handWrite{fields: rest}, `it leaves out ["api_key"]`)
-		if _, err := w.hand(handWrite{fields: rest, force: true}); err != nil {
+		if _, err := w.writeByHand(handWrite{fields: rest, force: true}); err != nil {
 			t.Error(err)
 		}
 		if s := w.status(); s["alert"] == "" {
@@ -606,10 +605,10 @@ func TestHandWriteOfRestAfterDelete(t *testing.T) {
 	})
 }
 
-// TestHandWriteThatCannotBeTried: a value that can never be tried does not stay unnoticed.
+// TestHandWriteThatCannotBeTried: a value that can never be tried leads to an alert.
 func TestHandWriteThatCannotBeTried(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		current := w.value()
 		w.hook = func(what string, before bool) error {
 			if what == "verify" && before {
@@ -652,7 +651,7 @@ func TestHandWriteNotTriedAfterRetiring(t *testing.T) {
 		w.until(rotate.Scheduled)
 		w.after(time.Hour)
 		if s := w.status(); !contains(s["alert"].(string), "the provider refuses") {
-			t.Errorf("nobody is told: %v", s)
+			t.Errorf("there is no alert: %v", s)
 		}
 	})
 }
@@ -661,7 +660,7 @@ func TestHandWriteNotTriedAfterRetiring(t *testing.T) {
 // rotation is in flight that would find it: it is looked at.
 func TestHandWriteWhileJudging(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "hang", Times: 3})
 		w.kv.write("secret/demo", map[string]string{"api_key": "somebody's"})
 		done := make(chan struct{})
@@ -676,16 +675,16 @@ func TestHandWriteWhileJudging(t *testing.T) {
 		<-done
 		w.after(time.Hour)
 		if s := w.status(); !contains(s["alert"].(string), "the provider refuses") {
-			t.Errorf("nobody is told: %v", s)
+			t.Errorf("there is no alert: %v", s)
 		}
 	})
 }
 
-// TestHandWriteCoversNoAlert: an alert that waits for a person stands again once that about the
-// place has ended.
+// TestHandWriteCoversNoAlert: an alert that waits for a person is shown again once the alert about
+// the place has ended.
 func TestHandWriteCoversNoAlert(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		current := w.value()
 		w.hook = func(what string, before bool) error {
 			if what == "create" && before {
@@ -700,7 +699,7 @@ func TestHandWriteCoversNoAlert(t *testing.T) {
 			t.Fatalf("the key is %v", s)
 		}
 		for _, value := range []string{"no-such-key-0815", "no-such-key-0816"} {
-			if _, err := w.hand(handWrite{fields: map[string]string{"api_key": value}, force: true}); err != nil {
+			if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": value}, force: true}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -715,9 +714,9 @@ func TestHandWriteCoversNoAlert(t *testing.T) {
 // fill the store.
 func TestHandWritesAreTrimmed(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		for range 2100 {
-			if _, err := w.hand(handWrite{}); err != nil {
+			if _, err := w.writeByHand(handWrite{}); err != nil {
 				t.Fatal(err)
 			}
 			w.kv.write("secret/demo", map[string]string{"api_key": "x"})

@@ -57,7 +57,7 @@ func spacious(fake rotation.Provider) rotation.Provider {
 	}
 }
 
-// office is a bubble whose world has the spacious family, too.
+// office runs a test in a bubble whose world also has the spacious family.
 func office(t *testing.T, test func(w *world)) {
 	t.Helper()
 	bubble(t, func(w *world) {
@@ -67,7 +67,7 @@ func office(t *testing.T, test func(w *world)) {
 	})
 }
 
-// roomy is the configuration of a key of the spacious family.
+// roomy returns the configuration of a key of the spacious family.
 func roomy(more map[string]any) map[string]any {
 	body := basic(map[string]any{
 		"recipe": "spacious", "admin": map[string]string{"token": adminToken, "org": "acme"}, "fields": map[string]string{"api_key": "api_key"},
@@ -77,13 +77,14 @@ func roomy(more map[string]any) map[string]any {
 	return body
 }
 
-// warnings are those of a request that succeeds.
+// warnings makes a request that must succeed and returns its warnings.
 func (w *world) warnings(op route.Op, path string, body any) []string {
 	w.Helper()
 	return w.Must(w, op, path, body).Warnings
 }
 
-// warns wants a request to succeed with a warning that holds want; "" wants none at all.
+// warns makes a request that must succeed with a warning that contains want, or without one if
+// want is "".
 func (w *world) warns(op route.Op, path string, body any, want string) {
 	w.Helper()
 	got := w.warnings(op, path, body)
@@ -92,8 +93,8 @@ func (w *world) warns(op route.Op, path string, body any, want string) {
 	}
 }
 
-// TestStoredAdminCredentialsStayWhereTheyWereSent: whoever leads a key elsewhere – to another
-// address, authority or path – takes along the admin credentials that they know, and no others.
+// TestStoredAdminCredentialsStayWhereTheyWereSent: a write that points a key elsewhere – to
+// another address, authority or path – uses only the admin credentials that it gives.
 func TestStoredAdminCredentialsStayWhereTheyWereSent(t *testing.T) {
 	office(t, func(w *world) {
 		known := map[string]any{"token": adminToken}
@@ -136,7 +137,7 @@ func TestStoredAdminCredentialsStayWhereTheyWereSent(t *testing.T) {
 	})
 }
 
-// TestChangesWarn: what a write means for the credential in use, it says; and only then.
+// TestChangesWarn: a write warns if it affects the credential in use, and only then.
 func TestChangesWarn(t *testing.T) {
 	workshop(t, func(w *world) {
 		admin := map[string]string{"token": adminToken}
@@ -149,44 +150,44 @@ func TestChangesWarn(t *testing.T) {
 		w.warns(route.Patch, "keys/demo", map[string]any{"path": "secret/demo", "admin": admin}, `nothing is published at "secret/demo" before the next rotation`)
 		w.warns(route.Patch, "keys/demo", map[string]any{"path": "secret/demo"}, "")
 		w.warns(route.Patch, "keys/demo", map[string]any{"rotation_period": "800h"}, "")
-		w.warns(route.Write, "keys/demo", map[string]any{"recipe": "mine", "path": "secret/demo"}, "rotation_period was 800h0m0s and is 1440h0m0s, the default")
+		w.warns(route.Write, "keys/demo", map[string]any{"recipe": "mine", "path": "secret/demo"}, "rotation_period was 800h0m0s and is now 1440h0m0s, the default")
 		w.warns(route.Write, "keys/demo", map[string]any{"recipe": "mine", "path": "secret/demo"}, "")
 		w.warns(route.Write, "keys/demo", map[string]any{"recipe": "mine", "path": "secret/demo", "rotation_period": "700h"}, "")
 		w.warns(route.Write, "recipes/mine", map[string]any{"source": "mine:1"}, "")
 		w.warns(route.Write, "recipes/mine", map[string]any{"source": "mine:2"}, `key "demo" keeps the earlier text`)
 		w.warns(route.Patch, "keys/demo", map[string]any{"read_ttl": "30s"}, `recipe "mine" has changed since the key was bound to it`)
-		// Binding anew keeps the key in use; another recipe leaves it to a person.
+		// Rebind keeps the key in use; with another recipe, a person must delete it.
 		w.warns(route.Write, "keys/demo/rebind", nil, "")
 		if id := w.status()["current_key_id"]; id != current {
-			t.Errorf("after binding anew, the current key is %q, want %q", id, current)
+			t.Errorf("after rebind, the current key is %q, want %q", id, current)
 		}
 		w.warns(route.Patch, "keys/demo", map[string]any{"read_ttl": "30s"}, "")
-		w.warns(route.Patch, "keys/demo", map[string]any{"recipe": "house", "admin": admin}, "key "+current+` was made by "mine" and is not recorded as ours any more`)
+		w.warns(route.Patch, "keys/demo", map[string]any{"recipe": "house", "admin": admin}, "key "+current+` was created by "mine" and is no longer managed here`)
 		if id := w.status()["current_key_id"]; id != "" {
 			t.Errorf("with another recipe, the current key is %q, want none", id)
 		}
 		w.warns(route.Delete, "keys/demo", nil, "")
-		w.turned()
+		w.rotatedOnce()
 		current = w.status()["current_key_id"].(string)
-		w.warns(route.Delete, "keys/demo", nil, fmt.Sprintf("live on at the provider, and nobody rotates or retires them any more: [%q]", current))
+		w.warns(route.Delete, "keys/demo", nil, fmt.Sprintf("stay valid at the provider, and nobody rotates or retires them any more: [%q]", current))
 	})
 }
 
-// TestForcedDeletionNamesWhatLives: whoever deletes a key in the middle of a rotation learns of
-// all its keys at the provider, each once.
-func TestForcedDeletionNamesWhatLives(t *testing.T) {
+// TestForcedDeletionNamesValidKeys: deleting a key during a rotation names all its keys at the
+// provider, each once.
+func TestForcedDeletionNamesValidKeys(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.inGrace(nil)
 		warned := strings.Join(w.warnings(route.Delete, "keys/demo", map[string]any{"force": true}), "\n")
 		for _, k := range w.vendor.Live() {
 			if strings.Count(warned, k.ID) != 1 {
-				t.Errorf("key %s lives, and the warning is %q", k.ID, warned)
+				t.Errorf("key %s is valid, and the warning is %q", k.ID, warned)
 			}
 		}
 	})
 }
 
-// TestAWriteNeedsAPath says, of a key that is there, how to keep what is not given.
+// TestAWriteNeedsAPath: the error for an existing key says how to keep other fields.
 func TestAWriteNeedsAPath(t *testing.T) {
 	bubble(t, func(w *world) {
 		body := basic(map[string]any{"skip_import_rotation": true})
@@ -198,7 +199,7 @@ func TestAWriteNeedsAPath(t *testing.T) {
 	})
 }
 
-// TestLimitsOfAKey: up to here and no further.
+// TestLimitsOfAKey: each limit is exact.
 func TestLimitsOfAKey(t *testing.T) {
 	office(t, func(w *world) {
 		named := func(n int) map[string]any {
@@ -247,8 +248,8 @@ func TestSettlingIsTheRecipesOrTheKeys(t *testing.T) {
 	})
 }
 
-// TestPlacesThatWereNeverReserved: a key from before places were reserved has its place all the
-// same, a damaged record bars nobody, and where the others cannot be read, nothing is written.
+// TestPlacesThatWereNeverReserved: a key from before places were reserved keeps its place, a
+// damaged record blocks nobody, and if the records cannot be read, nothing is written.
 func TestPlacesThatWereNeverReserved(t *testing.T) {
 	bubble(t, func(w *world) {
 		admin := map[string]any{"token": adminToken}
@@ -292,13 +293,13 @@ func TestAdoptingTwice(t *testing.T) {
 		w.until(rotate.Grace)
 		w.refused(route.Patch, "keys/demo", map[string]any{"current_key_id": theirs.ID, "admin": map[string]any{"token": adminToken}}, fault.Conflict, "the key has been rotated since")
 		w.until(rotate.Scheduled)
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 		w.must(route.Patch, "keys/demo", map[string]any{"current_key_id": w.idOf(w.value())})
 	})
 }
 
-// TestPlanTellsWhatWillHappen: its steps are those that the provider's capabilities ask for.
-func TestPlanTellsWhatWillHappen(t *testing.T) {
+// TestPlanShowsWhatWillHappen: its steps are those that the provider's capabilities ask for.
+func TestPlanShowsWhatWillHappen(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
 		plan := func() map[string]any { w.Helper(); return w.must(route.Read, "keys/demo/plan", nil) }
@@ -311,7 +312,7 @@ func TestPlanTellsWhatWillHappen(t *testing.T) {
 		nap(48 * time.Hour) // and nobody works
 		now := time.Now().UTC().Truncate(time.Second)
 		if at, err := time.Parse(time.RFC3339, plan()["rotations"].([]any)[0].(map[string]any)["at"].(string)); err != nil || at.Before(now) {
-			t.Errorf("the next turn is planned for %v, which was before %v: %v", at, now, err)
+			t.Errorf("the next rotation is planned for %v, which was before %v: %v", at, now, err)
 		}
 		if s := w.status(); s["overdue"] != true || s["overdue_seconds"].(float64) < 86400 || s["overdue_seconds"].(float64) > 48*3600 {
 			t.Errorf("nobody has worked for two days: overdue %v, by %v s", s["overdue"], s["overdue_seconds"])
@@ -325,7 +326,7 @@ func TestPlanTellsWhatWillHappen(t *testing.T) {
 	})
 }
 
-// can boots with other capabilities of the fake.
+// can reopens the mount with other capabilities of the fake.
 func (w *world) can(change func(*rotate.Capabilities)) {
 	w.Helper()
 	definitions := w.types[0].Definitions
@@ -337,7 +338,7 @@ func (w *world) can(change func(*rotate.Capabilities)) {
 	w.Reopen(w)
 }
 
-// TestStatusOrder: what is longest overdue comes first, and what cannot be read is said.
+// TestStatusOrder: what is longest overdue comes first, and unreadable records are reported.
 func TestStatusOrder(t *testing.T) {
 	bubble(t, func(w *world) {
 		for i, name := range []string{"b", "c", "a"} { // the first is the longest overdue
@@ -384,7 +385,7 @@ func TestJournalNamesTheWrite(t *testing.T) {
 		}
 		w.until(rotate.Grace)
 		w.until(rotate.Scheduled)
-		for reason, want := range map[string]string{"": "asked for, by ann", "the new one is slow": "the new one is slow, by ann"} {
+		for reason, want := range map[string]string{"": "requested, by ann", "the new one is slow": "the new one is slow, by ann"} {
 			w.must(route.Write, "keys/demo/rotate", nil)
 			w.until(rotate.Grace)
 			w.must(route.Write, "keys/demo/rollback", map[string]any{"reason": reason})
@@ -398,8 +399,8 @@ func TestJournalNamesTheWrite(t *testing.T) {
 	})
 }
 
-// TestCreateAndUpdateAreTold apart, for the policies.
-func TestCreateAndUpdateAreTold(t *testing.T) {
+// TestCreateAndUpdateAreDistinguished, for the policies.
+func TestCreateAndUpdateAreDistinguished(t *testing.T) {
 	bubble(t, func(w *world) {
 		exists := func(name string) bool {
 			found, r, err := w.Find(ann, route.Write, "keys/"+name, nil)
@@ -419,7 +420,7 @@ func TestCreateAndUpdateAreTold(t *testing.T) {
 	})
 }
 
-// TestLengthOfARecipe: 64 KiB are taken, and no more.
+// TestLengthOfARecipe: 64 KiB are accepted, and no more.
 func TestLengthOfARecipe(t *testing.T) {
 	workshop(t, func(w *world) {
 		text := "long:" + strings.Repeat("x", 64<<10-5)
@@ -428,8 +429,8 @@ func TestLengthOfARecipe(t *testing.T) {
 	})
 }
 
-// TestHandWriteThatLeavesOut: a secret must not be left out of what consumers read; of a public
-// output they are warned; and what was not there before is not missed.
+// TestHandWriteThatLeavesOut: a write must not leave out a secret; leaving out a public output is
+// only a warning; a field that was not there before may be left out.
 func TestHandWriteThatLeavesOut(t *testing.T) {
 	bubble(t, func(w *world) {
 		p := spacious(w.types[0])
@@ -473,7 +474,7 @@ func TestHandWriteThatLeavesOut(t *testing.T) {
 				return f
 			}
 			w.kv.write("secret/demo", filled(tt.before))
-			warnings, err := w.hand(handWrite{fields: filled(tt.after)})
+			warnings, err := w.writeByHand(handWrite{fields: filled(tt.after)})
 			got := strings.Join(warnings, "\n")
 			if tt.refuses == "" && contains(fault.Message(err), "leaves out") || tt.refuses != "" && !contains(fault.Message(err), tt.refuses) {
 				t.Errorf("%s: %q, want %q", tt.name, fault.Message(err), tt.refuses)
@@ -511,7 +512,7 @@ func TestProvidersDialByTheGuard(t *testing.T) {
 	})
 }
 
-// authority is some authority's certificate, as PEM.
+// authority returns the certificate of an authority, as PEM.
 var authority = func() string {
 	server := httptest.NewUnstartedServer(nil)
 	server.StartTLS()

@@ -27,13 +27,13 @@ type Provider struct {
 	// definitions from users.
 	Parse func(file string, source []byte) (Definition, error)
 
-	// Test replays recorded exchanges against a definition, without a network. Test is nil if
-	// Parse is nil.
-	Test func(ctx context.Context, d Definition, script []byte) error
+	// Replay replays recorded exchanges against a definition, without a network. Replay is nil
+	// if Parse is nil.
+	Replay func(ctx context.Context, d Definition, script []byte) error
 
-	// Rehearse is Open for a source that answers each call with the definition's example replies,
-	// without a network. Rehearse is nil if Parse is nil.
-	Rehearse func(c OpenConfig) (Source, error)
+	// OpenExamples is Open for a source that answers each call with the definition's example
+	// replies, without a network. OpenExamples is nil if Parse is nil.
+	OpenExamples func(c OpenConfig) (Source, error)
 
 	// Open binds a definition to parameters and to the credentials of the provider's management
 	// API. Open validates both, does no I/O and starts nothing. A Source therefore needs no
@@ -43,8 +43,8 @@ type Provider struct {
 
 // A Source creates, verifies and retires keys of one bound definition. The Source is safe for
 // concurrent use. Its methods are those of [rotate.Target], [rotate.Creator], [rotate.Lister],
-// [rotate.UsageReporter] and [rotate.Disabler], which define the contract of each method. The engine
-// never calls a method that the definition's capabilities leave out.
+// [rotate.UsageReporter] and [rotate.Disabler], which define the contract of each method. The
+// engine never calls a method that the definition's capabilities leave out.
 //
 // Every call honours its context and the definition's own timeout. After a call returns because of
 // either, the provider may still process the request until [rotate.Capabilities].Late has passed.
@@ -123,9 +123,9 @@ type OpenConfig struct {
 	// Redactor learns every secret that the source handles. Nil means a private one.
 	Redactor *secret.Redactor
 
-	// Told is called for each request, after its reply or its failure. Nil means that nobody needs
-	// the exchanges. Several goroutines may call Told at once.
-	Told func(x rotate.Exchange)
+	// OnExchange is called for each request, after its reply or its failure. Several goroutines
+	// may call OnExchange at once. OnExchange may be nil.
+	OnExchange func(x rotate.Exchange)
 }
 
 // A Network says how to connect to the APIs of providers.

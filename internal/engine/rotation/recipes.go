@@ -78,7 +78,7 @@ func showFields(fs []Field) []fieldOut {
 }
 
 func (r recipeRoutes) read(ctx context.Context, _ *route.Request, in nameIn) (*recipeOut, error) {
-	_, own, err := r.catalog.builtIn(in.Name)
+	_, builtIn, err := r.catalog.builtIn(in.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func (r recipeRoutes) read(ctx context.Context, _ *route.Request, in nameIn) (*r
 		return nil, err
 	}
 	return &recipeOut{
-		Name: d.Name, Provider: d.Provider, BuiltIn: own, Description: d.Description, Doc: d.Doc, Evidence: d.Evidence, Style: d.Style, Hosts: d.Hosts,
+		Name: d.Name, Provider: d.Provider, BuiltIn: builtIn, Description: d.Description, Doc: d.Doc, Evidence: d.Evidence, Style: d.Style, Hosts: d.Hosts,
 		Admin: showFields(d.Admin), Params: showFields(d.Params), Outputs: outputNames(d), Proof: d.Can.Proof, Retry: d.Can.Retry, Hash: d.Hash, Source: string(d.Source),
 	}, nil
 }
@@ -104,15 +104,15 @@ type recipeIn struct {
 const maxRecipe = 64 << 10
 
 func (r recipeRoutes) write(ctx context.Context, req *route.Request, in recipeIn) (route.None, error) {
-	p, err := r.catalog.parser()
+	p, err := r.catalog.recipeProvider()
 	if err != nil {
 		return route.None{}, err
 	}
-	_, own, err := r.catalog.builtIn(in.Name)
+	_, builtIn, err := r.catalog.builtIn(in.Name)
 	switch {
 	case err != nil:
 		return route.None{}, err
-	case own:
+	case builtIn:
 		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"name\": %q is built in and cannot be replaced; take another name", in.Name)
 	case !recipeForm.MatchString(in.Name):
 		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"name\": %q is refused; use 1 to 64 of a-z 0-9 -, beginning with a letter or digit", in.Name)
@@ -124,10 +124,10 @@ func (r recipeRoutes) write(ctx context.Context, req *route.Request, in recipeIn
 		return route.None{}, err
 	}
 	if d.Name != in.Name {
-		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": the text calls itself %q, not %q; write it under its own name", d.Name, in.Name)
+		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": the text names the recipe %q, not %q; write it under its own name", d.Name, in.Name)
 	}
 	if d.Can.Retry == rotate.RetryAdopt && !d.Can.Label {
-		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": retry = \"adopt\" needs a list whose keys show the label, or what a lost create call has left cannot be told from the keys of others; write the label into the create request and give list a label, or set retry = \"never\"")
+		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": retry = \"adopt\" needs a list that shows the label of each key, because otherwise a key whose create reply was lost cannot be told from keys of others; write the label into the create request and give list a label, or set retry = \"never\"")
 	}
 	row, err := encode(userRecipe{p.Name, d.Hash, []byte(in.Source)})
 	if err != nil {
@@ -152,9 +152,9 @@ func (r recipeRoutes) write(ctx context.Context, req *route.Request, in recipeIn
 }
 
 func (r recipeRoutes) delete(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
-	if _, own, err := r.catalog.builtIn(in.Name); err != nil || own {
-		if own {
-			err = fault.New("rotation.recipe", fault.Invalid, "recipe %q is built in and cannot be deleted; delete those that were written here only", in.Name)
+	if _, builtIn, err := r.catalog.builtIn(in.Name); err != nil || builtIn {
+		if builtIn {
+			err = fault.New("rotation.recipe", fault.Invalid, "recipe %q is built in and cannot be deleted; only recipes that were written here can be", in.Name)
 		}
 		return route.None{}, err
 	}

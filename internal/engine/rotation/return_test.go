@@ -10,11 +10,11 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestRollbackTo: whatever still lives at the provider is published again; what is dead is
-// refused, and says since when.
+// TestRollbackTo: whatever is still valid at the provider is published again; a dead key is
+// refused, with the time of its retirement.
 func TestRollbackTo(t *testing.T) {
 	bubble(t, func(w *world) {
-		foreign := w.fresh()
+		foreign := w.foreignKey()
 		w.kv.write("secret/demo", map[string]string{"api_key": foreign}) // what was there before Keyturn
 		w.inGrace(nil)
 		w.until(rotate.Scheduled)
@@ -23,7 +23,7 @@ func TestRollbackTo(t *testing.T) {
 		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 2}, fault.Invalid, "the key of rotation 1 was retired on ")
 		w.refused(route.Write, "keys/demo/rollback", map[string]any{"to": 9}, fault.Invalid, "no such rotation")
 		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 77}, fault.Invalid, "version 77 is not among the versions")
-		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 1, "to": 1}, fault.Invalid, "give one of them")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 1, "to": 1}, fault.Invalid, "give only one of them")
 		w.refused(route.Write, "keys/demo/rollback", map[string]any{"to": 2}, fault.Conflict, "read that key already")
 		out := w.must(route.Write, "keys/demo/rollback", map[string]any{"version": 1})
 		if s := w.status(); w.value() != foreign || !contains(s["alert"].(string), "no rotation has published") || len(out["warnings"].([]string)) != 1 {
@@ -41,7 +41,7 @@ func TestRollbackTo(t *testing.T) {
 		if s := w.status(); w.value() != current || s["current_key_id"] != w.idOf(current) {
 			t.Errorf("out of a rotation in flight: %v", s)
 		}
-		w.live(w.idOf(foreign), w.idOf(current))
+		w.wantLive(w.idOf(foreign), w.idOf(current))
 	})
 }
 
@@ -49,9 +49,9 @@ func TestRollbackTo(t *testing.T) {
 // and not what somebody had written over it before the rotation published.
 func TestRollbackToWhatWasAskedFor(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		first := w.value()
-		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
+		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
 			t.Fatal(err)
 		}
 		w.must(route.Write, "keys/demo/rotate", nil)
@@ -61,7 +61,7 @@ func TestRollbackToWhatWasAskedFor(t *testing.T) {
 		if s := w.status(); w.value() != first || s["alert"] != "" {
 			t.Errorf("consumers read %q: %v", w.value(), s)
 		}
-		w.live(w.idOf(first))
+		w.wantLive(w.idOf(first))
 	})
 }
 
@@ -69,9 +69,9 @@ func TestRollbackToWhatWasAskedFor(t *testing.T) {
 // provider is away nothing is.
 func TestRollbackAfterDelete(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		current := w.value()
-		if _, err := w.hand(handWrite{}); err != nil {
+		if _, err := w.writeByHand(handWrite{}); err != nil {
 			t.Fatal(err)
 		}
 		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "before"})
@@ -84,13 +84,13 @@ func TestRollbackAfterDelete(t *testing.T) {
 	})
 }
 
-// TestRollbackToDiesInTheMiddle: a process dies after it has published, and before it says so:
-// the next one finds that all is well.
-func TestRollbackToDiesInTheMiddle(t *testing.T) {
+// TestRollbackToSurvivesAKill: a process dies between publishing and recording it; the next
+// one continues.
+func TestRollbackToSurvivesAKill(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		current := w.value()
-		if _, err := w.hand(handWrite{}); err != nil {
+		if _, err := w.writeByHand(handWrite{}); err != nil {
 			t.Fatal(err)
 		}
 		died := false
@@ -112,7 +112,7 @@ func TestRollbackToDiesInTheMiddle(t *testing.T) {
 }
 
 // TestOrphanThatConsumersRead: a key that is not current on record any more, because the
-// configuration leads elsewhere, is no orphan as long as consumers read it.
+// configuration points elsewhere, is no orphan as long as consumers read it.
 func TestOrphanThatConsumersRead(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
@@ -121,11 +121,11 @@ func TestOrphanThatConsumersRead(t *testing.T) {
 		was := w.idOf(w.value())
 		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"account": "other"}, "admin": map[string]string{"token": adminToken}})
 		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": was}, fault.Conflict, "consumers read it now")
-		w.live(was)
+		w.wantLive(was)
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Scheduled)
 		w.must(route.Write, "keys/demo/orphans", map[string]any{"confirm": was})
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 	})
 }
 
@@ -133,7 +133,7 @@ func TestOrphanThatConsumersRead(t *testing.T) {
 // between the look at the records and the call that would retire the orphan.
 func TestOrphanIsAdoptedMeanwhile(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		all, err := w.vendor.List(w.Context(), adminToken)
 		if err != nil {
 			t.Fatal(err)
@@ -156,12 +156,12 @@ func TestOrphanIsAdoptedMeanwhile(t *testing.T) {
 	})
 }
 
-// TestOrphans: what bears our label and no record knows is listed, and exactly the one that is
+// TestOrphans: a key with our label that no record knows is listed, and exactly the one that is
 // confirmed is retired, while the record's own keys, somebody else's, and those of lost calls are
 // left alone.
 func TestOrphans(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		current := w.idOf(w.value())
 		all, err := w.vendor.List(w.Context(), adminToken)
 		if err != nil {
@@ -183,7 +183,7 @@ func TestOrphans(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		other := w.idOf(w.fresh())
+		other := w.idOf(w.foreignKey())
 		nap(10 * time.Second)
 		list := w.must(route.Read, "keys/demo/orphans", nil)["orphans"].([]any)
 		if len(list) != 2 {
@@ -201,7 +201,7 @@ func TestOrphans(t *testing.T) {
 		}
 		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": two.ID}, fault.Conflict, "is not retired by request")
 		w.must(route.Write, "keys/demo/orphans", map[string]any{"confirm": one.ID})
-		w.live(current, two.ID, other)
+		w.wantLive(current, two.ID, other)
 		if s := w.status(); s["state"] != "scheduled" || s["alert"] != "" {
 			t.Errorf("the key is %v", s)
 		}
@@ -210,7 +210,7 @@ func TestOrphans(t *testing.T) {
 		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": current}, fault.Invalid, "is no orphan") // the previous one
 	})
 	bubble(t, func(w *world) { // a lost call
-		w.turned()
+		w.rotatedOnce()
 		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "after"})
 		w.must(route.Write, "keys/demo/rotate", nil)
 		var list []any

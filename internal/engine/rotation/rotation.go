@@ -70,7 +70,7 @@ func (b *backend) Unfinished(ctx context.Context) error {
 		return err
 	}
 	t := r.Turn
-	return fault.New("rotation.disable", fault.Conflict, "rotation %d of key %q is in flight (%s), and nothing would finish it once the mount is gone; wait for its end, or disable it with force=true and clear away %q at the provider yourself", t.N, r.Name, t.State, t.IDs())
+	return fault.New("rotation.disable", fault.Conflict, "rotation %d of key %q is in flight (%s), and nothing would finish it once the mount is gone; wait for its end, or disable it with force=true and delete %q at the provider yourself", t.N, r.Name, t.State, t.IDs())
 }
 
 // Close does nothing, because the engine holds nothing to close.

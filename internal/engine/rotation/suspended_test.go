@@ -9,7 +9,7 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// readable wants what consumers read to work.
+// readable checks that the key that consumers read works.
 func (w *world) readable() {
 	w.Helper()
 	if value := w.value(); value != "" {
@@ -20,11 +20,11 @@ func (w *world) readable() {
 }
 
 // TestHandWriteJudgedBeforePublication: a client's write of the key that is current is judged, by
-// another server, between the publication of the next one and the commit that tells of it; that
-// server is suspended until the key is retired. The write is judged anew.
+// another server, between the publication of the next one and the commit that records it; that
+// server is suspended until the key is retired. The write is judged again.
 func TestHandWriteJudgedBeforePublication(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old, other := w.value(), w.another()
 		judged, resume, answered := make(chan struct{}), make(chan struct{}), make(chan error)
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
@@ -34,7 +34,7 @@ func TestHandWriteJudgedBeforePublication(t *testing.T) {
 			}
 			w.hook = nil
 			go func() {
-				_, err := w.hand(handWrite{fields: map[string]string{"api_key": old}, judge: other.Engine, judged: func() { close(judged); <-resume }})
+				_, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: other.Engine, judged: func() { close(judged); <-resume }})
 				answered <- err
 			}()
 			<-judged
@@ -54,7 +54,7 @@ func TestHandWriteJudgedBeforePublication(t *testing.T) {
 // nothing any more once another one has rolled the rotation back, and retired its key.
 func TestPublicationBySuspendedServer(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old, other := w.value(), w.another()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.hook = func(what string, before bool) error {
@@ -71,12 +71,12 @@ func TestPublicationBySuspendedServer(t *testing.T) {
 			t.Errorf("consumers read the key %q, want %q", w.idOf(w.value()), w.idOf(old))
 		}
 		w.readable()
-		w.live(w.idOf(old))
+		w.wantLive(w.idOf(old))
 	})
 }
 
-// TestForcedWriteOfLeakedKeyThatIsRetired: who may only write the path brings no leaked key back,
-// whatever its rotation does.
+// TestForcedWriteOfLeakedKeyThatIsRetired: a caller who may only write the path cannot publish a
+// leaked key, whatever its rotation does.
 func TestForcedWriteOfLeakedKeyThatIsRetired(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
@@ -87,7 +87,7 @@ func TestForcedWriteOfLeakedKeyThatIsRetired(t *testing.T) {
 				return nil
 			}
 			if during++; before {
-				if _, err := w.hand(force); !fault.Is(err, fault.Invalid) {
+				if _, err := w.writeByHand(force); !fault.Is(err, fault.Invalid) {
 					t.Errorf("a forced write of the leaked key during its retirement: %v", err)
 				}
 			}
@@ -95,7 +95,7 @@ func TestForcedWriteOfLeakedKeyThatIsRetired(t *testing.T) {
 		}
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(old)})
 		w.run(time.Now().Add(10*time.Minute), func() bool { return w.status()["state"] == "retiring" && w.status()["attempts"].(float64) > 0 })
-		if _, err := w.hand(force); !fault.Is(err, fault.Invalid) {
+		if _, err := w.writeByHand(force); !fault.Is(err, fault.Invalid) {
 			t.Errorf("a forced write of the leaked key: %v", err)
 		}
 		if w.value() != fresh || during == 0 {
@@ -108,8 +108,8 @@ func TestForcedWriteOfLeakedKeyThatIsRetired(t *testing.T) {
 // secret is not what was published.
 func TestLookAtValueWithAnotherLabel(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
-		if _, err := w.hand(handWrite{fields: map[string]string{"api_key": w.value(), "label": "mine"}}); err != nil {
+		w.rotatedOnce()
+		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": w.value(), "label": "mine"}}); err != nil {
 			t.Fatal(err)
 		}
 		n := 0

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"time"
 
@@ -60,7 +61,7 @@ func (t *target) fields(c rotate.Credential) map[string]secret.Value {
 
 // publish writes the path under the policies of the principal that configured the key.
 func (t *target) publish(ctx context.Context, p rotate.Publication) (version int, err error) {
-	custom := customOf(rotate.Reads{ID: p.NewID, OldID: p.OldID, RetireAfter: p.RetireAfter})
+	custom := customMetadata(rotate.Reads{ID: p.NewID, OldID: p.OldID, RetireAfter: p.RetireAfter})
 	policy := t.data.Config.Policy
 	return t.host.Publish(ctx, engine.Publication{
 		Turn: p.ID, Key: t.record.Name, Path: t.data.Config.Path, Policies: append([]string(nil), t.data.Principal...),
@@ -72,18 +73,18 @@ func (t *target) publish(ctx context.Context, p rotate.Publication) (version int
 
 // published reads the key's fields from the path. published returns nil if the path holds nothing.
 func (t *target) published(ctx context.Context) (*rotate.Published, error) {
-	there, err := t.host.Published(ctx, engine.Publication{Path: t.data.Config.Path})
-	if err != nil || there == nil {
+	p, err := t.host.Published(ctx, engine.Publication{Path: t.data.Config.Path})
+	if err != nil || p == nil {
 		return nil, err
 	}
-	return t.data.reading(there), nil
+	return t.data.publishedFields(p), nil
 }
 
 // versions reads the key's fields from every version of the path.
 func (t *target) versions(ctx context.Context) (all []rotate.Published, err error) {
-	there, err := t.host.Versions(ctx, t.data.Config.Path)
-	for i := range there {
-		all = append(all, *t.data.reading(&there[i]))
+	versions, err := t.host.Versions(ctx, t.data.Config.Path)
+	for i := range versions {
+		all = append(all, *t.data.publishedFields(&versions[i]))
 	}
 	return all, err
 }
@@ -129,7 +130,7 @@ func (ks *keys) kind() rotate.Kind {
 			if !changed {
 				return "", err
 			}
-			return "recipe \"" + d.Bind.Name + "\" is not the one any more that key \"" + r.Name + "\" is bound to; bind it anew: write keys/" + r.Name + "/rebind", nil
+			return fmt.Sprintf("recipe %q has changed since key %q was bound to it; bind the key again: write keys/%s/rebind", d.Bind.Name, r.Name, r.Name), nil
 		},
 		Brake: func(ctx context.Context) (bool, error) {
 			c, err := ks.config.load(ctx)

@@ -15,8 +15,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-// TestWrittenByHand: a person writes the old key to the path while it is in its grace. It is what
-// consumers read, so it stays, and the new one ends.
+// TestWrittenByHand: a person writes the old key to the path while it is in its grace. Consumers
+// read it, so it stays, and the new one is retired.
 func TestWrittenByHand(t *testing.T) {
 	for _, when := range []time.Duration{time.Hour, 47 * time.Hour, 48*time.Hour + time.Minute} { // in its grace; the last one while it is disabled
 		bubble(t, func(w *world) {
@@ -29,7 +29,7 @@ func TestWrittenByHand(t *testing.T) {
 				if s["alert"] == "" || s["state"] != "retiring" {
 					t.Errorf("a disabled key is published: %v", s)
 				}
-				w.live(w.idOf(fresh)) // the old one is disabled, and can be enabled
+				w.wantLive(w.idOf(fresh)) // the old one is disabled, and can be enabled
 				return
 			}
 			if s["state"] != "scheduled" || s["current_key_id"] != w.idOf(old) {
@@ -38,7 +38,7 @@ func TestWrittenByHand(t *testing.T) {
 			if w.value() != old {
 				t.Errorf("consumers read %q", w.value())
 			}
-			w.live(w.idOf(old))
+			w.wantLive(w.idOf(old))
 			h := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)[0].(map[string]any)
 			if h["result"] != "rolled-back" || !contains(h["rolled_back_because"].(string), "somebody wrote the key") {
 				t.Errorf("the history says %v", h)
@@ -47,11 +47,11 @@ func TestWrittenByHand(t *testing.T) {
 	}
 }
 
-// TestLeakedKeyWrittenByHand: a leaked key that somebody writes again is not what consumers go on
-// to read.
+// TestLeakedKeyWrittenByHand: consumers stop reading a leaked key that somebody writes
+// again.
 func TestLeakedKeyWrittenByHand(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 		w.run(time.Now().Add(time.Hour), func() bool {
@@ -65,7 +65,7 @@ func TestLeakedKeyWrittenByHand(t *testing.T) {
 		if w.value() == old || w.status()["state"] != "scheduled" {
 			t.Errorf("consumers read the leaked key %v: %v", w.value() == old, w.status())
 		}
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 	})
 }
 
@@ -77,7 +77,7 @@ func TestDeletedPath(t *testing.T) {
 		w.kv.write("secret/demo", map[string]string{})
 		w.until(rotate.Scheduled)
 		if s := w.status(); !contains(s["alert"].(string), "is gone") {
-			t.Errorf("nobody is told: %v", s)
+			t.Errorf("there is no alert: %v", s)
 		}
 		w.rotated()
 		if s := w.status(); s["alert"] != "" {
@@ -91,7 +91,7 @@ func TestDeletedPath(t *testing.T) {
 func TestLeakedWaitsForNoLostCall(t *testing.T) {
 	for _, label := range []bool{true, false} {
 		bubble(t, func(w *world) {
-			w.turned()
+			w.rotatedOnce()
 			old := w.value()
 			if !label {
 				w.unlabelled()
@@ -104,12 +104,12 @@ func TestLeakedWaitsForNoLostCall(t *testing.T) {
 				t.Errorf("labels %v: the leaked key lived for %v", label, took)
 			}
 			w.until(rotate.Scheduled)
-			w.live(w.idOf(w.value()))
+			w.wantLive(w.idOf(w.value()))
 		})
 	}
 }
 
-// alive reports whether the vendor takes a secret.
+// alive reports whether the vendor accepts a secret.
 func alive(w *world, value string) bool {
 	for _, id := range rotationtest.LiveIDs(w.vendor)() {
 		if id == w.idOf(value) {
@@ -137,7 +137,7 @@ func (w *world) unlabelled() {
 // ends when the call succeeds and not with the rotation.
 func TestAlertEndsWithItsCause(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "before", Times: 2})
 		w.must(route.Write, "keys/demo/rotate", nil)
 		var seen []string
@@ -160,8 +160,8 @@ func TestAlertEndsWithItsCause(t *testing.T) {
 	})
 }
 
-// TestCA: a key's own authorities are taken as PEM, and whoever changes them gives the admin
-// credentials again, because they decide who is given these.
+// TestCA: a key's own authorities are given as PEM. A write that changes them must give the admin
+// credentials again, because the authorities decide which server gets these.
 func TestCA(t *testing.T) {
 	bubble(t, func(w *world) {
 		server := httptest.NewUnstartedServer(nil)
@@ -183,8 +183,7 @@ func TestCA(t *testing.T) {
 	})
 }
 
-// TestStatus: everything that rotates is shown in one list, trouble first, and chosen by what is
-// wrong.
+// TestStatus: everything that rotates is shown in one list, trouble first, and can be filtered.
 func TestStatus(t *testing.T) {
 	bubble(t, func(w *world) {
 		for _, name := range []string{"a", "b", "c"} {
@@ -217,8 +216,8 @@ func TestStatus(t *testing.T) {
 	})
 }
 
-// TestAdoptNeedsLabels: a recipe that looks for what lost calls left is refused where its list
-// shows no labels.
+// TestAdoptNeedsLabels: a recipe that looks for keys of lost calls is refused if its list shows
+// no labels.
 func TestAdoptNeedsLabels(t *testing.T) {
 	bubble(t, func(w *world) {
 		p := w.types[0]

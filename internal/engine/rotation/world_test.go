@@ -25,7 +25,7 @@ import (
 
 const adminToken = "admin-canary-4711"
 
-// world is the engine over a vendor, beside a fake KV.
+// world is the engine with a vendor and a fake KV.
 type world struct {
 	*testing.T
 	*enginetest.World
@@ -34,8 +34,8 @@ type world struct {
 	kv     *fakeKV
 	types  []rotation.Provider
 
-	// hook is asked before and after each effect; an error it returns stands
-	// in for the effect's own: before it, the effect does not happen.
+	// hook is called before and after each effect. Its error replaces that of the effect. If hook
+	// fails before the effect, the effect does not happen.
 	hook func(what string, before bool) error
 
 	mu       sync.Mutex
@@ -47,7 +47,7 @@ type world struct {
 
 var ann = &route.Caller{DisplayName: "ann", Policies: []string{"rotators"}}
 
-// newWorld is one whose work the test does by hand.
+// newWorld returns a world whose due work the test runs by hand.
 func newWorld(t *testing.T, vendor rotationtest.VendorConfig) *world {
 	t.Helper()
 	return open(t, vendor, enginetest.Config{ByHand: true})
@@ -69,7 +69,7 @@ func open(t *testing.T, vendor rotationtest.VendorConfig, c enginetest.Config) *
 // open opens the mount, as a server does.
 func (w *world) open(c enginetest.Config, network rotation.Network) (opened *enginetest.World) {
 	typ := rotation.New()
-	typ.Open = func(ctx context.Context, m *engine.Mount) (engine.Engine, error) { // what has the types of then
+	typ.Open = func(ctx context.Context, m *engine.Mount) (engine.Engine, error) { // reads w.types at each opening
 		var ps []rotation.Provider
 		for _, p := range w.types {
 			open := p.Open
@@ -112,16 +112,16 @@ func (w *world) open(c enginetest.Config, network rotation.Network) (opened *eng
 	return enginetest.Open(w, typ, c)
 }
 
-// another is a second server over the same store.
+// another opens a second server over the same store.
 func (w *world) another() *enginetest.World {
 	w.Helper()
 	return w.open(enginetest.Config{ByHand: true, Caller: ann, Settings: engine.Settings{Path: "rotation/"}}, rotation.Network{})
 }
 
-// rotations are those of the mount.
+// rotations returns the mount's manager.
 func (w *world) rotations() *rotate.Manager { return w.Engine.(engine.Rotator).Rotations() }
 
-// around asks the hook before and after an effect.
+// around calls the hook before and after an effect.
 func (w *world) around(what string, effect func() error) error {
 	hook := w.hook
 	if hook == nil {
@@ -137,7 +137,7 @@ func (w *world) around(what string, effect func() error) error {
 	return err
 }
 
-// as is a request by somebody whom a policy allows it.
+// as makes a request as another caller, with one policy.
 func (w *world) as(name, policy string, op route.Op, path string, body any) error {
 	w.Helper()
 	_, err := w.As(w.Context(), &route.Caller{DisplayName: name, Policies: []string{policy}}, op, path, body)
@@ -155,7 +155,7 @@ func (w *world) do(op route.Op, path string, body any) (map[string]any, error) {
 	return a.Data, nil
 }
 
-// must is do for what must succeed.
+// must is do for a request that must succeed.
 func (w *world) must(op route.Op, path string, body any) map[string]any {
 	w.Helper()
 	out, err := w.do(op, path, body)
@@ -165,7 +165,7 @@ func (w *world) must(op route.Op, path string, body any) map[string]any {
 	return out
 }
 
-// refused is do for what must be refused in words that hold want.
+// refused is do for a request that must be refused with a message that contains want.
 func (w *world) refused(op route.Op, path string, body any, k fault.Kind, want string) {
 	w.Helper()
 	w.Refused(w, op, path, body, k, want)
@@ -173,8 +173,8 @@ func (w *world) refused(op route.Op, path string, body any, k fault.Kind, want s
 
 func (w *world) status() map[string]any { w.Helper(); return w.must(route.Read, "keys/demo", nil) }
 
-// run is the due loop, in a bubble, until the time has come, the process dies, or
-// stop, asked after each step, says so.
+// run runs the due loop, in a bubble, until a time, until the process dies, or until stop, called
+// after each step, returns true.
 func (w *world) run(until time.Time, stop func() bool) { w.Helper(); w.Drive(w, until, stop) }
 
 // nap sleeps, in a bubble.
@@ -198,7 +198,7 @@ func (w *world) until(state rotate.State) map[string]any {
 	return s
 }
 
-// rotated asks for a rotation, and has it come to its end.
+// rotated requests a rotation and waits for its end.
 func (w *world) rotated() {
 	w.Helper()
 	w.must(route.Write, "keys/demo/rotate", nil)
@@ -206,18 +206,18 @@ func (w *world) rotated() {
 	w.until(rotate.Scheduled)
 }
 
-// live wants exactly these keys to live at the vendor.
-func (w *world) live(want ...string) {
+// wantLive checks that exactly these keys are valid at the vendor.
+func (w *world) wantLive(want ...string) {
 	w.Helper()
 	got := rotationtest.LiveIDs(w.vendor)()
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		w.Errorf("live at the vendor: %v, want %v", got, want)
+		w.Errorf("valid at the vendor: %v, want %v", got, want)
 	}
 }
 
-// value is what a reader gets.
+// value returns what a reader gets.
 func (w *world) value() string { return w.kv.read("secret/demo", time.Now()).fields["api_key"] }
 
 // idOf finds the key of a secret.
@@ -230,7 +230,7 @@ func (w *world) idOf(value string) string {
 	return ""
 }
 
-// basic is a key's configuration.
+// basic returns a key's configuration.
 func basic(more map[string]any) map[string]any {
 	out := map[string]any{
 		"recipe": "fake", "admin": map[string]string{"token": adminToken}, "path": "secret/demo",
@@ -240,7 +240,7 @@ func basic(more map[string]any) map[string]any {
 	return out
 }
 
-// fakeKV publishes once per turn, as the contract says.
+// fakeKV publishes once per rotation, as the contract says.
 type fakeKV struct {
 	mu     sync.Mutex
 	paths  map[string]*kvPath
@@ -249,29 +249,29 @@ type fakeKV struct {
 }
 
 type kvPath struct {
-	version int
-	turns   map[string]int // turn → version
-	fields  map[string]string
-	custom  map[string]string
-	turn    string
-	next    time.Time
-	ttl     time.Duration
-	at      time.Time
-	history []engine.Published // the oldest first
-	deleted bool
+	version   int
+	rotations map[string]int // turn → version
+	fields    map[string]string
+	custom    map[string]string
+	rotation  string
+	next      time.Time
+	ttl       time.Duration
+	at        time.Time
+	history   []engine.Published // the oldest first
+	deleted   bool
 }
 
-// keep notes what has become the newest version.
+// keep records the newest version.
 func (p *kvPath) keep() {
 	p.deleted = false
-	v := engine.Published{Version: p.version, At: time.Now(), Turn: p.turn, Fields: map[string]secret.Value{}}
+	v := engine.Published{Version: p.version, At: time.Now(), Turn: p.rotation, Fields: map[string]secret.Value{}}
 	for f, text := range p.fields {
 		v.Fields[f] = secret.Text(text)
 	}
 	p.history = append(p.history, v)
 }
 
-// attach gives an engine's host the functions of a server with such mounts.
+// attach sets the functions of an engine's host as a server with such mounts does.
 func (k *fakeKV) attach(h *engine.Host, server func() *enginetest.World) {
 	h.MayPublish = func(_ context.Context, policies []string, path string) error {
 		if slices.Contains(policies, "outsiders") {
@@ -279,7 +279,7 @@ func (k *fakeKV) attach(h *engine.Host, server func() *enginetest.World) {
 		}
 		return nil
 	}
-	h.Reserve = func(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) { // notes who publishes where, as the contract says
+	h.Reserve = func(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) { // records who publishes where, as the contract says
 		key := func(p engine.Place) string { return "place/" + p.Path + "|" + p.Field }
 		for _, p := range r.Want {
 			e, err := server().View.Get(ctx, key(p))
@@ -314,10 +314,10 @@ func (k *fakeKV) publish(ctx context.Context, p engine.Publication, store *barri
 	}
 	at := k.paths[p.Path]
 	if at == nil {
-		at = &kvPath{turns: map[string]int{}, fields: map[string]string{}}
+		at = &kvPath{rotations: map[string]int{}, fields: map[string]string{}}
 		k.paths[p.Path] = at
 	}
-	if n, ok := at.turns[p.Turn]; ok {
+	if n, ok := at.rotations[p.Turn]; ok {
 		return n, nil
 	}
 	if p.CAS >= 0 && p.CAS != at.version {
@@ -332,8 +332,8 @@ func (k *fakeKV) publish(ctx context.Context, p engine.Publication, store *barri
 		at.fields[f] = v.RevealString()
 	}
 	maps.Copy(at.fields, p.Plain)
-	at.custom, at.turn, at.next, at.ttl, at.at = p.Custom, p.Turn, p.Next, p.ReadTTL, time.Now()
-	at.turns[p.Turn] = at.version
+	at.custom, at.rotation, at.next, at.ttl, at.at = p.Custom, p.Turn, p.Next, p.ReadTTL, time.Now()
+	at.rotations[p.Turn] = at.version
 	at.keep()
 	return at.version, nil
 }
@@ -352,7 +352,7 @@ func (k *fakeKV) published(path string) (*engine.Published, error) {
 	if at == nil {
 		return nil, nil
 	}
-	out := &engine.Published{Version: at.version, Turn: at.turn, Fields: map[string]secret.Value{}}
+	out := &engine.Published{Version: at.version, Turn: at.rotation, Fields: map[string]secret.Value{}}
 	if at.deleted {
 		return &engine.Published{Version: at.version}, nil
 	}
@@ -362,17 +362,17 @@ func (k *fakeKV) published(path string) (*engine.Published, error) {
 	return out, nil
 }
 
-// write is a user's own.
+// write is a write by a user.
 func (k *fakeKV) write(path string, fields map[string]string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	at := k.paths[path]
 	if at == nil {
-		at = &kvPath{turns: map[string]int{}}
+		at = &kvPath{rotations: map[string]int{}}
 		k.paths[path] = at
 	}
 	at.version++
-	at.fields, at.turn = maps.Clone(fields), ""
+	at.fields, at.rotation = maps.Clone(fields), ""
 	at.keep()
 }
 
@@ -389,7 +389,7 @@ func (k *fakeKV) versions(path string) (all []engine.Published) {
 	return all
 }
 
-// read is what a reader gets, with the hint of how long to sleep.
+// read returns what a reader gets, with the hint of how long to wait.
 func (k *fakeKV) read(path string, now time.Time) kvPath {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -424,7 +424,7 @@ func (s *hookedStore) Scan(ctx context.Context, from, to string) iter.Seq2[stora
 	return s.Store.Scan(ctx, from, to)
 }
 
-// hookedSource is a source whose calls pass a hook, with the ID that they are about.
+// hookedSource is a source whose calls pass a hook, with the ID that they concern.
 type hookedSource struct {
 	rotation.Source
 	pass func(what, id string, call func() error) error

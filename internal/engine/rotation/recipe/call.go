@@ -21,12 +21,12 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// A caller sends the requests of one source and judges the replies.
+// A caller sends the requests of one source and checks the replies.
 type caller struct {
-	recipe string // its name, for errors
-	eval   *evaluator
-	client *http.Client
-	told   func(rotate.Exchange) // nil: nobody wants to know
+	recipe     string // its name, for errors
+	eval       *evaluator
+	client     *http.Client
+	onExchange func(rotate.Exchange) // may be nil
 }
 
 // A reply is a provider's reply, read completely.
@@ -47,11 +47,11 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 	defer cancel()
 	request, err := c.eval.request(ctx, st, vars)
 	if err != nil {
-		return nil, c.unfit(st, err)
+		return nil, c.invalidRequest(st, err)
 	}
-	x := c.exchange(st, request)
-	r, err := c.exchanged(ctx, st, request, vars)
-	if c.told != nil {
+	x := c.describe(st, request)
+	r, err := c.roundTrip(ctx, st, request, vars)
+	if c.onExchange != nil {
 		x = x.Ended()
 		if r != nil {
 			x.Status, x.Reply = r.status, rotate.ShowReply(c.eval.redactor, r.status, []byte(r.vars["response"].GetAttr("body").AsString()), st.name == "create")
@@ -59,15 +59,15 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 		if err != nil {
 			x.Error = fault.Message(err)
 		}
-		c.told(x)
+		c.onExchange(x)
 	}
 	return r, err
 }
 
-// exchange describes a request before it is sent.
-func (c *caller) exchange(st *step, r *http.Request) rotate.Exchange {
+// describe describes a request before it is sent.
+func (c *caller) describe(st *step, r *http.Request) rotate.Exchange {
 	x := rotate.Exchange{At: time.Now().UTC(), Step: st.name, Method: r.Method, Host: r.URL.Host, Path: c.eval.redactor.Scrub(r.URL.EscapedPath())}
-	if c.told == nil {
+	if c.onExchange == nil {
 		return x
 	}
 	for _, p := range slices.Sorted(maps.Keys(r.URL.Query())) {
@@ -90,45 +90,45 @@ func (c *caller) exchange(st *step, r *http.Request) rotate.Exchange {
 	return x
 }
 
-// A madeCall holds the step of a request and the variables of its expressions. callKey is the key
-// of the madeCall in the request's context.
+// A requestInfo holds the step of a request and the variables of its expressions. requestInfoKey
+// is its key in the request's context.
 type (
-	madeCall struct {
+	requestInfo struct {
 		step *step
 		vars scope
 	}
-	callKey struct{}
+	requestInfoKey struct{}
 )
 
-// exchanged sends the request and reads the whole reply.
-func (c *caller) exchanged(ctx context.Context, st *step, request *http.Request, vars scope) (*reply, error) {
+// roundTrip sends the request and reads the whole reply.
+func (c *caller) roundTrip(ctx context.Context, st *step, request *http.Request, vars scope) (*reply, error) {
 	// Once there is a connection, part of the request may have been sent.
 	var sent atomic.Bool
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }}
-	ctx = context.WithValue(httptrace.WithClientTrace(ctx, trace), callKey{}, &madeCall{st, vars})
-	answer, err := c.client.Do(request.WithContext(ctx))
+	ctx = context.WithValue(httptrace.WithClientTrace(ctx, trace), requestInfoKey{}, &requestInfo{st, vars})
+	resp, err := c.client.Do(request.WithContext(ctx))
 	if err != nil {
-		return nil, c.unanswered(ctx, st, request.URL.Host, sent.Load(), err)
+		return nil, c.noReply(ctx, st, request.URL.Host, sent.Load(), err)
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode == http.StatusSwitchingProtocols { // whose body outlives the deadline
-		return nil, c.unanswered(ctx, st, request.URL.Host, true, errors.New("the provider wants another protocol"))
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols { // its body outlives the deadline
+		return nil, c.noReply(ctx, st, request.URL.Host, true, errors.New("the provider wants another protocol"))
 	}
-	data, err := io.ReadAll(answer.Body)
+	data, err := io.ReadAll(resp.Body)
 	if fault.Is(err, fault.TooLarge) {
 		err = fault.New("recipe.send", fault.TooLarge, "the reply to %s is larger than %d KiB; let the recipe ask for less", st.name, maxReply>>10)
 	}
-	if err != nil && answer.StatusCode < 400 {
-		return nil, c.unanswered(ctx, st, request.URL.Host, true, err)
+	if err != nil && resp.StatusCode < 400 {
+		return nil, c.noReply(ctx, st, request.URL.Host, true, err)
 	}
-	return c.reply(answer, data, vars), nil
+	return c.withResponse(resp, data, vars), nil
 }
 
-// unanswered returns the failure of a request that got no complete reply.
-func (c *caller) unanswered(ctx context.Context, st *step, host string, sent bool, err error) error {
+// noReply returns the failure of a request that got no complete reply.
+func (c *caller) noReply(ctx context.Context, st *step, host string, sent bool, err error) error {
 	kind, outcome, msg := fault.Upstream, rotate.Transient, "the provider cannot be reached"
 	if sent {
-		msg = "the provider did not answer completely"
+		msg = "the provider's reply is incomplete"
 		if st.changes {
 			outcome = rotate.Unknown
 		}
@@ -142,19 +142,19 @@ func (c *caller) unanswered(ctx context.Context, st *step, host string, sent boo
 			outcome = rotate.Permanent
 		}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded) && !sent:
-		kind, msg = fault.Timeout, "no connection to "+host+" came about within "+st.timeout.String()+"; see whether a firewall drops what this server sends"
+		kind, msg = fault.Timeout, "no connection to "+host+" within "+st.timeout.String()+"; check whether a firewall drops this server's packets"
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		kind, msg = fault.Timeout, host+" did not answer within "+st.timeout.String()+"; see whether the provider is slow, or give the recipe's request a longer timeout"
+		kind, msg = fault.Timeout, host+" did not answer within "+st.timeout.String()+"; check whether the provider is slow, or give the recipe's request a longer timeout"
 	default:
-		msg = cmp.Or(trouble(err, host), msg)
+		msg = cmp.Or(connectionError(err, host), msg)
 	}
 	return c.failure(st, outcome, kind, msg, err)
 }
 
-// reply adds the variable "response" to the variables of the request.
-func (c *caller) reply(answer *http.Response, data []byte, vars scope) *reply {
+// withResponse adds the variable "response" to the variables of the request.
+func (c *caller) withResponse(resp *http.Response, data []byte, vars scope) *reply {
 	headers := map[string]cty.Value{}
-	for name, values := range answer.Header {
+	for name, values := range resp.Header {
 		headers[strings.ToLower(name)] = cty.StringVal(strings.Join(values, ", "))
 	}
 	header := cty.MapValEmpty(cty.String)
@@ -165,8 +165,8 @@ func (c *caller) reply(answer *http.Response, data []byte, vars scope) *reply {
 	if err != nil {
 		parsed = cty.NullVal(cty.DynamicPseudoType)
 	}
-	return &reply{answer.StatusCode, answer.Header, vars.with(scope{"response": cty.ObjectVal(map[string]cty.Value{
-		"status":  cty.NumberIntVal(int64(answer.StatusCode)),
+	return &reply{resp.StatusCode, resp.Header, vars.with(scope{"response": cty.ObjectVal(map[string]cty.Value{
+		"status":  cty.NumberIntVal(int64(resp.StatusCode)),
 		"json":    parsed,
 		"body":    cty.StringVal(string(data)),
 		"headers": header,
@@ -179,18 +179,18 @@ func (c *caller) expected(st *step, r *reply) (bool, error) {
 	if !slices.Contains(st.status, r.status) {
 		return false, nil
 	}
-	return c.eval.truth(st.when, r.vars, true)
+	return c.eval.boolean(st.when, r.vars, true)
 }
 
-// judge turns an unexpected reply into a failure. judge returns nil for an expected reply.
-func (c *caller) judge(st *step, r *reply) error {
+// check turns an unexpected reply into a failure. check returns nil for an expected reply.
+func (c *caller) check(st *step, r *reply) error {
 	ok, err := c.expected(st, r)
 	if ok && err == nil {
 		return nil
 	}
-	outcome := byStatus(r.status, st.changes)
+	outcome := outcomeByStatus(r.status, st.changes)
 	for _, f := range st.fails {
-		if hit, err := c.eval.truth(f.when, r.vars, false); err == nil && hit {
+		if hit, err := c.eval.boolean(f.when, r.vars, false); err == nil && hit {
 			outcome = f.outcome
 			break
 		}
@@ -204,13 +204,13 @@ func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause er
 	msg := fmt.Sprintf("the provider answered %d, want %s", r.status, statusText(st.status))
 	switch {
 	case slices.Contains(st.status, r.status):
-		msg = fmt.Sprintf("the provider answered %d, but not as the recipe's condition wants", r.status)
+		msg = fmt.Sprintf("the provider answered %d, but the reply does not meet the recipe's condition", r.status)
 	case r.status/100 == 3:
-		msg += "; redirects are not followed, correct the address"
+		msg += "; redirects are not followed; correct the address"
 	case r.status == 403 && outcome == rotate.Permanent:
-		msg += ", so the admin credentials are refused, or may not do this, or a limit is reached; see the reply, and correct that at the provider or give other credentials"
+		msg += ", so it refuses the admin credentials, or they lack a permission, or a limit is reached; see the reply, and correct that at the provider or give other credentials"
 	case r.status == 401 && outcome == rotate.Permanent:
-		msg += ", so it refuses the admin credentials, or they may not do this; correct them, or what they may do at the provider"
+		msg += ", so it refuses the admin credentials, or they lack a permission; correct them, or their permissions at the provider"
 	}
 	if cause == nil && r.status >= 400 {
 		cause = errors.New("the reply: " + strconv.Quote(c.quote(st, r)))
@@ -241,17 +241,17 @@ func statusText(want []int) string {
 	return strings.Join(out, " or ")
 }
 
-// byStatus returns the outcome of a status that the recipe does not classify.
-func byStatus(status int, changes bool) rotate.Outcome {
+// outcomeByStatus returns the outcome of a status that the recipe does not classify.
+func outcomeByStatus(status int, changes bool) rotate.Outcome {
 	switch {
 	case status == 408 || status == 425 || status == 429:
 		return rotate.Transient
 	case status >= 500 && changes:
-		return rotate.Unknown // a gateway answers so for a call that it gave up waiting for
+		return rotate.Unknown // a gateway sends this when it gives up waiting for the call
 	case status >= 500:
 		return rotate.Transient
 	case changes && (status < 300 || status == 302 || status == 303):
-		return rotate.Unknown // something was done, but what?
+		return rotate.Unknown // something was done, but not known what
 	}
 	return rotate.Permanent
 }
@@ -279,13 +279,13 @@ func (c *caller) failure(st *step, o rotate.Outcome, k fault.Kind, msg string, c
 	}}
 }
 
-// unfit returns the failure of a request that could not be built from the recipe. No call was
-// made.
-func (c *caller) unfit(st *step, err error) *rotate.Failure {
+// invalidRequest returns the failure of a request that could not be built from the recipe. No call
+// was made.
+func (c *caller) invalidRequest(st *step, err error) *rotate.Failure {
 	return c.failure(st, rotate.Permanent, fault.KindOf(err), fault.Message(err), nil)
 }
 
-// missing returns the failure of an operation that the recipe has no block for.
-func (c *caller) missing(name string) error {
+// unsupported returns the failure of an operation that the recipe has no block for.
+func (c *caller) unsupported(name string) error {
 	return c.failure(&step{name: name}, rotate.Permanent, fault.Unsupported, "the recipe has no block "+name, nil)
 }

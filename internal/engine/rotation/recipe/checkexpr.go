@@ -14,7 +14,7 @@ func (ps *problems) unknownFunctions(node hclsyntax.Node) (found bool) {
 	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
 		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok {
 			if _, known := functions[call.Name]; !known {
-				ps.add(call.NameRange, "there is no function %q; recipes/README.md lists those that there are", call.Name)
+				ps.add(call.NameRange, "there is no function %q; recipes/README.md lists the functions", call.Name)
 				found = true
 			}
 		}
@@ -31,7 +31,7 @@ func (ps *problems) check(e hcl.Expression, s scope, want cty.Type) {
 	before := len(*ps)
 	node, ok := e.(hclsyntax.Node)
 	if ok {
-		hclsyntax.Walk(node, &limits{problems: ps})
+		hclsyntax.Walk(node, &limitChecker{problems: ps})
 	}
 	if len(*ps) > before {
 		return // it may not be bounded

@@ -208,7 +208,7 @@ func FuzzEvaluateCost(f *testing.F) {
 		if len(text) > limit {
 			return errors.New("the expression is too long for this test")
 		}
-		if diags := costs([]byte(text), "x"); !diags.HasErrors() {
+		if diags := checkSize([]byte(text), "x"); !diags.HasErrors() {
 			_ = metering(f, nil, text, 2000, 50_000)
 		}
 		return nil

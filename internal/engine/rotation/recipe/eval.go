@@ -37,7 +37,7 @@ func (ev *evaluator) value(e hcl.Expression, vars scope) (cty.Value, error) {
 		return cty.NilVal, err
 	}
 	if diags.HasErrors() {
-		return cty.NilVal, ev.failed(e, diags)
+		return cty.NilVal, ev.evalError(e, diags)
 	}
 	v, marks := marked.UnmarkDeepWithPaths()
 	for _, m := range marks {
@@ -45,7 +45,7 @@ func (ev *evaluator) value(e hcl.Expression, vars scope) (cty.Value, error) {
 		if err != nil {
 			part = v
 		}
-		leaves(part, func(text string) {
+		eachString(part, func(text string) {
 			if vars.meter().spend(knowSteps) == nil {
 				ev.know(text)
 			}
@@ -66,10 +66,10 @@ func evaluated(e hcl.Expression, vars scope) (v cty.Value, diags hcl.Diagnostics
 	defer func() {
 		r := recover()
 		summary := "The expression cannot be evaluated"
-		if m, ok := r.(metered); ok {
+		if m, ok := r.(meterPanic); ok {
 			summary = "The expression cannot be evaluated: " + m.err.Error()
 		}
-		if err := vars.meter().err; err != nil { // whatever try has made of it
+		if err := vars.meter().err; err != nil { // even if try discarded it
 			r, summary = err, "The expression cannot be evaluated: "+err.Error()
 		}
 		if r != nil {
@@ -96,10 +96,10 @@ func (ev *evaluator) know(text string) {
 // quotable lists the summaries of diagnostics whose detail quotes the recipe and never a value.
 var quotable = []string{"Unsupported attribute", "Attempt to get attribute from null value", "Attempt to index null value", "Invalid index", "Unknown variable"}
 
-// failed returns an error with the position of the failure, and with the reason if the reason
+// evalError returns an error with the position of the failure, and with the reason if the reason
 // quotes no value. A quoted reason passes through the redactor, because an index can be computed
 // from a secret.
-func (ev *evaluator) failed(e hcl.Expression, diags hcl.Diagnostics) error {
+func (ev *evaluator) evalError(e hcl.Expression, diags hcl.Diagnostics) error {
 	d := diags[slices.IndexFunc(diags, func(d *hcl.Diagnostic) bool { return d.Severity == hcl.DiagError })]
 	at := e.Range()
 	if d.Subject != nil {
@@ -127,9 +127,9 @@ func (ev *evaluator) text(e hcl.Expression, vars scope) (out string, ok bool, er
 	return out, ok, nil
 }
 
-// truth evaluates an expression to a bool. truth returns unset if the expression is missing or
+// boolean evaluates an expression to a bool. boolean returns unset if the expression is missing or
 // null.
-func (ev *evaluator) truth(e hcl.Expression, vars scope, unset bool) (bool, error) {
+func (ev *evaluator) boolean(e hcl.Expression, vars scope, unset bool) (bool, error) {
 	if e == nil {
 		return unset, nil
 	}
@@ -147,15 +147,15 @@ func (ev *evaluator) truth(e hcl.Expression, vars scope, unset bool) (bool, erro
 	return b.True(), nil
 }
 
-// when evaluates an expression to a time. when returns the zero time for null and "".
-func (ev *evaluator) when(e hcl.Expression, vars scope) (time.Time, error) {
+// timestamp evaluates an expression to a time. timestamp returns the zero time for null and "".
+func (ev *evaluator) timestamp(e hcl.Expression, vars scope) (time.Time, error) {
 	out, ok, err := ev.text(e, vars)
 	if err != nil || !ok || out == "" {
 		return time.Time{}, err
 	}
 	t, err := time.Parse(time.RFC3339, out)
 	if err != nil {
-		return time.Time{}, fault.New("recipe.eval", fault.Invalid, "%s: want an RFC 3339 time; fromunix(…) makes one of seconds", position(e.Range()))
+		return time.Time{}, fault.New("recipe.eval", fault.Invalid, "%s: want an RFC 3339 time; fromunix(…) converts seconds", position(e.Range()))
 	}
 	return t.UTC(), nil
 }

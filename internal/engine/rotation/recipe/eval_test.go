@@ -31,7 +31,7 @@ func testScope(reply cty.Value) scope {
 // evaluate checks an expression as parsing does and evaluates it.
 func evaluate(t *testing.T, text, reply string) (ev *evaluator, out string, problem error, err error) {
 	t.Helper()
-	if diags := costs([]byte(text), "x"); diags.HasErrors() {
+	if diags := checkSize([]byte(text), "x"); diags.HasErrors() {
 		return nil, "", diags, nil
 	}
 	e, diags := hclsyntax.ParseExpression([]byte(text), "x", hcl.InitialPos)
@@ -292,7 +292,7 @@ func TestNoTime(t *testing.T) {
 			t.Fatal(diags)
 		}
 		ev := &evaluator{redactor: new(secret.Redactor)}
-		if got, err := ev.when(e, testScope(cty.EmptyObjectVal)); (err == nil) != fine || !got.IsZero() {
+		if got, err := ev.timestamp(e, testScope(cty.EmptyObjectVal)); (err == nil) != fine || !got.IsZero() {
 			t.Errorf("%s is %v, %v", text, got, err)
 		}
 	}

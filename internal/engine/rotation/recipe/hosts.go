@@ -31,7 +31,7 @@ func (r *recipe) steps() (all []*step) {
 	if r.lastUsed != nil {
 		all = append(all, &r.lastUsed.step)
 	}
-	for _, s := range []*undoStep{r.disable, r.retire} {
+	for _, s := range []*removalStep{r.disable, r.retire} {
 		if s != nil {
 			all = append(all, &s.step)
 		}
@@ -47,7 +47,7 @@ func (r *recipe) checkHosts(wrong *problems) {
 	var origins []outbound.Origin
 	for _, host := range r.def.Hosts {
 		if strings.Contains(host, "${") || host == "computed" {
-			origins = nil // which host that is, is known with the params
+			origins = nil // the host is known only with the params
 			break
 		}
 		origin, err := outbound.ParseOrigin(host)
@@ -58,53 +58,53 @@ func (r *recipe) checkHosts(wrong *problems) {
 		origins = append(origins, origin)
 	}
 	for _, s := range r.steps() {
-		if why := leads(s, cty.NilVal, origins); why != "" {
-			wrong.add(s.url.Range(), "url: %s", why)
+		if why := urlProblem(s, cty.NilVal, origins); why != "" {
+			wrong.add(s.url.Range(), "%s", why)
 		}
 	}
 }
 
-// leads returns the reason why a step's URL cannot be called, as far as that is known before the
-// call, or "" if it finds none. params is cty.NilVal while the parameters are not known. origins
-// is empty while the allowed hosts are not known.
-func leads(s *step, params cty.Value, origins []outbound.Origin) string {
+// urlProblem returns the reason why a step's URL cannot be called, as far as that is known before
+// the call, or "" if it finds none. params is cty.NilVal while the parameters are not known.
+// origins is empty while the allowed hosts are not known.
+func urlProblem(s *step, params cty.Value, origins []outbound.Origin) string {
 	if s.url == nil {
 		return ""
 	}
-	text, whole := lead(s.url, params)
+	text, whole := urlPrefix(s.url, params)
 	scheme, rest, absolute := strings.Cut(text, "://")
 	end := strings.IndexAny(rest, "/?")
 	switch {
 	case !absolute && (whole || strings.Contains(text, "/")):
-		return fmt.Sprintf("that of %s begins with %q, which is no URL: it must begin with https://, or with http:// and a loopback address; write that before the host", s.name, clip(text))
+		return fmt.Sprintf("the url of %s begins with %q, which is not a URL: it must begin with https://, or with http:// and a loopback address; write that before the host", s.name, clip(text))
 	case !absolute, end < 0 && !whole:
-		return "" // more of it comes with the call
+		return "" // the rest is known only at the call
 	case end >= 0:
 		rest = rest[:end]
 	}
 	origin, err := outbound.ParseOrigin(scheme + "://" + rest)
 	switch {
 	case err != nil:
-		return fmt.Sprintf("that of %s: %s", s.name, fault.Message(err))
+		return fmt.Sprintf("the url of %s: %s", s.name, fault.Message(err))
 	case len(origins) > 0 && !slices.Contains(origins, origin):
-		return fmt.Sprintf("that of %s leads to %q, and hosts allows %q; a host without a scheme is called by https; write %q in hosts, or correct the url", s.name, origin, origins, scheme+"://"+rest)
+		return fmt.Sprintf("the url of %s leads to %q, but hosts allows only %q; a host without a scheme means https; write %q in hosts, or correct the url", s.name, origin, origins, scheme+"://"+rest)
 	}
 	return ""
 }
 
-// lead returns the beginning of a URL: its literals and single parameters, up to the first part
-// that only the call knows. whole reports whether that is the whole URL.
-func lead(e hcl.Expression, params cty.Value) (text string, whole bool) {
-	switch n := bare(e).(type) {
+// urlPrefix returns the beginning of a URL: its literals and single parameters, up to the first
+// part that only the call knows. whole reports whether that is the whole URL.
+func urlPrefix(e hcl.Expression, params cty.Value) (text string, whole bool) {
+	switch n := unmetered(e).(type) {
 	case *hclsyntax.LiteralValueExpr:
 		if n.Val.Type() == cty.String && !n.Val.IsNull() {
 			return n.Val.AsString(), true
 		}
 	case *hclsyntax.TemplateWrapExpr:
-		return lead(n.Wrapped, params)
+		return urlPrefix(n.Wrapped, params)
 	case *hclsyntax.TemplateExpr:
 		for _, part := range n.Parts {
-			more, all := lead(part, params)
+			more, all := urlPrefix(part, params)
 			if text += more; !all {
 				return text, false
 			}

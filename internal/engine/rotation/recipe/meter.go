@@ -15,22 +15,22 @@ import (
 // Limits on the steps of expressions. A step is one evaluation of a part of an expression, or one
 // value or 64 bytes of the input of a function. A step takes about 200 ns, and 3 µs at worst.
 const (
-	parseSteps = 300_000   // of reading one recipe
-	openSteps  = 300_000   // of binding one
-	callSteps  = 2_000_000 // of one call, with all items of its reply
-	knowSteps  = 10_000    // of a text that a secret went into: errors are searched for each
-	errorSteps = 1_000     // of a part that fails: a loop goes on, and keeps what each round complains of
-	stopEvery  = 1_000     // steps between two looks whether anybody waits
+	parseSteps = 300_000   // for parsing one recipe
+	openSteps  = 300_000   // for binding one
+	callSteps  = 2_000_000 // for one call, with all items of its reply
+	knowSteps  = 10_000    // for a text that contains a secret: errors are searched for each
+	errorSteps = 1_000     // for a part that fails: a loop continues, and keeps the error of each round
+	stopEvery  = 1_000     // steps between two checks whether the context has ended
 )
 
-var errSteps = errors.New("the expressions take too many steps; let them go over shorter lists, and over each once")
+var errSteps = errors.New("the expressions take too many steps; loop over shorter lists, and over each only once")
 
 // A meter counts the steps of expressions. The meter ends an evaluation that takes too many steps
-// or that nobody waits for any more. Only one goroutine may use a meter at a time.
+// or whose context has ended. Only one goroutine may use a meter at a time.
 type meter struct {
-	left, next int          // next: what left is when stop is asked again
+	left, next int          // next is the value of left at which stop is called again
 	stop       func() error // nil: never
-	err        error        // why it has ended
+	err        error        // the reason why the meter has ended
 }
 
 // meterName is the variable that holds the meter. An expression cannot refer to it.
@@ -68,7 +68,7 @@ func (m *meter) charge(steps int) {
 		return
 	}
 	if err := m.spend(steps); err != nil {
-		panic(metered{err})
+		panic(meterPanic{err})
 	}
 }
 
@@ -95,7 +95,7 @@ func (m *meter) weigh(v cty.Value) {
 	switch {
 	case m == nil || v == cty.NilVal || v.IsNull() || !v.IsKnown():
 	case !printable(v):
-		panic(metered{errTooBig})
+		panic(meterPanic{errTooBig})
 	case v.Type() == cty.String:
 		m.charge(len(v.AsString()) / 64)
 	case v.CanIterateElements():
@@ -115,20 +115,20 @@ func (m *meter) failure(at hcl.Range) error {
 	case errors.Is(m.err, errSteps):
 		return fault.New("recipe.eval", fault.Invalid, "%s: %v", position(at), m.err)
 	case errors.Is(m.err, context.DeadlineExceeded):
-		return fault.New("recipe.eval", fault.Timeout, "%s: evaluating the expression took too long; let it go over shorter lists", position(at))
+		return fault.New("recipe.eval", fault.Timeout, "%s: evaluating the expression took too long; loop over shorter lists", position(at))
 	}
-	return fault.New("recipe.eval", fault.Unavailable, "%s: evaluating the expression was stopped, because nobody waits for it any more; try again", position(at))
+	return fault.New("recipe.eval", fault.Unavailable, "%s: evaluating the expression was stopped, because the request was cancelled; try again", position(at))
 }
 
-// metered is the panic value with which a meter ends an evaluation. An error would not end it,
+// meterPanic is the panic value with which a meter ends an evaluation. An error would not end it,
 // because HCL continues a loop whose body has failed.
-type metered struct{ err error }
+type meterPanic struct{ err error }
 
 // A meteredExpr is a part of an expression that is charged for at each evaluation. The meteredExpr
 // holds the part in parentheses, so that a walk over the expression still sees the part.
 type meteredExpr struct {
 	hclsyntax.Expression
-	cost int  // of it and of its parts, outside of which other metered ones are
+	cost int  // of the part and of its own parts that are not metered themselves
 	read bool // its value is read as a whole
 }
 
@@ -146,14 +146,14 @@ func (e *meteredExpr) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	return v, diags
 }
 
-// each meters a part that is evaluated once for each element of a collection.
-func each(e hclsyntax.Expression) hclsyntax.Expression { return wrapped(e, true, false) }
+// meterEach meters a part that is evaluated once for each element of a collection.
+func meterEach(e hclsyntax.Expression) hclsyntax.Expression { return newMetered(e, true, false) }
 
-// operand meters a part whose value is read as a whole by a function or an operator. A function
-// such as try evaluates the part several times.
-func operand(e hclsyntax.Expression) hclsyntax.Expression { return wrapped(e, false, true) }
+// meterOperand meters a part whose value is read as a whole by a function or an operator. A
+// function such as try evaluates the part several times.
+func meterOperand(e hclsyntax.Expression) hclsyntax.Expression { return newMetered(e, false, true) }
 
-func wrapped(e hclsyntax.Expression, body, read bool) hclsyntax.Expression {
+func newMetered(e hclsyntax.Expression, body, read bool) hclsyntax.Expression {
 	switch e.(type) {
 	case nil, *meteredExpr:
 		return e
@@ -170,8 +170,8 @@ func wrapped(e hclsyntax.Expression, body, read bool) hclsyntax.Expression {
 	return &meteredExpr{&hclsyntax.ParenthesesExpr{Expression: e, SrcRange: e.Range()}, cost, read}
 }
 
-// bare returns an expression as it was before it was metered.
-func bare(e hcl.Expression) hcl.Expression {
+// unmetered returns an expression as it was before it was metered.
+func unmetered(e hcl.Expression) hcl.Expression {
 	if m, ok := e.(*meteredExpr); ok {
 		return m.Expression.(*hclsyntax.ParenthesesExpr).Expression
 	}
@@ -189,28 +189,28 @@ func (meterer) Enter(hclsyntax.Node) hcl.Diagnostics { return nil }
 func (meterer) Exit(node hclsyntax.Node) hcl.Diagnostics {
 	switch n := node.(type) {
 	case *hclsyntax.ForExpr:
-		n.CollExpr, n.KeyExpr, n.ValExpr, n.CondExpr = operand(n.CollExpr), each(n.KeyExpr), each(n.ValExpr), each(n.CondExpr)
+		n.CollExpr, n.KeyExpr, n.ValExpr, n.CondExpr = meterOperand(n.CollExpr), meterEach(n.KeyExpr), meterEach(n.ValExpr), meterEach(n.CondExpr)
 	case *hclsyntax.SplatExpr:
-		n.Source, n.Each = operand(n.Source), each(n.Each)
+		n.Source, n.Each = meterOperand(n.Source), meterEach(n.Each)
 	case *hclsyntax.FunctionCallExpr:
 		for i, arg := range n.Args {
-			n.Args[i] = operand(arg)
+			n.Args[i] = meterOperand(arg)
 		}
 	case *hclsyntax.BinaryOpExpr:
-		n.LHS, n.RHS = operand(n.LHS), operand(n.RHS)
+		n.LHS, n.RHS = meterOperand(n.LHS), meterOperand(n.RHS)
 	case *hclsyntax.UnaryOpExpr:
-		n.Val = operand(n.Val)
+		n.Val = meterOperand(n.Val)
 	case *hclsyntax.ConditionalExpr:
-		n.TrueResult, n.FalseResult = operand(n.TrueResult), operand(n.FalseResult)
+		n.TrueResult, n.FalseResult = meterOperand(n.TrueResult), meterOperand(n.FalseResult)
 	case *hclsyntax.IndexExpr:
-		n.Key = operand(n.Key)
+		n.Key = meterOperand(n.Key)
 	case *hclsyntax.TemplateExpr:
 		for i, part := range n.Parts {
-			n.Parts[i] = operand(part)
+			n.Parts[i] = meterOperand(part)
 		}
 	case *hclsyntax.ObjectConsKeyExpr:
 		if _, name := n.Wrapped.(*hclsyntax.ScopeTraversalExpr); !name {
-			n.Wrapped = operand(n.Wrapped)
+			n.Wrapped = meterOperand(n.Wrapped)
 		}
 	}
 	return nil

@@ -17,11 +17,11 @@ type recipe struct {
 	hosts  hcl.Expression
 
 	create   *createStep
-	verify   *verifyStep // nil: nothing can be proven
+	verify   *verifyStep // nil: keys cannot be verified
 	list     *listStep   // nil: none
 	lastUsed *lastUsedStep
-	disable  *undoStep
-	retire   *undoStep
+	disable  *removalStep
+	retire   *removalStep
 }
 
 // A step is one request and the conditions on its reply.
@@ -72,13 +72,13 @@ type createStep struct {
 	step
 	id             hcl.Expression
 	secret, public []output
-	expires        hcl.Expression // nil: never, or not told
+	expires        hcl.Expression // nil: never, or not known
 }
 
 type verifyStep struct {
 	step
-	rejected hcl.Expression // nil: 401 and 403
-	refusal  hcl.Expression // an example of the reply to a key that is dead; nil: none
+	rejected       hcl.Expression // nil: 401 and 403
+	exampleRefused hcl.Expression // an example of the reply to a key that is dead; nil: none
 }
 
 type listStep struct {
@@ -93,7 +93,7 @@ type lastUsedStep struct {
 	value hcl.Expression
 }
 
-type undoStep struct {
+type removalStep struct {
 	step
 	absent hcl.Expression // nil: 404 and 410
 }

@@ -21,8 +21,8 @@ func TestHostsThatNoURLReaches(t *testing.T) {
 	}
 	for _, c := range []struct{ hosts, url, want string }{
 		{`["127.0.0.1:8410"]`, "http://127.0.0.1:8410", `write "http://127.0.0.1:8410" in hosts`},
-		{`["api.example.com"]`, "https://api.example.org", `leads to "https://api.example.org:443", and hosts allows ["https://api.example.com:443"]`},
-		{`["api.example.com"]`, "api.example.com", `that of create begins with "api.example.com/`},
+		{`["api.example.com"]`, "https://api.example.org", `leads to "https://api.example.org:443", but hosts allows only ["https://api.example.com:443"]`},
+		{`["api.example.com"]`, "api.example.com", `the url of create begins with "api.example.com/`},
 		{`["http://api.example.com"]`, "http://api.example.com", "plain http:// is only for loopback addresses"},
 		{`["http://127.0.0.1:8410"]`, "http://127.0.0.1:8410", ""},
 		{`["api.example.com:443"]`, "https://api.example.com", ""},
@@ -33,7 +33,7 @@ func TestHostsThatNoURLReaches(t *testing.T) {
 		}
 	}
 	for url, want := range map[string]string{
-		`127.0.0.1:8300`:         `begins with "127.0.0.1:8300/v1/keys", which is no URL`,
+		`127.0.0.1:8300`:         `begins with "127.0.0.1:8300/v1/keys", which is not a URL`,
 		`http://127.0.0.1:8300`:  "",
 		`https://127.0.0.1:8300`: "",
 	} {
@@ -126,7 +126,7 @@ func TestHostsOfEachBlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"verify", "list", "last_used", "disable"} {
-		if _, err := parse("x", []byte(all(name))); !strings.Contains(fault.Message(err), "that of "+name+" leads to") {
+		if _, err := parse("x", []byte(all(name))); !strings.Contains(fault.Message(err), "the url of "+name+" leads to") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -136,7 +136,7 @@ func TestHostsOfEachBlock(t *testing.T) {
 		`"https://evil.example.com?x=1"`:           "leads to",
 		`"https://evil.example.com"`:               "leads to",
 		`"https://evil.example.com${admin.token}"`: "", // more of the host may come with the call
-		`"keys"`: "which is no URL",
+		`"keys"`: "which is not a URL",
 	} {
 		_, err := parse("x", []byte(strings.Replace(minimal("{}"), `url = "https://api.example.com/keys"`, "url = "+url, 1)))
 		if got := fault.Message(err); want == "" && strings.Contains(got, "leads to") || !strings.Contains(got, want) {

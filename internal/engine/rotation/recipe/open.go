@@ -19,15 +19,15 @@ import (
 )
 
 // maxParams is the maximum size in bytes of all parameters together, and of one admin credential.
-// maxStrange is the maximum number of unknown names that an error lists.
+// maxUnknown is the maximum number of unknown names that an error lists.
 const (
 	maxParams  = 16 << 10
-	maxStrange = 10
+	maxUnknown = 10
 )
 
 // open validates a binding and returns its source. replay is nil except in tests and rehearsals.
 func open(c rotation.OpenConfig, replay http.RoundTripper) (*source, error) {
-	r, err := bound(c.Definition)
+	r, err := boundRecipe(c.Definition)
 	if err != nil {
 		return nil, err
 	}
@@ -43,24 +43,24 @@ func open(c rotation.OpenConfig, replay http.RoundTripper) (*source, error) {
 	ev.base = scope{"param": cty.ObjectVal(params), "admin": cty.ObjectVal(admin)}
 	origins := originsOf(r, ev, &wrong)
 	for _, st := range r.steps() {
-		if why := leads(st, ev.base["param"], origins); why != "" && len(wrong) == 0 {
-			wrong = append(wrong, "url: "+why)
+		if why := urlProblem(st, ev.base["param"], origins); why != "" && len(wrong) == 0 {
+			wrong = append(wrong, why)
 		}
 	}
 	if len(wrong) > 0 {
 		return nil, refused(r, wrong)
 	}
 	client := outbound.NewClient(outbound.ClientConfig{Origins: origins, Dial: c.Dial, Roots: c.Roots, Replay: replay, MaxReply: maxReply})
-	return &source{r, ev, &caller{recipe: r.def.Name, eval: ev, client: client, told: c.Told}}, nil
+	return &source{r, ev, &caller{recipe: r.def.Name, eval: ev, client: client, onExchange: c.OnExchange}}, nil
 }
 
 func refused(r *recipe, wrong []string) error {
 	return fault.New("recipe.Open", fault.Invalid, "recipe %q: %s", r.def.Name, strings.Join(wrong, "; "))
 }
 
-// bound parses the text of a definition. bound refuses a text whose hash is not the one that the
-// key is bound to.
-func bound(d rotation.Definition) (*recipe, error) {
+// boundRecipe parses the text of a definition. boundRecipe refuses a text whose hash is not the
+// one that the key is bound to.
+func boundRecipe(d rotation.Definition) (*recipe, error) {
 	source := d.Source
 	if len(source) == 0 {
 		var err error
@@ -69,11 +69,11 @@ func bound(d rotation.Definition) (*recipe, error) {
 		}
 	}
 	if hash := hashOf(source); hash != d.Hash {
-		return nil, fault.New("recipe.Open", fault.Held, "recipe %q has changed since the key was bound to it (it is %s now); bind the key anew", d.Name, hash)
+		return nil, fault.New("recipe.Open", fault.Held, "recipe %q has changed since the key was bound to it (its hash is %s now); bind the key again: write keys/NAME/rebind", d.Name, hash)
 	}
 	r, err := parse(d.Name+".hcl", source)
 	if err == nil && r.def.Name != d.Name {
-		err = fault.New("recipe.Open", fault.Invalid, "the text is of recipe %q, not %q; write it under its own name", r.def.Name, d.Name)
+		err = fault.New("recipe.Open", fault.Invalid, "the text names the recipe %q, not %q; write it under its own name", r.def.Name, d.Name)
 	}
 	return r, err
 }
@@ -104,7 +104,7 @@ func bindParams(r *recipe, c rotation.OpenConfig, wrong *[]string) map[string]ct
 	if total > maxParams {
 		*wrong = append(*wrong, fmt.Sprintf("params are larger than %d KiB together", maxParams>>10))
 	}
-	unknown(slices.Sorted(maps.Keys(c.Params)), r.def.Params, "params", wrong)
+	checkNames(slices.Sorted(maps.Keys(c.Params)), r.def.Params, "params", wrong)
 	return out
 }
 
@@ -153,26 +153,26 @@ func bindAdmin(r *recipe, c rotation.OpenConfig, ev *evaluator, wrong *[]string)
 			out[f.Name] = out[f.Name].Mark(sensitive)
 		}
 	}
-	unknown(slices.Sorted(maps.Keys(c.Admin)), r.def.Admin, "admin", wrong)
+	checkNames(slices.Sorted(maps.Keys(c.Admin)), r.def.Admin, "admin", wrong)
 	return out
 }
 
-func unknown(given []string, fields []rotation.Field, what string, wrong *[]string) {
+func checkNames(given []string, fields []rotation.Field, what string, wrong *[]string) {
 	var known []string
 	for _, f := range fields {
 		known = append(known, f.Name)
 	}
-	var strange []string
+	var unknown []string
 	for _, name := range given {
 		if !slices.Contains(known, name) {
-			strange = append(strange, what+"."+name)
+			unknown = append(unknown, what+"."+name)
 		}
 	}
-	if n := len(strange) - maxStrange; n > 0 {
-		strange = append(strange[:maxStrange], fmt.Sprintf("%d more", n))
+	if n := len(unknown) - maxUnknown; n > 0 {
+		unknown = append(unknown[:maxUnknown], fmt.Sprintf("%d more", n))
 	}
-	if len(strange) > 0 {
-		*wrong = append(*wrong, fmt.Sprintf("%s is not known; known are: %s", strings.Join(strange, ", "), strings.Join(known, ", ")))
+	if len(unknown) > 0 {
+		*wrong = append(*wrong, fmt.Sprintf("%s is not known; known are: %s", strings.Join(unknown, ", "), strings.Join(known, ", ")))
 	}
 }
 
@@ -183,7 +183,7 @@ func originsOf(r *recipe, ev *evaluator, wrong *[]string) (out []outbound.Origin
 		v, err = convert.Convert(v, cty.List(cty.String))
 	}
 	if err != nil || v.IsNull() || !v.IsWhollyKnown() || v.LengthInt() == 0 {
-		*wrong = append(*wrong, "hosts come to no list of hosts")
+		*wrong = append(*wrong, "hosts is not a list of hosts")
 		return nil
 	}
 	for it := v.ElementIterator(); it.Next(); {

@@ -28,7 +28,7 @@ func (p *parser) fields(blocks map[string][]*hcl.Block) {
 		f, t, ok := p.field(block, params)
 		content, diags := block.Body.Content(paramSchema)
 		p.problems.diagnostics(diags)
-		f.Description = p.static(content, "description")
+		f.Description = p.literalString(content, "description")
 		if at := content.Attributes["type"]; at != nil {
 			t = p.paramType(at.Expr)
 		}
@@ -47,10 +47,10 @@ func (p *parser) fields(blocks map[string][]*hcl.Block) {
 		f, _, ok := p.field(block, admin)
 		content, diags := block.Body.Content(adminSchema)
 		p.problems.diagnostics(diags)
-		f.Description = p.static(content, "description")
+		f.Description = p.literalString(content, "description")
 		f.Type, f.Secret, f.Required = "string", true, true
 		if at := content.Attributes["secret"]; at != nil {
-			v, ok := p.constant(at.Expr)
+			v, ok := p.literal(at.Expr)
 			if ok && (v.Type() != cty.Bool || v.IsNull()) {
 				p.problems.add(at.Expr.Range(), "secret must be true or false")
 			} else if ok {
@@ -74,7 +74,7 @@ func (p *parser) field(block *hcl.Block, taken map[string]cty.Value) (rotation.F
 		return rotation.Field{Name: name}, cty.String, false
 	}
 	if _, ok := taken[name]; ok {
-		p.problems.add(block.LabelRanges[0], "there is already a %s %q; take one out, or rename it", block.Type, name)
+		p.problems.add(block.LabelRanges[0], "there is already a %s %q; remove one, or rename it", block.Type, name)
 		return rotation.Field{Name: name}, cty.String, false
 	}
 	return rotation.Field{Name: name}, cty.String, true
@@ -140,35 +140,35 @@ func (p *parser) hosts(c *hcl.BodyContent) {
 		}
 	}
 	if len(p.problems) == before {
-		p.out.def.Hosts = sources(at.Expr, p.meter)
+		p.out.def.Hosts = hostTexts(at.Expr, p.meter)
 	}
 }
 
-// sources returns each host as the recipe has it, with its parameters as ${param.…}.
-func sources(e hcl.Expression, m scope) (out []string) {
+// hostTexts returns each host as the recipe has it, with its parameters as ${param.…}.
+func hostTexts(e hcl.Expression, m scope) (out []string) {
 	list, diags := hcl.ExprList(e)
 	if diags.HasErrors() {
 		return []string{"computed"}
 	}
 	for _, item := range list {
-		out = append(out, sourceOf(item, m))
+		out = append(out, hostText(item, m))
 	}
 	return out
 }
 
-func sourceOf(e hcl.Expression, m scope) string {
+func hostText(e hcl.Expression, m scope) string {
 	if v, diags := evaluated(e, m); !diags.HasErrors() && v.Type() == cty.String && !v.IsNull() {
 		return v.AsString()
 	}
-	switch n := bare(e).(type) {
+	switch n := unmetered(e).(type) {
 	case *hclsyntax.TemplateExpr:
 		var b strings.Builder
 		for _, part := range n.Parts {
-			b.WriteString(sourceOf(part, m))
+			b.WriteString(hostText(part, m))
 		}
 		return b.String()
 	case *hclsyntax.TemplateWrapExpr:
-		return sourceOf(n.Wrapped, m)
+		return hostText(n.Wrapped, m)
 	case *hclsyntax.ScopeTraversalExpr:
 		if len(n.Traversal) > 1 {
 			return fmt.Sprintf("${param.%s}", stepName(n.Traversal[1]))
@@ -209,14 +209,14 @@ func (p *parser) settle(blocks []*hcl.Block) {
 		s.Interval = p.duration(content, "interval", s.Interval, time.Hour)
 		s.Timeout = p.duration(content, "timeout", s.Timeout, 24*time.Hour)
 		if least := time.Duration(s.Successes) * s.Interval; s.Timeout < least {
-			p.problems.add(block.DefRange, "settle's timeout %v is less than %d successes %v apart; make it longer", s.Timeout, s.Successes, s.Interval)
+			p.problems.add(block.DefRange, "settle's timeout %v is too short for %d successes %v apart; make it longer", s.Timeout, s.Successes, s.Interval)
 		}
 	}
 }
 
-// describe completes the definition with what follows from the steps.
-func (r *recipe) describe() {
-	r.acting()
+// complete completes the definition with what follows from the steps.
+func (r *recipe) complete() {
+	r.markParams()
 	can := &r.def.Can
 	can.List = r.list != nil
 	can.Disable = r.disable != nil

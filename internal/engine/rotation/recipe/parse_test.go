@@ -296,12 +296,12 @@ func TestLimitsAreExact(t *testing.T) {
 		{`"` + times("${1}", maxPieces+1) + `"`, "lines, escapes and templates"},
 		{`"${"` + times("${1}", 300) + `"}` + times("${1}", 300) + `"`, ""}, // each text for itself
 		{times("a ", maxTokens-1), ""},
-		{times("a ", maxTokens), "words and signs"},
+		{times("a ", maxTokens), "tokens"},
 		{times("/* ", maxOpen) + "*/ " + times("/* ", maxOpen), ""},
-		{"a */ " + times("/* ", maxOpen+1), "close the comment"},
+		{"a */ " + times("/* ", maxOpen+1), "close it"},
 	} {
 		why := ""
-		for _, d := range costs([]byte(c.text), "x") {
+		for _, d := range checkSize([]byte(c.text), "x") {
 			if d.Summary == "Too large an expression" || d.Summary == "Comment without an end" {
 				why = d.Detail
 			}

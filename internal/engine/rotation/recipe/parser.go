@@ -51,8 +51,8 @@ func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyCo
 	known := *b
 	known.Blocks = nil
 	for _, block := range b.Blocks {
-		if slices.Contains(laterBlocks, block.Type) {
-			p.problems.later(block.TypeRange, "block %q is known but not supported yet; leave it out", block.Type)
+		if slices.Contains(plannedBlocks, block.Type) {
+			p.problems.unsupported(block.TypeRange, "block %q is planned but not supported yet; leave it out", block.Type)
 			continue
 		}
 		known.Blocks = append(known.Blocks, block)
@@ -63,7 +63,7 @@ func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyCo
 	for _, block := range content.Blocks {
 		before := blocks[block.Type]
 		if len(before) > 0 && block.Type != "param" && block.Type != "admin" && block.Type != "fail" {
-			p.problems.add(block.DefRange, "there is already a block %q at line %d; take one out", block.Type, before[0].DefRange.Start.Line)
+			p.problems.add(block.DefRange, "there is already a block %q at line %d; remove one", block.Type, before[0].DefRange.Start.Line)
 			continue
 		}
 		blocks[block.Type] = append(before, block)
@@ -71,11 +71,11 @@ func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyCo
 	return content, blocks
 }
 
-// constant reads a literal: a string, a number, true, false, null, or a list of these. constant
-// refuses other expressions, because constant evaluates without a meter.
-func (p *parser) constant(e hcl.Expression) (cty.Value, bool) {
-	if !writtenOut(e, 0) {
-		p.problems.add(e.Range(), "the value must be written out, without operators, functions, loops and references")
+// literal reads a literal: a string, a number, true, false, null, or a list of these. literal
+// refuses other expressions, because it evaluates without a meter.
+func (p *parser) literal(e hcl.Expression) (cty.Value, bool) {
+	if !isLiteral(e, 0) {
+		p.problems.add(e.Range(), "the value must be a literal, without operators, functions, loops and references")
 		return cty.NilVal, false
 	}
 	v, diags := e.Value(nil)
@@ -83,8 +83,8 @@ func (p *parser) constant(e hcl.Expression) (cty.Value, bool) {
 	return v, !diags.HasErrors()
 }
 
-// writtenOut reports whether an expression is a literal. A list in a list is not one.
-func writtenOut(e hcl.Expression, depth int) bool {
+// isLiteral reports whether an expression is a literal. A list in a list is not one.
+func isLiteral(e hcl.Expression, depth int) bool {
 	switch n := e.(type) {
 	case *hclsyntax.LiteralValueExpr:
 		return printable(n.Val)
@@ -94,23 +94,23 @@ func writtenOut(e hcl.Expression, depth int) bool {
 			return !ok || literal.Val.Type() != cty.String
 		})
 	case *hclsyntax.TupleConsExpr:
-		return depth == 0 && !slices.ContainsFunc(n.Exprs, func(each hclsyntax.Expression) bool { return !writtenOut(each, depth+1) })
+		return depth == 0 && !slices.ContainsFunc(n.Exprs, func(each hclsyntax.Expression) bool { return !isLiteral(each, depth+1) })
 	}
 	return false
 }
 
-// static reads an attribute that must be a literal string and must not be empty.
-func (p *parser) static(c *hcl.BodyContent, name string) string {
+// literalString reads an attribute that must be a literal string and must not be empty.
+func (p *parser) literalString(c *hcl.BodyContent, name string) string {
 	at := c.Attributes[name]
 	if at == nil {
 		return ""
 	}
-	v, ok := p.constant(at.Expr)
+	v, ok := p.literal(at.Expr)
 	if !ok {
 		return ""
 	}
 	if v.Type() != cty.String || v.IsNull() || strings.TrimSpace(v.AsString()) == "" {
-		p.problems.add(at.Expr.Range(), "%s must be a text that is not empty", name)
+		p.problems.add(at.Expr.Range(), "%s must be a string that is not empty", name)
 		return ""
 	}
 	return v.AsString()
@@ -123,7 +123,7 @@ func (p *parser) number(c *hcl.BodyContent, name string, limit int64) int {
 	if at == nil {
 		return 0
 	}
-	v, ok := p.constant(at.Expr)
+	v, ok := p.literal(at.Expr)
 	if !ok {
 		return 0
 	}
@@ -143,7 +143,7 @@ func (p *parser) duration(c *hcl.BodyContent, name string, unset, limit time.Dur
 	if at == nil {
 		return unset
 	}
-	text := p.static(c, name)
+	text := p.literalString(c, name)
 	if text == "" {
 		return unset
 	}
@@ -159,7 +159,7 @@ func (p *parser) duration(c *hcl.BodyContent, name string, unset, limit time.Dur
 func (p *parser) required(c *hcl.BodyContent, block *hcl.Block, name string, in scope, want cty.Type) hcl.Expression {
 	e := p.optional(c, name, in, want)
 	if e == nil {
-		p.problems.add(block.DefRange, "%s must have %s", block.Type, name)
+		p.problems.add(block.DefRange, "%s must have the attribute %s", block.Type, name)
 	}
 	return e
 }
@@ -181,5 +181,5 @@ func attributes(names ...string) (out []hcl.AttributeSchema) {
 	return out
 }
 
-// laterBlocks lists the blocks of the format that are planned but not supported yet.
-var laterBlocks = []string{"read", "after", "promote", "abort", "generate", "rotate", "instructions"}
+// plannedBlocks lists the blocks of the format that are planned but not supported yet.
+var plannedBlocks = []string{"read", "after", "promote", "abort", "generate", "rotate", "instructions"}

@@ -11,18 +11,18 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 )
 
-// maxProblems is the maximum number of problems that one error reports. maxSaid is the maximum
+// maxProblems is the maximum number of problems that one error reports. maxMessage is the maximum
 // number of bytes of HCL's own words in each of them.
 const (
 	maxProblems = 50
-	maxSaid     = 500
+	maxMessage  = 500
 )
 
 // A problem is one thing wrong with a recipe's text.
 type problem struct {
-	at    hcl.Range
-	text  string
-	later bool // known, but not built
+	at          hcl.Range
+	text        string
+	unsupported bool // the feature is planned
 }
 
 // problems collects all problems of a text, so that one error can report them together.
@@ -32,7 +32,7 @@ func (ps *problems) add(at hcl.Range, format string, args ...any) {
 	*ps = append(*ps, problem{at: at, text: fmt.Sprintf(format, args...)})
 }
 
-func (ps *problems) later(at hcl.Range, format string, args ...any) {
+func (ps *problems) unsupported(at hcl.Range, format string, args ...any) {
 	*ps = append(*ps, problem{at, fmt.Sprintf(format, args...), true})
 }
 
@@ -57,8 +57,8 @@ func (ps *problems) diagnostics(ds hcl.Diagnostics) {
 // clip shortens a message from HCL. Such a message can be long, because try lists the messages of
 // all its arguments.
 func clip(text string) string {
-	if len(text) > maxSaid {
-		return strings.ToValidUTF8(text[:maxSaid], "") + "…"
+	if len(text) > maxMessage {
+		return strings.ToValidUTF8(text[:maxMessage], "") + "…"
 	}
 	return text
 }
@@ -73,15 +73,15 @@ func (ps problems) err(file string) error {
 	})
 	kind := fault.Unsupported
 	var lines []string
-	told := map[string]bool{}
+	seen := map[string]bool{}
 	for _, p := range ps {
-		if !p.later {
+		if !p.unsupported {
 			kind = fault.Invalid
 		}
 		text := strings.ReplaceAll(p.text, "\n", " ")
 		line := fmt.Sprintf("%s:%d:%d: %s", file, max(p.at.Start.Line, 1), max(p.at.Start.Column, 1), text)
-		if !told[line] {
-			told[line] = true
+		if !seen[line] {
+			seen[line] = true
 			lines = append(lines, line)
 		}
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// told opens a recipe's text, as [plain] does, and notes each request.
-func told(t *testing.T, text string, dial dialFunc, made *[]rotate.Exchange) rotation.Source {
+// recordingSource opens a recipe's text, as [plain] does, and records each exchange.
+func recordingSource(t *testing.T, text string, dial dialFunc, made *[]rotate.Exchange) rotation.Source {
 	t.Helper()
 	text = strings.ReplaceAll(strings.ReplaceAll(text, `["api.example.com"]`, `["http://127.0.0.1"]`), "https://api.example.com", "http://127.0.0.1")
 	d, err := Provider.Parse("x.hcl", []byte(text))
@@ -27,7 +27,7 @@ func told(t *testing.T, text string, dial dialFunc, made *[]rotate.Exchange) rot
 		t.Fatal(err)
 	}
 	s, err := Provider.Open(rotation.OpenConfig{
-		Definition: d, Admin: map[string]secret.Value{"token": secret.Text(adminCanary)}, Dial: dial, Told: func(x rotate.Exchange) { *made = append(*made, x) },
+		Definition: d, Admin: map[string]secret.Value{"token": secret.Text(adminCanary)}, Dial: dial, OnExchange: func(x rotate.Exchange) { *made = append(*made, x) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -35,12 +35,12 @@ func told(t *testing.T, text string, dial dialFunc, made *[]rotate.Exchange) rot
 	return s
 }
 
-// TestWhatIsToldOfARequest: its reply, or why there is none. A creating call may answer with a new
+// TestExchanges: its reply, or why there is none. A creating call may answer with a new
 // secret in any field, so that only those which say why are shown of it.
-func TestWhatIsToldOfARequest(t *testing.T) {
+func TestExchanges(t *testing.T) {
 	var made []rotate.Exchange
 	cut := false
-	s := told(t, minimal("{}"), rotationtest.Pipe(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := recordingSource(t, minimal("{}"), rotationtest.Pipe(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if cut {
 			panic(http.ErrAbortHandler)
 		}
@@ -52,19 +52,19 @@ func TestWhatIsToldOfARequest(t *testing.T) {
 	cut = true
 	_ = s.Retire(t.Context(), "a")
 	if len(made) != 3 {
-		t.Fatalf("told of %d requests, want 3: %+v", len(made), made)
+		t.Fatalf("%d exchanges, want 3: %+v", len(made), made)
 	}
 	for i, want := range []rotate.Exchange{
 		{Step: "create", Method: "POST", Path: "/keys", Status: 500, Reply: `{"error": "full", "value": "[text]"}`},
 		{Step: "retire", Method: "DELETE", Path: "/keys/a", Status: 500, Reply: `{"error": "full", "value": "sesame"}`},
-		{Step: "retire", Method: "DELETE", Path: "/keys/a", Error: "did not answer completely"},
+		{Step: "retire", Method: "DELETE", Path: "/keys/a", Error: "reply is incomplete"},
 	} {
 		x := made[i]
 		if x.Step != want.Step || x.Method != want.Method || x.Path != want.Path || x.Status != want.Status || x.Reply != want.Reply {
-			t.Errorf("request %d: told %+v, want %+v", i, x, want)
+			t.Errorf("request %d: got %+v, want %+v", i, x, want)
 		}
 		if (x.Error == "") != (want.Error == "") || !strings.Contains(x.Error, want.Error) {
-			t.Errorf("request %d: told of the error %q, want %q", i, x.Error, want.Error)
+			t.Errorf("request %d: got the error %q, want %q", i, x.Error, want.Error)
 		}
 	}
 }
@@ -102,19 +102,19 @@ func TestWhyThereIsNoReply(t *testing.T) {
 		dial    func(t *testing.T) dialFunc
 		outcome rotate.Outcome
 	}{
-		"the connection to 127.0.0.1 was refused":       {func(*testing.T) dialFunc { return refused }, rotate.Transient},
-		"no connection to 127.0.0.1 came about within ": {func(*testing.T) dialFunc { return silent }, rotate.Transient},
-		"the provider cannot be reached":                {func(*testing.T) dialFunc { return odd }, rotate.Transient},
-		"127.0.0.1 did not answer within ":              {hangs, rotate.Unknown},
+		"the connection to 127.0.0.1 was refused": {func(*testing.T) dialFunc { return refused }, rotate.Transient},
+		"no connection to 127.0.0.1 within ":      {func(*testing.T) dialFunc { return silent }, rotate.Transient},
+		"the provider cannot be reached":          {func(*testing.T) dialFunc { return odd }, rotate.Transient},
+		"127.0.0.1 did not answer within ":        {hangs, rotate.Unknown},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var made []rotate.Exchange
-			_, err := told(t, minimal("{}"), tt.dial(t), &made).Create(t.Context(), order)
+			_, err := recordingSource(t, minimal("{}"), tt.dial(t), &made).Create(t.Context(), order)
 			if rotate.OutcomeOf(err) != tt.outcome || !strings.Contains(fault.Message(err), want) {
 				t.Errorf("%v, %q; want %v with %q", rotate.OutcomeOf(err), fault.Message(err), tt.outcome, want)
 			}
 			if len(made) != 1 || time.Duration(made[0].Took) > time.Hour || want == "127.0.0.1 did not answer within " && made[0].Took == 0 {
-				t.Errorf("told %+v", made)
+				t.Errorf("exchanges: %+v", made)
 			}
 			nap(2 * time.Hour)
 		})
@@ -124,15 +124,15 @@ func TestWhyThereIsNoReply(t *testing.T) {
 // nap sleeps, in a bubble.
 func nap(d time.Duration) { time.Sleep(d) }
 
-// TestWhatIsToldOfWhatWasSent: names of parameters without values, headers without credentials,
+// TestExchangeShowsTheRequest: names of parameters without values, headers without credentials,
 // the body without secrets.
-func TestWhatIsToldOfWhatWasSent(t *testing.T) {
+func TestExchangeShowsTheRequest(t *testing.T) {
 	var made []rotate.Exchange
 	text := strings.Replace(minimal(`{ name = marker, t = admin.token }`), "  retry = ", "  query = { b = \"two\", a = admin.token }\n  headers = { \"X-Version\" = \"7\", \"X-Token\" = admin.token }\n  retry = ", 1)
-	s := told(t, text, rotationtest.Pipe(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) })), &made)
+	s := recordingSource(t, text, rotationtest.Pipe(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) })), &made)
 	_, _ = s.Create(t.Context(), order)
 	if len(made) != 1 {
-		t.Fatalf("told of %d requests", len(made))
+		t.Fatalf("%d exchanges", len(made))
 	}
 	x := made[0]
 	if strings.Join(x.Query, " ") != "a b" {
@@ -176,7 +176,7 @@ func TestWhatFailuresSay(t *testing.T) {
 	if _, text = retire(answer(200, "x"+strings.Repeat("y", maxReply)), ""); !strings.Contains(text, "let the recipe ask for less") {
 		t.Errorf("a huge reply: %s", text)
 	}
-	if f, text = retire(answer(200, `"canary-reply"`), "  expect {\n    status = [200]\n    when = response.status == 201\n  }\n"); !strings.Contains(text, "not as the recipe's condition wants") || strings.Contains(text, "canary-reply") {
+	if f, text = retire(answer(200, `"canary-reply"`), "  expect {\n    status = [200]\n    when = response.status == 201\n  }\n"); !strings.Contains(text, "does not meet the recipe's condition") || strings.Contains(text, "canary-reply") {
 		t.Errorf("a reply that is not wanted: %d, %s", f.Status, text)
 	}
 	// A condition that is null is not met.
@@ -195,13 +195,13 @@ func TestPartsThatCannotBeMade(t *testing.T) {
 			t.Errorf("%s: %v", query, err)
 		}
 	}
-	// What is told of credentials hides them, also from a redactor that does not know them.
+	// An exchange hides credentials, also from a redactor that does not know them.
 	var made []rotate.Exchange
 	text := strings.Replace(minimal("{}"), `auth "bearer" { token = admin.token }`, `auth "header" { headers = { Authorization = "Basic bm8tc2VjcmV0" } }`, 1)
-	s := told(t, text, rotationtest.Pipe(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) })), &made)
+	s := recordingSource(t, text, rotationtest.Pipe(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) })), &made)
 	_, _ = s.Create(t.Context(), order)
 	if len(made) != 1 || !strings.Contains(strings.Join(made[0].Headers, "\n"), "Authorization: Basic [secret]") {
-		t.Errorf("told %+v", made)
+		t.Errorf("exchanges: %+v", made)
 	}
 }
 

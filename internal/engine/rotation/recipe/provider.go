@@ -22,9 +22,9 @@ var Provider = rotation.Provider{
 		}
 		return r.def, nil
 	},
-	Test:     test,
-	Rehearse: rehearse,
-	Open:     func(c rotation.OpenConfig) (rotation.Source, error) { return open(c, nil) },
+	Replay:       replayScript,
+	OpenExamples: openExamples,
+	Open:         func(c rotation.OpenConfig) (rotation.Source, error) { return open(c, nil) },
 }
 
 // builtIn parses the recipes that are built into the binary.

@@ -20,7 +20,7 @@ func parse(file string, source []byte) (*recipe, error) {
 		p.problems.add(hcl.Range{}, "the recipe is larger than %d KiB; shorten it", maxSource>>10)
 		return nil, p.problems.err(file)
 	}
-	if diags := costs(source, file); diags.HasErrors() {
+	if diags := checkSize(source, file); diags.HasErrors() {
 		p.problems.diagnostics(diags)
 		return nil, p.problems.err(file)
 	}
@@ -35,7 +35,7 @@ func parse(file string, source []byte) (*recipe, error) {
 	}
 	p.out.def.Hash = hashOf(source)
 	p.out.def.Source = slices.Clone(source)
-	p.out.describe()
+	p.out.complete()
 	return p.out, nil
 }
 
@@ -46,13 +46,13 @@ func (p *parser) recipe(b *hclsyntax.Body) {
 	content, blocks := p.content(b, recipeSchema)
 	d := &p.out.def
 	d.Provider = family
-	d.Name = p.static(content, "name")
+	d.Name = p.literalString(content, "name")
 	if at := content.Attributes["name"]; at != nil && d.Name != "" && !recipeName.MatchString(d.Name) {
 		p.problems.add(at.Expr.Range(), "the name must be 1 to 64 of a-z, 0-9 and -, and begin and end with a letter or digit")
 	}
-	d.Description = p.static(content, "description")
-	d.Doc = p.static(content, "doc")
-	d.Evidence = p.static(content, "evidence")
+	d.Description = p.literalString(content, "description")
+	d.Doc = p.literalString(content, "doc")
+	d.Evidence = p.literalString(content, "evidence")
 	d.Can.Late = p.duration(content, "late", 15*time.Minute, 24*time.Hour)
 	p.fields(blocks)
 	p.hosts(content)
@@ -68,9 +68,9 @@ func (p *parser) recipe(b *hclsyntax.Body) {
 func (p *parser) style(b *hclsyntax.Body) bool {
 	at, ok := b.Attributes["style"]
 	if !ok {
-		return true // told later
+		return true // reported later
 	}
-	v, ok := p.constant(at.Expr)
+	v, ok := p.literal(at.Expr)
 	if !ok {
 		return false
 	}
@@ -83,7 +83,7 @@ func (p *parser) style(b *hclsyntax.Body) bool {
 	case rotate.TwoKey:
 		return true
 	case rotate.Slots, rotate.Promote, rotate.GraceRoll, rotate.InPlace, rotate.Manual:
-		p.problems.later(at.Expr.Range(), "style %q is known but not supported yet; only %q is", style, rotate.TwoKey)
+		p.problems.unsupported(at.Expr.Range(), "style %q is planned but not supported yet; only %q is", style, rotate.TwoKey)
 	default:
 		p.problems.add(at.Expr.Range(), "style must be %q (later also %q, %q, %q, %q and %q)", rotate.TwoKey,
 			rotate.Slots, rotate.Promote, rotate.GraceRoll, rotate.InPlace, rotate.Manual)

@@ -23,7 +23,7 @@ func TestRecorded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := Provider.Test(t.Context(), d, script); err != nil {
+			if err := Provider.Replay(t.Context(), d, script); err != nil {
 				t.Error(err)
 			}
 		})
@@ -48,7 +48,7 @@ func TestScriptsAreExact(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Provider.Test(t.Context(), d, changed); err == nil {
+		if err := Provider.Replay(t.Context(), d, changed); err == nil {
 			t.Errorf("the script passes with %s", what)
 		}
 	}
@@ -85,7 +85,7 @@ func TestScriptsAreExact(t *testing.T) {
 			n++
 		}
 	}
-	if err := Provider.Test(t.Context(), d, text); err != nil || n == 0 {
+	if err := Provider.Replay(t.Context(), d, text); err != nil || n == 0 {
 		t.Errorf("the script as it is: %v, %d exchanges", err, n)
 	}
 }

@@ -63,19 +63,19 @@ func (ev *evaluator) address(st *step, vars scope) (*url.URL, error) {
 		return nil, err
 	}
 	if len(raw) > maxURL {
-		return bad("it is too long; shorten what it is made of")
+		return bad("it is too long; shorten its parts")
 	}
 	u, err := url.Parse(raw)
 	if err != nil {
-		return bad("it is no URL; want https://host/path")
+		return bad("it is not a URL; want https://host/path")
 	}
 	if strings.Contains(raw, "#") {
-		return bad("it has a fragment; take out what follows the #")
+		return bad("it has a fragment; remove the part after the #")
 	}
 	for _, path := range []string{u.Path, u.EscapedPath()} {
 		for segment := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
 			if segment == "." || segment == ".." {
-				return bad("its path has a dot segment; write it without such")
+				return bad("its path has a dot segment; write it without dot segments")
 			}
 		}
 	}
@@ -179,7 +179,7 @@ func (ev *evaluator) addHeaders(r *http.Request, e hcl.Expression, vars scope) e
 	for _, p := range pairs {
 		name := http.CanonicalHeaderKey(p.name)
 		if !httpguts.ValidHeaderFieldName(p.name) || !httpguts.ValidHeaderFieldValue(p.value) || slices.Contains(hopHeaders, name) {
-			return fault.New("recipe.request", fault.Invalid, "%s: the header %q is not valid or not a recipe's to set; leave it out", position(e.Range()), ev.redactor.Scrub(p.name))
+			return fault.New("recipe.request", fault.Invalid, "%s: the header %q is not valid, or a recipe may not set it; leave it out", position(e.Range()), ev.redactor.Scrub(p.name))
 		}
 		if !first[name] {
 			first[name] = true

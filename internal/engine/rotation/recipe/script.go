@@ -70,29 +70,29 @@ type scriptWant struct {
 	LastUsed string                  `json:"last_used"`
 }
 
-// test replays a script against a definition. Every call that the recipe supports must succeed at
-// least once, so that no block stays untested.
-func test(ctx context.Context, d rotation.Definition, text []byte) error {
+// replayScript replays a script against a definition. Every call that the recipe supports must
+// succeed at least once, so that no block stays untested.
+func replayScript(ctx context.Context, d rotation.Definition, text []byte) error {
 	var sc script
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&sc); err != nil {
-		return fault.New("recipe.Test", fault.Invalid, "the script cannot be read: %v", err)
+		return fault.New("recipe.Replay", fault.Invalid, "the script cannot be read: %v", err)
 	}
 	replay := &replay{}
 	s, err := open(rotation.OpenConfig{Definition: d, Params: sc.Params, Admin: sc.Admin}, replay)
 	if err != nil {
 		return err
 	}
-	run := player{source: s, replay: replay, tried: map[string]bool{}}
+	run := scriptRun{source: s, replay: replay, succeeded: map[string]bool{}}
 	for i, step := range sc.Steps {
 		if err := run.step(ctx, step); err != nil {
-			return fault.New("recipe.Test", fault.Invalid, "step %d, %s: %s", i+1, step.Call, s.eval.redactor.Error(err))
+			return fault.New("recipe.Replay", fault.Invalid, "step %d, %s: %s", i+1, step.Call, s.eval.redactor.Error(err))
 		}
 	}
 	for _, call := range s.calls() {
-		if !run.tried[call] {
-			return fault.New("recipe.Test", fault.Invalid, "the script has no step %q that succeeds; add one", call)
+		if !run.succeeded[call] {
+			return fault.New("recipe.Replay", fault.Invalid, "the script has no step %q that succeeds; add one", call)
 		}
 	}
 	return nil
@@ -114,15 +114,15 @@ func (s *source) calls() []string {
 	return out
 }
 
-// A player replays one script.
-type player struct {
-	source *source
-	replay *replay
-	last   rotate.Credential
-	tried  map[string]bool
+// A scriptRun replays one script.
+type scriptRun struct {
+	source    *source
+	replay    *replay
+	last      rotate.Credential
+	succeeded map[string]bool
 }
 
-func (p *player) step(ctx context.Context, step scriptStep) error {
+func (p *scriptRun) step(ctx context.Context, step scriptStep) error {
 	p.replay.left, p.replay.wrong = step.Exchanges, nil
 	err := p.call(ctx, step)
 	switch {
@@ -133,7 +133,7 @@ func (p *player) step(ctx context.Context, step scriptStep) error {
 	case err == nil && step.Want.Outcome != "":
 		return fmt.Errorf("succeeded, want outcome %s", step.Want.Outcome)
 	case err == nil:
-		p.tried[step.Call] = true
+		p.succeeded[step.Call] = true
 		return nil
 	}
 	if mismatch, ok := errors.AsType[*mismatch](err); ok {
@@ -150,15 +150,15 @@ type mismatch struct{ text string }
 
 func (m *mismatch) Error() string { return m.text }
 
-// same returns nil if got equals want, and a mismatch otherwise.
-func same(what string, got, want any) error {
+// compare returns nil if got equals want, and a mismatch otherwise.
+func compare(what string, got, want any) error {
 	if reflect.DeepEqual(got, want) {
 		return nil
 	}
 	return &mismatch{fmt.Sprintf("%s: got %v, want %v", what, got, want)}
 }
 
-func (p *player) call(ctx context.Context, step scriptStep) error {
+func (p *scriptRun) call(ctx context.Context, step scriptStep) error {
 	switch step.Call {
 	case "create":
 		return p.create(ctx, step)
@@ -175,7 +175,7 @@ func (p *player) call(ctx context.Context, step scriptStep) error {
 		for _, k := range keys {
 			got = append(got, strings.TrimSpace(k.ID+" "+k.Label))
 		}
-		return same("keys", got, step.Want.Keys)
+		return compare("keys", got, step.Want.Keys)
 	case "last used":
 		used, err := p.source.LastUsed(ctx, step.ID)
 		if err != nil {
@@ -185,7 +185,7 @@ func (p *player) call(ctx context.Context, step scriptStep) error {
 		if !used.IsZero() {
 			got = used.Format(time.RFC3339)
 		}
-		return same("last use", got, step.Want.LastUsed)
+		return compare("last use", got, step.Want.LastUsed)
 	case "disable":
 		return p.source.Disable(ctx, step.ID)
 	case "retire":
@@ -194,7 +194,7 @@ func (p *player) call(ctx context.Context, step scriptStep) error {
 	return &mismatch{"the call is not known"}
 }
 
-func (p *player) create(ctx context.Context, step scriptStep) error {
+func (p *scriptRun) create(ctx context.Context, step scriptStep) error {
 	marker, ok := rotate.ParseMarker(step.Marker)
 	if !ok {
 		return &mismatch{fmt.Sprintf("marker %q is not valid", step.Marker)}
@@ -204,17 +204,17 @@ func (p *player) create(ctx context.Context, step scriptStep) error {
 		return err
 	}
 	p.last = c
-	if err := same("id", c.ID, step.Want.ID); err != nil {
+	if err := compare("id", c.ID, step.Want.ID); err != nil {
 		return err
 	}
 	equal := maps.EqualFunc(c.Secret, step.Want.Secret, secret.Value.Equal)
-	if err := same("the secrets are as wanted", equal, true); err != nil {
+	if err := compare("the secrets are as wanted", equal, true); err != nil {
 		return err
 	}
 	if len(c.Public) == 0 && len(step.Want.Public) == 0 {
 		return nil
 	}
-	return same("public", c.Public, step.Want.Public)
+	return compare("public", c.Public, step.Want.Public)
 }
 
 // A replay answers requests with a script's replies, in order.
@@ -223,7 +223,7 @@ type replay struct {
 	wrong error // the first request that was not as recorded
 }
 
-var errCut = errors.New("the connection was cut")
+var errConnectionCut = errors.New("the connection was cut")
 
 // RoundTrip implements [http.RoundTripper].
 func (p *replay) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -239,14 +239,14 @@ func (p *replay) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Body.Close()
 	}
 	if len(p.left) == 0 {
-		p.fail("there was a request more than recorded: %s %s", r.Method, r.URL)
-		return nil, errCut
+		p.fail("there was one request more than recorded: %s %s", r.Method, r.URL)
+		return nil, errConnectionCut
 	}
 	next := p.left[0]
 	p.left = p.left[1:]
 	p.compare(r, sent, next.Request)
 	if next.Reply.Cut {
-		return nil, errCut
+		return nil, errConnectionCut
 	}
 	content := []byte(next.Reply.Body)
 	header := http.Header{}

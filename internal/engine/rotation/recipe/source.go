@@ -57,7 +57,7 @@ func (s *source) Create(ctx context.Context, o rotate.Order) (rotate.Credential,
 	})
 	r, err := s.call.send(ctx, &st.step, vars)
 	if err == nil {
-		err = s.call.judge(&st.step, r)
+		err = s.call.check(&st.step, r)
 	}
 	if err != nil {
 		return rotate.Credential{}, err
@@ -75,7 +75,7 @@ func (s *source) credential(st *createStep, r *reply) (rotate.Credential, error)
 		f.ID, f.Status, f.Repeats = c.ID, r.status, true
 		return rotate.Credential{}, f
 	}
-	for _, o := range st.secret { // first, so that no error below can tell one
+	for _, o := range st.secret { // first, so that no error below can show one
 		v, _, err := s.eval.text(o.expr, r.vars)
 		if err == nil && (v == "" || len(v) > maxSecret) {
 			err = fault.New("recipe.create", fault.Upstream, "secret %q is empty or too long; check its expression against the provider's reply", o.name)
@@ -109,7 +109,7 @@ func (s *source) credential(st *createStep, r *reply) (rotate.Credential, error)
 			c.Public[o.name] = v
 		}
 	}
-	if c.Expires, err = s.eval.when(st.expires, r.vars); err != nil {
+	if c.Expires, err = s.eval.timestamp(st.expires, r.vars); err != nil {
 		return lost(err)
 	}
 	return c, nil
@@ -119,13 +119,13 @@ func validID(id string) bool {
 	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// probe sends the verifying request. probe returns nil if the provider accepted the key, a
-// Rejected failure if the provider refused the key, and another failure in any other case.
-func (s *source) probe(ctx context.Context, c rotate.Credential) error {
+// sendVerify sends the verifying request. sendVerify returns nil if the provider accepted the key,
+// a Rejected failure if the provider refused the key, and another failure in any other case.
+func (s *source) sendVerify(ctx context.Context, c rotate.Credential) error {
 	st := s.recipe.verify
 	key := map[string]cty.Value{"id": cty.StringVal(c.ID)}
-	strange := c.ID == "" // somebody else has created it, and nothing but its secret is known for certain
-	if strange && uses(st.expressions(), "key", "id") {
+	unknownID := c.ID == "" // somebody else created the key, and only its secret is known
+	if unknownID && uses(st.expressions(), "key", "id") {
 		return s.call.failure(&st.step, rotate.Untested, fault.Invalid, "the request needs the key's id, which is not known", nil)
 	}
 	for _, o := range s.recipe.def.Outputs {
@@ -144,26 +144,26 @@ func (s *source) probe(ctx context.Context, c rotate.Credential) error {
 	if err != nil {
 		return err
 	}
-	if strange {
-		s.learn(st, r, key)
+	if unknownID {
+		s.completeKey(st, r, key)
 	}
 	refused := r.status == 401 || r.status == 403
 	if st.rejected != nil {
-		if refused, err = s.eval.truth(st.rejected, r.vars, false); err != nil {
+		if refused, err = s.eval.boolean(st.rejected, r.vars, false); err != nil {
 			refused = false
 		}
 	}
 	if ok, err := s.call.expected(&st.step, r); refused && (!ok || err != nil || st.rejected != nil) {
 		return s.call.unexpected(&st.step, r, rotate.Rejected, nil)
 	}
-	return s.call.judge(&st.step, r)
+	return s.call.check(&st.step, r)
 }
 
-// learn completes the unknown parts of a key from a reply. A part is completed only if the
+// completeKey completes the unknown parts of a key from a reply. A part is completed only if the
 // recipe's conditions compare it with the reply, as in response.json.id == key.id. A secret is
 // never completed. The key was not created here, so only the provider can say which key it is. The
 // rest of the conditions applies as for any other key.
-func (s *source) learn(st *verifyStep, r *reply, key map[string]cty.Value) {
+func (s *source) completeKey(st *verifyStep, r *reply, key map[string]cty.Value) {
 	conditions := []hcl.Expression{st.when, st.rejected}
 	for _, f := range st.fails {
 		conditions = append(conditions, f.when)
@@ -198,7 +198,7 @@ func (s *source) learn(st *verifyStep, r *reply, key map[string]cty.Value) {
 // keyPart returns the name of the part of a key that an expression selects, or "" if the
 // expression is something else.
 func keyPart(e hcl.Expression) string {
-	n, ok := bare(e).(*hclsyntax.ScopeTraversalExpr)
+	n, ok := unmetered(e).(*hclsyntax.ScopeTraversalExpr)
 	if !ok || n.Traversal.RootName() != "key" || len(n.Traversal) != 2 {
 		return ""
 	}
@@ -210,15 +210,15 @@ func (s *source) Verify(ctx context.Context, c rotate.Credential) error {
 	if s.recipe.verify == nil {
 		return nil
 	}
-	return s.probe(ctx, c)
+	return s.sendVerify(ctx, c)
 }
 
 // VerifyDead implements [rotation.Source].
 func (s *source) VerifyDead(ctx context.Context, c rotate.Credential) error {
 	if s.recipe.verify == nil {
-		return s.call.missing("verify")
+		return s.call.unsupported("verify")
 	}
-	err := s.probe(ctx, c)
+	err := s.sendVerify(ctx, c)
 	switch {
 	case err == nil:
 		return s.call.failure(&s.recipe.verify.step, rotate.Alive, fault.Upstream, "the provider still accepts the key", nil)
@@ -232,7 +232,7 @@ func (s *source) VerifyDead(ctx context.Context, c rotate.Credential) error {
 func (s *source) List(ctx context.Context) ([]rotate.Listed, error) {
 	st := s.recipe.list
 	if st == nil {
-		return nil, s.call.missing("list")
+		return nil, s.call.unsupported("list")
 	}
 	broken := func(err error) ([]rotate.Listed, error) {
 		return nil, s.call.failure(&st.step, rotate.Permanent, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
@@ -242,7 +242,7 @@ func (s *source) List(ctx context.Context) ([]rotate.Listed, error) {
 	for range maxPages {
 		r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, scope{"page": page}))
 		if err == nil {
-			err = s.call.judge(&st.step, r)
+			err = s.call.check(&st.step, r)
 		}
 		if err != nil {
 			return nil, err
@@ -262,7 +262,7 @@ func (s *source) List(ctx context.Context) ([]rotate.Listed, error) {
 		}
 		page = next
 	}
-	return broken(fault.New("recipe.list", fault.TooLarge, "the list has more than %d pages; let the recipe ask for larger ones, or delete keys that nobody uses", maxPages))
+	return broken(fault.New("recipe.list", fault.TooLarge, "the list has more than %d pages; let the recipe request larger pages, or delete keys that nobody uses", maxPages))
 }
 
 // nextPage evaluates the variable "page" of the next request. nextPage returns null after the last
@@ -300,12 +300,12 @@ func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]ro
 	for it := items.ElementIterator(); it.Next(); {
 		_, item := it.Element()
 		vars := scope{meterName: r.vars[meterName], "param": s.eval.base["param"], "now": r.vars["now"], "item": item}
-		if wanted, err := s.eval.truth(st.where, vars, true); err != nil {
+		if wanted, err := s.eval.boolean(st.where, vars, true); err != nil {
 			return err
 		} else if !wanted {
 			continue
 		}
-		l, err := s.listed(st, vars)
+		l, err := s.listedKey(st, vars)
 		if err != nil {
 			return err
 		}
@@ -313,15 +313,15 @@ func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]ro
 			continue
 		}
 		if seen[l.ID] = true; len(seen) > maxListed {
-			return fault.New("recipe.list", fault.TooLarge, "the list has more than %d keys; delete at the provider those that nobody uses", maxListed)
+			return fault.New("recipe.list", fault.TooLarge, "the list has more than %d keys; delete those that nobody uses at the provider", maxListed)
 		}
 		*out = append(*out, l)
 	}
 	return nil
 }
 
-// listed reads one item of a list.
-func (s *source) listed(st *listStep, vars scope) (l rotate.Listed, err error) {
+// listedKey reads one item of a list.
+func (s *source) listedKey(st *listStep, vars scope) (l rotate.Listed, err error) {
 	if l.ID, _, err = s.eval.text(st.id, vars); err != nil {
 		return l, err
 	}
@@ -332,13 +332,13 @@ func (s *source) listed(st *listStep, vars scope) (l rotate.Listed, err error) {
 		return l, err
 	}
 	l.Marker, _ = rotate.ParseMarker(l.Label)
-	if l.Created, err = s.eval.when(st.created, vars); err != nil {
+	if l.Created, err = s.eval.timestamp(st.created, vars); err != nil {
 		return l, err
 	}
-	if l.LastUsed, err = s.eval.when(st.lastUsed, vars); err != nil {
+	if l.LastUsed, err = s.eval.timestamp(st.lastUsed, vars); err != nil {
 		return l, err
 	}
-	l.Disabled, err = s.eval.truth(st.disabled, vars, false)
+	l.Disabled, err = s.eval.boolean(st.disabled, vars, false)
 	return l, err
 }
 
@@ -346,26 +346,26 @@ func (s *source) listed(st *listStep, vars scope) (l rotate.Listed, err error) {
 func (s *source) LastUsed(ctx context.Context, id string) (time.Time, error) {
 	st := s.recipe.lastUsed
 	if st == nil {
-		return s.lastListed(ctx, id)
+		return s.lastUsedInList(ctx, id)
 	}
 	r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, keyVar(id)))
 	if err == nil {
-		err = s.call.judge(&st.step, r)
+		err = s.call.check(&st.step, r)
 	}
 	if err != nil {
 		return time.Time{}, err
 	}
-	used, err := s.eval.when(st.value, r.vars)
+	used, err := s.eval.timestamp(st.value, r.vars)
 	if err != nil {
 		return time.Time{}, s.call.failure(&st.step, rotate.Permanent, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
 	}
 	return used, nil
 }
 
-// lastListed finds the last use of a key in the list.
-func (s *source) lastListed(ctx context.Context, id string) (time.Time, error) {
+// lastUsedInList finds the last use of a key in the list.
+func (s *source) lastUsedInList(ctx context.Context, id string) (time.Time, error) {
 	if s.recipe.list == nil || s.recipe.list.lastUsed == nil {
-		return time.Time{}, s.call.missing("last_used")
+		return time.Time{}, s.call.unsupported("last_used")
 	}
 	all, err := s.List(ctx)
 	for _, l := range all {
@@ -379,18 +379,19 @@ func (s *source) lastListed(ctx context.Context, id string) (time.Time, error) {
 // Disable implements [rotation.Source].
 func (s *source) Disable(ctx context.Context, id string) error {
 	if s.recipe.disable == nil {
-		return s.call.missing("disable")
+		return s.call.unsupported("disable")
 	}
-	return s.undo(ctx, s.recipe.disable, id)
+	return s.remove(ctx, s.recipe.disable, id)
 }
 
 // Retire implements [rotation.Source].
 func (s *source) Retire(ctx context.Context, id string) error {
-	return s.undo(ctx, s.recipe.retire, id)
+	return s.remove(ctx, s.recipe.retire, id)
 }
 
-// undo sends the request that disables or retires a key. undo also succeeds if the key is gone.
-func (s *source) undo(ctx context.Context, st *undoStep, id string) error {
+// remove sends the request that disables or retires a key. remove also succeeds if the key is
+// gone.
+func (s *source) remove(ctx context.Context, st *removalStep, id string) error {
 	if !validID(id) {
 		return s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the key's id is not valid", nil)
 	}
@@ -400,12 +401,12 @@ func (s *source) undo(ctx context.Context, st *undoStep, id string) error {
 	}
 	gone := r.status == 404 || r.status == 410
 	if st.absent != nil {
-		if gone, err = s.eval.truth(st.absent, r.vars, false); err != nil {
+		if gone, err = s.eval.boolean(st.absent, r.vars, false); err != nil {
 			gone = false
 		}
 	}
 	if gone {
 		return nil
 	}
-	return s.call.judge(&st.step, r)
+	return s.call.check(&st.step, r)
 }

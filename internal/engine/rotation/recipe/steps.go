@@ -49,17 +49,17 @@ func (p *parser) steps(b *hclsyntax.Body, blocks map[string][]*hcl.Block) {
 		p.out.lastUsed = s
 	}
 	for _, block := range blocks["disable"] {
-		p.out.disable = p.undoStep(block, p.calls.with(id))
+		p.out.disable = p.removalStep(block, p.calls.with(id))
 	}
 	for _, block := range blocks["retire"] {
-		p.out.retire = p.undoStep(block, p.calls.with(id))
+		p.out.retire = p.removalStep(block, p.calls.with(id))
 	}
-	p.recoverable(blocks)
+	p.checkRetry(blocks)
 }
 
-// acting marks the parameters that decide what is created, disabled or retired, and those that
+// markParams marks the parameters that decide what is created, disabled or retired, and those that
 // decide where.
-func (r *recipe) acting() {
+func (r *recipe) markParams() {
 	var es []hcl.Expression
 	if c := r.create; c != nil {
 		es = append(c.expressions(), c.id)
@@ -68,7 +68,7 @@ func (r *recipe) acting() {
 		}
 	}
 	var where []hcl.Expression
-	for _, s := range []*undoStep{r.disable, r.retire} {
+	for _, s := range []*removalStep{r.disable, r.retire} {
 		if s != nil {
 			where = append(where, s.expressions()...)
 		}
@@ -86,9 +86,9 @@ func (r *recipe) acting() {
 	}
 }
 
-// recoverable checks whether the recipe can recover from a lost reply to the creating call, as its
+// checkRetry checks whether the recipe can recover from a lost reply to the creating call, as its
 // retry promises.
-func (p *parser) recoverable(blocks map[string][]*hcl.Block) {
+func (p *parser) checkRetry(blocks map[string][]*hcl.Block) {
 	if p.out.create == nil {
 		return
 	}
@@ -96,9 +96,9 @@ func (p *parser) recoverable(blocks map[string][]*hcl.Block) {
 	labelled := uses(p.out.create.expressions(), "marker", "")
 	switch retry := p.out.def.Can.Retry; {
 	case retry == rotate.RetryAdopt && p.out.list == nil && len(blocks["list"]) == 0:
-		p.problems.add(at.DefRange, "retry \"adopt\" needs a block \"list\", to find what a lost call left")
+		p.problems.add(at.DefRange, "retry \"adopt\" needs a block \"list\", to find a key whose create reply was lost")
 	case retry == rotate.RetrySafe && !labelled:
-		p.problems.add(at.DefRange, "retry \"safe\" needs the marker in the request: the provider must know a second call by it")
+		p.problems.add(at.DefRange, "retry \"safe\" needs the marker in the request: the provider must recognise a second call by it")
 	}
 	if p.out.list != nil && p.out.list.label != nil && !labelled {
 		p.problems.add(at.DefRange, "the list has a label but the request does not use the marker; put it where the label comes from")
@@ -142,7 +142,7 @@ func (p *parser) createStep(block *hcl.Block) {
 	s.secret = p.outputs(content, "secret", reply)
 	s.public = p.outputs(content, "public", reply)
 	if len(s.secret) == 0 {
-		p.problems.add(block.DefRange, "create must say what is secret, such as secret = { api_key = response.json.key }")
+		p.problems.add(block.DefRange, "create must name the secret outputs, such as secret = { api_key = response.json.key }")
 	}
 	for i, o := range s.public {
 		if slices.ContainsFunc(s.secret, func(x output) bool { return x.name == o.name }) {
@@ -151,11 +151,11 @@ func (p *parser) createStep(block *hcl.Block) {
 			break
 		}
 	}
-	switch retry := rotate.Retry(p.static(content, "retry")); retry {
+	switch retry := rotate.Retry(p.literalString(content, "retry")); retry {
 	case rotate.RetrySafe, rotate.RetryAdopt, rotate.RetryNever:
 		p.out.def.Can.Retry = retry
 	default:
-		p.problems.add(block.DefRange, "create must say what may follow a lost reply: retry = \"safe\", \"adopt\" or \"never\"")
+		p.problems.add(block.DefRange, "create must give what may follow a lost reply: retry = \"safe\", \"adopt\" or \"never\"")
 	}
 	p.out.create = s
 }
@@ -168,7 +168,7 @@ func (p *parser) outputs(c *hcl.BodyContent, name string, in scope) (out []outpu
 	}
 	pairs, diags := hcl.ExprMap(at.Expr)
 	if diags.HasErrors() {
-		p.problems.add(at.Expr.Range(), "%s must be an object with the names written out, such as { api_key = response.json.key }", name)
+		p.problems.add(at.Expr.Range(), "%s must be an object with literal names, such as { api_key = response.json.key }", name)
 		return nil
 	}
 	for _, pair := range pairs {
@@ -178,7 +178,7 @@ func (p *parser) outputs(c *hcl.BodyContent, name string, in scope) (out []outpu
 			continue
 		}
 		if slices.ContainsFunc(out, func(o output) bool { return o.name == key.AsString() }) {
-			p.problems.add(pair.Key.Range(), "there is already an output %q; take one out, or rename it", key.AsString())
+			p.problems.add(pair.Key.Range(), "there is already an output %q; remove one, or rename it", key.AsString())
 			continue
 		}
 		p.problems.check(pair.Value, in, cty.String)
@@ -192,7 +192,7 @@ func (p *parser) outputName(e hcl.Expression) (cty.Value, bool) {
 	if word := hcl.ExprAsKeyword(e); word != "" {
 		return cty.StringVal(word), true
 	}
-	if key, ok := e.(*hclsyntax.ObjectConsKeyExpr); ok && writtenOut(key.Wrapped, 1) {
+	if key, ok := e.(*hclsyntax.ObjectConsKeyExpr); ok && isLiteral(key.Wrapped, 1) {
 		v, diags := key.Wrapped.Value(nil)
 		return v, !diags.HasErrors()
 	}
@@ -211,7 +211,7 @@ func (p *parser) verifyStep(block *hcl.Block) {
 	in := p.calls.with(scope{"key": cty.ObjectVal(key)})
 	proof := rotate.ProofUse
 	if at, ok := blockBody(block).Attributes["proof"]; ok {
-		v, ok := p.constant(at.Expr)
+		v, ok := p.literal(at.Expr)
 		if !ok || v.Type() != cty.String || v.IsNull() ||
 			!slices.Contains([]string{string(rotate.ProofUse), string(rotate.ProofManagement)}, v.AsString()) {
 			p.problems.add(at.Expr.Range(), "proof must be \"use\" (the new key is used) or \"management\" (the provider is asked about it)")
@@ -223,7 +223,7 @@ func (p *parser) verifyStep(block *hcl.Block) {
 	d := defaults{method: "GET", status: []int{200}, ownAuth: proof == rotate.ProofUse}
 	content, _ := p.step(&s.step, block, stepSchema("proof", "rejected", "example_refused"), in, d)
 	s.rejected = p.optional(content, "rejected", in.with(responseScope), cty.Bool)
-	s.refusal = p.optional(content, "example_refused", exampleScope.with(in), cty.DynamicPseudoType)
+	s.exampleRefused = p.optional(content, "example_refused", exampleScope.with(in), cty.DynamicPseudoType)
 	used := p.out.create == nil
 	if !used {
 		for _, o := range p.out.create.secret {
@@ -231,7 +231,7 @@ func (p *parser) verifyStep(block *hcl.Block) {
 		}
 	}
 	if proof == rotate.ProofUse && !used {
-		p.problems.add(block.DefRange, "verify does not use the new credential; use key.…, or say proof = \"management\"")
+		p.problems.add(block.DefRange, "verify does not use the new credential; use key.…, or set proof = \"management\"")
 	}
 }
 
@@ -251,33 +251,33 @@ func (p *parser) listStep(block *hcl.Block) {
 	s.lastUsed = p.optional(content, "last_used", item, cty.String)
 	s.disabled = p.optional(content, "disabled", item, cty.Bool)
 	if s.next != nil && !uses(s.expressions(), "page", "") {
-		p.problems.add(content.Attributes["next"].Expr.Range(), "the request does not use page, so that next would ask for the same page again; put it into url or query")
+		p.problems.add(content.Attributes["next"].Expr.Range(), "the request does not use page, so next would request the same page again; put it into url or query")
 	}
 	p.out.list = s
 }
 
-func (p *parser) undoStep(block *hcl.Block, in scope) *undoStep {
-	s := &undoStep{step: step{changes: true}}
+func (p *parser) removalStep(block *hcl.Block, in scope) *removalStep {
+	s := &removalStep{step: step{changes: true}}
 	content, _ := p.step(&s.step, block, stepSchema("absent"), in, defaults{status: []int{200, 202, 204}})
 	s.absent = p.optional(content, "absent", in.with(responseScope), cty.Bool)
 	if !uses(s.expressions(), "key", "id") {
-		p.problems.add(block.DefRange, "%s does not use key.id, so that it cannot mean one key; put it into the request", block.Type)
+		p.problems.add(block.DefRange, "%s does not use key.id, so it cannot select one key; put it into the request", block.Type)
 	}
 	return s
 }
 
 // defaults are the settings of a step whose block does not give its own.
 type defaults struct {
-	method  string // "": it must be said
+	method  string // "": the block must give it
 	status  []int
-	ownAuth bool // the recipe's auth is not for it
+	ownAuth bool // the recipe's auth does not apply
 }
 
 // step reads the parts that every step has.
 func (p *parser) step(s *step, block *hcl.Block, schema *hcl.BodySchema, in scope, d defaults) (*hcl.BodyContent, map[string][]*hcl.Block) {
 	content, blocks := p.content(blockBody(block), schema)
 	s.name, s.at, s.status, s.method = block.Type, block.DefRange, d.status, d.method
-	if m := p.static(content, "method"); m != "" {
+	if m := p.literalString(content, "method"); m != "" {
 		s.method = m
 		if !slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}, m) {
 			p.problems.add(content.Attributes["method"].Expr.Range(), "method must be GET, HEAD, POST, PUT, PATCH or DELETE")
@@ -287,7 +287,7 @@ func (p *parser) step(s *step, block *hcl.Block, schema *hcl.BodySchema, in scop
 		p.problems.add(block.DefRange, "%s must have a method", block.Type)
 	}
 	s.url = p.required(content, block, "url", in, cty.String)
-	p.escaped(s.url, true)
+	p.checkEscaped(s.url, true)
 	s.query = p.optional(content, "query", in, cty.DynamicPseudoType)
 	s.headers = p.optional(content, "headers", in, cty.DynamicPseudoType)
 	s.timeout = p.duration(content, "timeout", 30*time.Second, 5*time.Minute)
@@ -308,29 +308,29 @@ func (p *parser) step(s *step, block *hcl.Block, schema *hcl.BodySchema, in scop
 // request.
 var exampleScope = scope{"marker": cty.UnknownVal(cty.String), "key": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})}
 
-// escaped reports values that enter a URL without urlencode(…). An ID with a slash would name
+// checkEscaped reports values that enter a URL without urlencode(…). An ID with a slash would name
 // something else, and an ID with a question mark would add parameters. Only the operator's own
 // parameters may enter unescaped, and page if it is the whole URL. page is then a URL from the
 // provider, and each call checks it against the declared hosts.
-func (p *parser) escaped(e hcl.Expression, whole bool) {
-	switch x := bare(e).(type) {
+func (p *parser) checkEscaped(e hcl.Expression, whole bool) {
+	switch x := unmetered(e).(type) {
 	case *hclsyntax.ParenthesesExpr:
-		p.escaped(x.Expression, whole)
+		p.checkEscaped(x.Expression, whole)
 	case *hclsyntax.TemplateWrapExpr:
-		p.escaped(x.Wrapped, whole)
+		p.checkEscaped(x.Wrapped, whole)
 	case *hclsyntax.TemplateExpr:
 		for _, part := range x.Parts {
-			p.escaped(part, whole && len(x.Parts) == 1)
+			p.checkEscaped(part, whole && len(x.Parts) == 1)
 		}
-	case *hclsyntax.ConditionalExpr: // the condition chooses, and stands in no URL
-		p.escaped(x.TrueResult, whole)
-		p.escaped(x.FalseResult, whole)
+	case *hclsyntax.ConditionalExpr: // the condition is not part of the URL
+		p.checkEscaped(x.TrueResult, whole)
+		p.checkEscaped(x.FalseResult, whole)
 	case *hclsyntax.FunctionCallExpr:
 		if x.Name == "urlencode" {
 			return
 		}
 		for _, arg := range x.Args {
-			p.escaped(arg, whole && (x.Name == "coalesce" || x.Name == "try"))
+			p.checkEscaped(arg, whole && (x.Name == "coalesce" || x.Name == "try"))
 		}
 	default:
 		for _, t := range e.Variables() {
@@ -364,11 +364,11 @@ func (p *parser) body(s *step, c *hcl.BodyContent, blocks map[string][]*hcl.Bloc
 	case len(kinds) > 1:
 		p.problems.add(s.at, "a request has one body, not %s; keep one", strings.Join(kinds, " and "))
 	case len(kinds) == 1 && (s.method == "GET" || s.method == "HEAD"):
-		p.problems.add(s.at, "%s carries no body; take the body out, or use another method", s.method)
+		p.problems.add(s.at, "%s has no body; remove the body, or use another method", s.method)
 	case s.body.raw != nil && s.body.contentType == nil:
 		p.problems.add(s.at, "raw must come with a content_type")
 	case len(kinds) == 0 && s.body.contentType != nil:
-		p.problems.add(s.at, "there is a content_type but no body; take it out")
+		p.problems.add(s.at, "there is a content_type but no body; remove it")
 	}
 }
 
@@ -389,14 +389,14 @@ func (p *parser) expect(s *step, blocks map[string][]*hcl.Block, reply scope) {
 		var ok bool
 		if f.outcome, ok = rotate.ParseOutcome(block.Labels[0]); !ok || f.outcome == rotate.Alive ||
 			f.outcome == rotate.Rejected && s.name != "verify" || f.outcome == rotate.Exhausted && s.name != "create" || f.outcome == rotate.Unknown && !s.changes {
-			p.problems.add(block.LabelRanges[0], "%s cannot fail as %q; the outcomes are transient and permanent, of create also exhausted, of verify also rejected, and of what changes something also unknown", s.name, block.Labels[0])
+			p.problems.add(block.LabelRanges[0], "%s cannot fail as %q; the outcomes are transient and permanent, for create also exhausted, for verify also rejected, and for steps that change something also unknown", s.name, block.Labels[0])
 		}
 		s.fails = append(s.fails, f)
 	}
 }
 
 func (p *parser) statuses(e hcl.Expression) (out []int) {
-	v, ok := p.constant(e)
+	v, ok := p.literal(e)
 	if !ok {
 		return nil
 	}
@@ -424,8 +424,8 @@ var authKinds = map[string][]string{
 	"none": {}, "bearer": {"token"}, "basic": {"username", "password"}, "header": {"headers"},
 }
 
-// laterAuth lists the ways to authenticate that are planned but not supported yet.
-var laterAuth = []string{"digest", "sigv4", "oauth", "jwt"}
+// plannedAuth lists the ways to authenticate that are planned but not supported yet.
+var plannedAuth = []string{"digest", "sigv4", "oauth", "jwt"}
 
 func (p *parser) authOf(blocks []*hcl.Block, in scope) *auth {
 	if len(blocks) == 0 {
@@ -435,8 +435,8 @@ func (p *parser) authOf(blocks []*hcl.Block, in scope) *auth {
 	kind := block.Labels[0]
 	names, ok := authKinds[kind]
 	if !ok {
-		if slices.Contains(laterAuth, kind) {
-			p.problems.later(block.LabelRanges[0], "auth %q is known but not supported yet; use bearer, basic, header or none", kind)
+		if slices.Contains(plannedAuth, kind) {
+			p.problems.unsupported(block.LabelRanges[0], "auth %q is planned but not supported yet; use bearer, basic, header or none", kind)
 		} else {
 			p.problems.add(block.LabelRanges[0], "auth must be bearer, basic, header or none (later also digest, sigv4, oauth and jwt), not %q", kind)
 		}

@@ -161,8 +161,8 @@ func text(v cty.Value) (string, bool, error) {
 	return s.AsString(), true, nil
 }
 
-// leaves calls f for every string in an unmarked value.
-func leaves(v cty.Value, f func(string)) {
+// eachString calls f for every string in an unmarked value.
+func eachString(v cty.Value, f func(string)) {
 	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
 		if v.IsKnown() && !v.IsNull() && v.Type() == cty.String {
 			f(v.AsString())

@@ -1,5 +1,5 @@
-// Package rotationtest has what tests of keys and of their providers rotate at: the
-// demonstration's server, and [Fake], a provider in front of it.
+// Package rotationtest holds providers for tests: the demonstration's server, and [Fake], a
+// provider in front of it.
 package rotationtest
 
 import (
@@ -15,17 +15,17 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// FakeTimeout and FakeLate are the fake's capabilities: how long a call runs, and how long
-// after it the key may still appear. A [keyserver.Late] fault with a longer
-// delay than FakeLate breaks the fake's word.
+// FakeTimeout and FakeLate are the fake's capabilities: how long a call takes at most, and how
+// long after the call its key may still appear. A [keyserver.Late] fault with a longer delay than
+// FakeLate breaks that promise.
 const (
 	FakeTimeout = 30 * time.Second
 	FakeLate    = 15 * time.Minute
 )
 
-// Fake is a provider in front of s, without HTTP between them: fast, and good in a
-// synctest bubble. Its one definition, "fake", wants the admin credential
-// "token" and makes credentials with one secret, "api_key". It passes [rotatetest.Targets].
+// Fake returns a provider in front of s, without HTTP between them, so that it is fast and works
+// in a synctest bubble. Its one definition, "fake", needs the admin credential "token" and creates
+// credentials with one secret, "api_key". It passes [rotatetest.Targets].
 func Fake(s *keyserver.Server) rotation.Provider {
 	d := rotation.Definition{
 		Provider: "fake", Name: "fake", Description: "keys for tests", Evidence: "its own tests", Style: rotate.TwoKey,
@@ -53,25 +53,25 @@ func Fake(s *keyserver.Server) rotation.Provider {
 				r = new(secret.Redactor)
 			}
 			r.Know(c.Admin["token"])
-			return &fake{s, c.Admin["token"], r, c.Told}, nil
+			return &fake{s, c.Admin["token"], r, c.OnExchange}, nil
 		},
 	}
 }
 
 type fake struct {
-	server   *keyserver.Server
-	token    secret.Value
-	redactor *secret.Redactor
-	told     func(rotate.Exchange)
+	server     *keyserver.Server
+	token      secret.Value
+	redactor   *secret.Redactor
+	onExchange func(rotate.Exchange)
 }
 
-// tell tells of a creating call that succeeded, as a provider that speaks HTTP does.
-func (f *fake) tell(reply any) {
-	if f.told == nil {
+// recordCreate reports a successful creating call, as a provider that speaks HTTP does.
+func (f *fake) recordCreate(reply any) {
+	if f.onExchange == nil {
 		return
 	}
 	body, _ := json.Marshal(reply)
-	f.told(rotate.Exchange{
+	f.onExchange(rotate.Exchange{
 		At: time.Now().UTC(), Step: "create", Method: "POST", Host: "keys.test", Path: "/v1/keys", Status: 201,
 		Reply: rotate.ShowReply(f.redactor, 201, body, true),
 	})
@@ -84,7 +84,7 @@ func (f *fake) Create(ctx context.Context, o rotate.Order) (rotate.Credential, e
 	if err != nil {
 		return rotate.Credential{}, f.failure("fake.Create", err, true)
 	}
-	f.tell(map[string]string{"id": k.ID, "secret": k.Secret, "label": k.Label})
+	f.recordCreate(map[string]string{"id": k.ID, "secret": k.Secret, "label": k.Label})
 	value := secret.Text(k.Secret)
 	f.redactor.Know(value)
 	return rotate.Credential{
@@ -149,7 +149,7 @@ func (f *fake) Retire(ctx context.Context, id string) error {
 	return f.absent("fake.Retire", f.server.Delete(ctx, f.token.RevealString(), id))
 }
 
-// absent is failure for calls that succeed when the key is gone.
+// absent is failure for calls that also succeed if the key is gone.
 func (f *fake) absent(op string, err error) error {
 	if errors.Is(err, keyserver.ErrNotFound) {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Pipe serves h over pipes until the test ends and returns what dials it, whatever the
-// address. It works inside synctest bubbles, where real sockets do not.
+// Pipe serves h over pipes until the test ends. It returns a dial function, which ignores the
+// address. Pipe works inside synctest bubbles, where real sockets do not.
 func Pipe(t *testing.T, h http.Handler) func(ctx context.Context, network, address string) (net.Conn, error) {
 	t.Helper()
 	l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
@@ -26,7 +26,7 @@ func Pipe(t *testing.T, h http.Handler) func(ctx context.Context, network, addre
 	return l.dial
 }
 
-// A pipeListener accepts what dial makes.
+// A pipeListener accepts the connections that dial makes.
 type pipeListener struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -61,5 +61,5 @@ func (l *pipeListener) Close() error {
 	return nil
 }
 
-// Addr is of no network.
+// Addr returns a placeholder.
 func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }

@@ -7,16 +7,15 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate/rotatetest"
 )
 
-// The demonstration provider's names, for tests that may not import it: a part of the
-// demo is the demo's and this package's.
+// The names of the demonstration provider, for tests, which may not import it.
 type (
 	Vendor       = keyserver.Server
 	VendorConfig = keyserver.Config
-	VendorFault  = keyserver.Fault // its calls and modes are strings
+	VendorFault  = keyserver.Fault
 	VendorCall   = keyserver.Call
 )
 
-// ErrVendorBusy is the vendor's answer that it has too many requests: it has done nothing.
+// ErrVendorBusy is the error of a vendor that gets too many requests. The vendor did nothing.
 var ErrVendorBusy = keyserver.ErrBusy
 
 // NewVendor returns a provider without keys.
@@ -39,13 +38,13 @@ func Breaker(s *Vendor, late time.Duration) func(rotatetest.Step, rotatetest.Fau
 		rotatetest.Full:      {Mode: keyserver.Before, Err: keyserver.ErrFull},
 	}
 	return func(call rotatetest.Step, f rotatetest.Fault) {
-		order := faults[f]
-		order.Call = calls[call]
-		s.Inject(order)
+		fault := faults[f]
+		fault.Call = calls[call]
+		s.Inject(fault)
 	}
 }
 
-// LiveIDs returns what tells the IDs of the keys that live at s.
+// LiveIDs returns a function that lists the IDs of the keys that are valid at s.
 func LiveIDs(s *Vendor) func() []string {
 	return func() (ids []string) {
 		for _, k := range s.Live() {
@@ -55,8 +54,8 @@ func LiveIDs(s *Vendor) func() []string {
 	}
 }
 
-// Order has s fail in a mode, or with the error of one that is busy.
-func Order(s *Vendor, f VendorFault, mode string) {
+// Inject makes s fail in a mode, or as a busy server if the mode is "busy".
+func Inject(s *Vendor, f VendorFault, mode string) {
 	if f.Mode = keyserver.Mode(mode); mode == "busy" {
 		f.Mode, f.Err = keyserver.Before, keyserver.ErrBusy
 	}

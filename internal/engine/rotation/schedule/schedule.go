@@ -1,7 +1,5 @@
-// Package schedule decides when a key turns and how long the one before it
-// lives on. It is pure: times go in, times come out, and what is stored is
-// always an absolute time, so that a key that was skipped, paused or upgraded is
-// never due because something was zero.
+// Package schedule holds the timing of a key: how often it is rotated, and how long the old key
+// stays valid. The package has no state and no clock.
 package schedule
 
 import (
@@ -14,23 +12,21 @@ import (
 
 // Defaults and bounds of a [Policy].
 const (
-	// DefaultGrace gives a weekend's deployment that missed the new key two
-	// days. Longer would keep two keys alive for much of a low-risk key's life.
+	// DefaultGrace gives a deployment that missed the new key a weekend to read it.
 	DefaultGrace = 48 * time.Hour
-	// DefaultReadTTL is how long a reader sleeps at most before it reads again.
+	// DefaultReadTTL is how long a reader waits at most before it reads the secret again.
 	DefaultReadTTL = time.Minute
 	MaxReadTTL     = 300 * time.Second
-	// DefaultIdle is how long an old key must be unused before it is retired.
-	// Providers tell of uses up to an hour late.
+	// DefaultIdle is how long an old key must be unused before it is retired. Providers report
+	// uses up to an hour late.
 	DefaultIdle = time.Hour
-	// DefaultMaxHold is how long the use of an old key keeps it alive before a
-	// person is called.
+	// DefaultMaxHold is how long an old key that is still in use is kept before an alert.
 	DefaultMaxHold = 7 * 24 * time.Hour
-	// MinPeriod keeps a typing error from turning a key each second.
+	// MinPeriod prevents a typing error from rotating a key every second.
 	MinPeriod = time.Minute
 )
 
-// A Class is a kind of key, by what its loss would cost.
+// A Class says how sensitive a key is.
 type Class string
 
 // The classes.
@@ -42,7 +38,7 @@ const (
 
 const day = 24 * time.Hour
 
-// Period is the default period of a class; false where there is no such class.
+// Period returns the default period of a class, and false if there is no such class.
 func (c Class) Period() (time.Duration, bool) {
 	switch c {
 	case Financial:
@@ -65,9 +61,9 @@ type Policy struct {
 	MaxHold time.Duration `json:"max_hold"`
 }
 
-// Complete fills in defaults, base first. The read TTL's default shrinks with
-// a short grace; what was said is never changed.
-func (p Policy) Complete(base Policy) Policy {
+// WithDefaults replaces zero fields by defaults, those of base first. The default read TTL is
+// shorter if the grace period is short. Fields that are set do not change.
+func (p Policy) WithDefaults(base Policy) Policy {
 	or := func(values ...time.Duration) time.Duration {
 		for _, v := range values {
 			if v > 0 {
@@ -88,9 +84,9 @@ func (p Policy) Complete(base Policy) Policy {
 	return p
 }
 
-// Problems says what is wrong with a complete policy, a sentence for each field.
-func (p Policy) Problems() (wrong []string) {
-	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+// Problems returns what is wrong with a policy that has its defaults, one sentence for each field.
+func (p Policy) Problems() (problems []string) {
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	if _, ok := p.Class.Period(); !ok {
 		bad(`field "class": want financial, standard or low-risk, not %q`, p.Class)
 	}
@@ -104,31 +100,19 @@ func (p Policy) Problems() (wrong []string) {
 		bad(`field "read_ttl": %s must be from 1s to %s`, p.ReadTTL, MaxReadTTL)
 	}
 	if p.ReadTTL > p.Grace/4 {
-		bad(`field "read_ttl": %s must be at most a quarter of grace_period %s, so that every reader reads again before the old key ends`, p.ReadTTL, p.Grace)
+		bad(`field "read_ttl": %s must be at most a quarter of grace_period %s, so that every reader reads again before the old key is retired`, p.ReadTTL, p.Grace)
 	}
-	return wrong
+	return problems
 }
 
-// restLimit is how long a disabled key waits to be retired, at most: whoever still uses it
-// fails now, while it can be enabled again.
+// restLimit is the maximum time from disabling a key to retiring it. Consumers that still use the
+// key fail now, while it can be enabled again.
 const restLimit = 10 * time.Minute
 
-// Timing is the policy as [rotate] takes it. A reader may still hold the old value for two read
-// TTLs after publishing: one read may be under way, and then it sleeps.
+// Timing returns the policy in the form that [rotate] uses. A reader may hold the old value for
+// two read TTLs after publishing: a read may be under way, and then the reader waits one TTL.
 func (p Policy) Timing() rotate.Timing {
 	return rotate.Timing{
 		When: cron.When{Period: p.Period}, Grace: p.Grace, Idle: p.Idle, MaxHold: p.MaxHold, DisabledWait: min(restLimit, p.Grace), Sleep: 2 * p.ReadTTL,
 	}
-}
-
-// Move is the next turn after the period was changed: counted from the last
-// turn, not before now, and unchanged where there was none.
-func Move(next, last, now time.Time, period time.Duration) time.Time {
-	if last.IsZero() {
-		return next
-	}
-	if at := last.Add(period); at.After(now) {
-		return at
-	}
-	return now
 }

@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-func TestCompleteIsSound(t *testing.T) {
+func TestDefaultsAreSound(t *testing.T) {
 	for _, p := range []Policy{
 		{}, {Class: Financial}, {Class: LowRisk}, {Period: time.Hour}, {Period: time.Minute}, {Grace: time.Hour},
 		{Period: 100 * day, Grace: 90 * day}, {Grace: 2 * time.Hour, ReadTTL: 300 * time.Second},
 	} {
-		c := p.Complete(Policy{})
-		if wrong := c.Problems(); len(wrong) > 0 {
-			t.Errorf("%+v completed to %+v: %v", p, c, wrong)
+		c := p.WithDefaults(Policy{})
+		if problems := c.Problems(); len(problems) > 0 {
+			t.Errorf("%+v with defaults is %+v: %v", p, c, problems)
 		}
 		if c.Timing().Hold(false) < 2*c.ReadTTL || c.Timing().Hold(false) < c.Grace {
-			t.Errorf("%+v holds %v", c, c.Timing().Hold(false))
+			t.Errorf("%+v keeps the old key for %v", c, c.Timing().Hold(false))
 		}
 	}
-	d := Policy{}.Complete(Policy{})
+	d := Policy{}.WithDefaults(Policy{})
 	if want := (Policy{Class: Standard, Period: 60 * day, Grace: 48 * time.Hour, ReadTTL: time.Minute, Idle: time.Hour, MaxHold: 7 * day}); d != want {
 		t.Errorf("defaults are %+v, want %+v", d, want)
 	}
 	if rest, short := d.Timing().DisabledWait, (Policy{Grace: time.Minute}).Timing().DisabledWait; rest != 10*time.Minute || short != time.Minute {
 		t.Errorf("a disabled key rests for %s, with a short grace for %s", rest, short)
 	}
-	if got := (Policy{}).Complete(Policy{Grace: 24 * time.Hour}); got.Grace != 24*time.Hour {
+	if got := (Policy{}).WithDefaults(Policy{Grace: 24 * time.Hour}); got.Grace != 24*time.Hour {
 		t.Errorf("the mount's default grace is not used: %+v", got)
 	}
 }
@@ -46,27 +46,10 @@ func TestProblems(t *testing.T) {
 		{Policy{Grace: time.Minute, ReadTTL: 15 * time.Second}, ""},
 		{Policy{ReadTTL: time.Second}, ""}, {Policy{ReadTTL: 300 * time.Second}, ""},
 	} {
-		got := strings.Join(tt.p.Complete(Policy{}).Problems(), "; ")
+		got := strings.Join(tt.p.WithDefaults(Policy{}).Problems(), "; ")
 		if !strings.Contains(got, tt.want) || tt.want == "" && got != "" {
 			t.Errorf("%+v: %q does not name %s", tt.p, got, tt.want)
 		}
-	}
-}
-
-// A changed period had no effect in a peer (V#21967).
-func TestMoveRecomputes(t *testing.T) {
-	now := time.Date(2026, 3, 9, 0, 0, 0, 0, time.UTC)
-	last := now.Add(-10 * day)
-	next := last.Add(30 * day)
-	if got := Move(next, last, now, 60*day); !got.Equal(last.Add(60 * day)) {
-		t.Errorf("a longer period: %v", got)
-	}
-	if got := Move(next, last, now, 5*day); !got.Equal(now) {
-		t.Errorf("a period that has passed: %v, want now", got)
-	}
-	// A zero last turn made every key due in a peer (V#29537).
-	if got := Move(next, time.Time{}, now, time.Hour); !got.Equal(next) {
-		t.Errorf("without a last turn: %v, want the stored %v", got, next)
 	}
 }
 
@@ -82,6 +65,6 @@ func TestAsleep(t *testing.T) {
 		}
 	}
 	if p.Timing().Hold(true) != 0 {
-		t.Error("a leaked key is held")
+		t.Error("a leaked key is kept")
 	}
 }

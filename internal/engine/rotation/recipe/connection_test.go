@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// TestTroubles: each cause has a sentence of its own, with what there is to do.
-func TestTroubles(t *testing.T) {
+// TestConnectionErrors: each cause has a sentence of its own, with what there is to do.
+func TestConnectionErrors(t *testing.T) {
 	outer := func(err error) error {
 		return &url.Error{Op: "Post", URL: "https://api.example.com/v1/keys", Err: fmt.Errorf("dialing: %w", err)}
 	}
@@ -35,7 +35,7 @@ func TestTroubles(t *testing.T) {
 		"refused":           {refused, "nothing listens there"},
 		"no route":          {&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)}, "no route"},
 	} {
-		got := trouble(outer(tt.err), "api.example.com")
+		got := connectionError(outer(tt.err), "api.example.com")
 		if !strings.Contains(got, tt.want) || !strings.Contains(got, "api.example.com") || !strings.Contains(got, "; ") {
 			t.Errorf("%s: %q, want it to say %q, the host and what to do", name, got, tt.want)
 		}
@@ -44,7 +44,7 @@ func TestTroubles(t *testing.T) {
 		}
 		seen[got] = true
 	}
-	if got := trouble(outer(errors.New("unexpected EOF")), "api.example.com"); got != "" {
+	if got := connectionError(outer(errors.New("unexpected EOF")), "api.example.com"); got != "" {
 		t.Errorf("an unknown cause: %q", got)
 	}
 }

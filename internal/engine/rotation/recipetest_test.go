@@ -11,9 +11,9 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// TestTrial: whatever fails, and whenever it is interrupted, a trial leaves no key behind that it
-// does not name.
-func TestTrial(t *testing.T) {
+// TestRecipeTest: whatever fails, and whenever it is interrupted, a recipe test leaves no key
+// behind that it does not name.
+func TestRecipeTest(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fails string // step whose call fails
 		o     rotate.Outcome
@@ -38,21 +38,21 @@ func TestTrial(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			s := &tried{fails: tt.fails, failure: &rotate.Failure{Outcome: tt.o, Err: context.DeadlineExceeded}, done: tt.done, alive: map[string]string{}}
+			s := &fakeSource{fails: tt.fails, failure: &rotate.Failure{Outcome: tt.o, Err: context.DeadlineExceeded}, done: tt.done, alive: map[string]string{}}
 			if tt.stop {
 				s.stop = cancel
 			}
-			run := rotation.Trial{
+			run := rotation.RecipeTest{
 				Definition: rotation.Definition{
 					Settle: rotate.Settle{Successes: 2, Interval: time.Second, Timeout: time.Minute},
 					Can:    rotate.Capabilities{Proof: rotate.ProofUse, List: true, Label: true, Disable: true, LastUsed: true},
 				},
 				Source: s, Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute,
-				Told: func(string, string, error) {},
+				OnStep: func(string, string, error) {},
 			}
 			left, err := run.Run(ctx)
 			if lives := len(s.alive) > 0; lives != tt.lives || (err == nil) != (tt.fails == "") {
-				t.Errorf("%s: %d keys live, and the error is %v", name, len(s.alive), err)
+				t.Errorf("%s: %d keys are valid, and the error is %v", name, len(s.alive), err)
 			}
 			if named := len(left) > 0 && strings.HasPrefix(left[0].Marker, "kt:t/k/1/1"); named != tt.named {
 				t.Errorf("%s: left %+v", name, left)
@@ -61,19 +61,19 @@ func TestTrial(t *testing.T) {
 	}
 }
 
-// TestTrialRetiresNothingElse: where a creating call names a key that was there before, because
-// the recipe looks for the id in the wrong place, that key lives on, and the one that was created
-// is named by its label.
-func TestTrialRetiresNothingElse(t *testing.T) {
+// TestRecipeTestRetiresNothingElse: where a creating call names a key that was there before,
+// because the recipe looks for the id in the wrong place, that key stays valid, and the one that
+// was created is named by its label.
+func TestRecipeTestRetiresNothingElse(t *testing.T) {
 	for _, failure := range []error{nil, &rotate.Failure{Outcome: rotate.Unknown, ID: "1", Err: context.DeadlineExceeded}} {
 		synctest.Test(t, func(t *testing.T) {
-			s := &tried{alive: map[string]string{"1": "of somebody"}}
+			s := &fakeSource{alive: map[string]string{"1": "of somebody"}}
 			if failure != nil {
 				s.fails, s.failure = "create", failure
 			}
-			run := rotation.Trial{
+			run := rotation.RecipeTest{
 				Definition: rotation.Definition{Can: rotate.Capabilities{List: true, Label: true}}, Source: s,
-				Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute, Told: func(string, string, error) {},
+				Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute, OnStep: func(string, string, error) {},
 			}
 			left, err := run.Run(t.Context())
 			if s.alive["1"] == "" || err == nil || len(left) != 1 || left[0].ID != "" || left[0].Marker == "" {
@@ -83,8 +83,8 @@ func TestTrialRetiresNothingElse(t *testing.T) {
 	}
 }
 
-// tried is a source with one step that fails.
-type tried struct {
+// fakeSource is a source with one step that fails.
+type fakeSource struct {
 	fails   string
 	failure error
 	done    bool
@@ -93,7 +93,7 @@ type tried struct {
 }
 
 // do makes a call.
-func (s *tried) do(ctx context.Context, step string, act func()) error {
+func (s *fakeSource) do(ctx context.Context, step string, act func()) error {
 	if s.fails != step {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -110,32 +110,32 @@ func (s *tried) do(ctx context.Context, step string, act func()) error {
 	return s.failure
 }
 
-func (s *tried) Create(ctx context.Context, o rotate.Order) (rotate.Credential, error) {
+func (s *fakeSource) Create(ctx context.Context, o rotate.Order) (rotate.Credential, error) {
 	err := s.do(ctx, "create", func() { s.alive["1"] = o.Marker.String() })
 	return rotate.Credential{ID: "1"}, err
 }
 
-func (s *tried) Verify(ctx context.Context, _ rotate.Credential) error {
+func (s *fakeSource) Verify(ctx context.Context, _ rotate.Credential) error {
 	return s.do(ctx, "verify", func() {})
 }
 
-func (s *tried) VerifyDead(ctx context.Context, _ rotate.Credential) error {
+func (s *fakeSource) VerifyDead(ctx context.Context, _ rotate.Credential) error {
 	return s.do(ctx, "verify dead", func() {})
 }
 
-func (s *tried) Retire(ctx context.Context, id string) error {
+func (s *fakeSource) Retire(ctx context.Context, id string) error {
 	return s.do(ctx, "retire", func() { delete(s.alive, id) })
 }
 
-func (s *tried) Disable(ctx context.Context, _ string) error {
+func (s *fakeSource) Disable(ctx context.Context, _ string) error {
 	return s.do(ctx, "disable", func() {})
 }
 
-func (s *tried) LastUsed(ctx context.Context, _ string) (at time.Time, err error) {
+func (s *fakeSource) LastUsed(ctx context.Context, _ string) (at time.Time, err error) {
 	return at, s.do(ctx, "last_used", func() {})
 }
 
-func (s *tried) List(ctx context.Context) (all []rotate.Listed, err error) {
+func (s *fakeSource) List(ctx context.Context) (all []rotate.Listed, err error) {
 	return all, s.do(ctx, "list", func() {
 		for id, label := range s.alive {
 			m, _ := rotate.ParseMarker(label)

@@ -11,21 +11,21 @@ import (
 	"github.com/keyturn/keyturn/internal/secret"
 )
 
-// try rehearses a recipe with its examples, and returns what was told and sent.
+// try rehearses a recipe with its examples, and returns what was reported and sent.
 func try(t *testing.T, d rotation.Definition, params map[string]json.RawMessage) (steps []string, sent []rotate.Exchange, err error) {
 	t.Helper()
-	s, err := Provider.Rehearse(rotation.OpenConfig{
+	s, err := Provider.OpenExamples(rotation.OpenConfig{
 		Definition: d, Params: params, Admin: map[string]secret.Value{"token": secret.Text("canary-admin")},
-		Told: func(x rotate.Exchange) { sent = append(sent, x) },
+		OnExchange: func(x rotate.Exchange) { sent = append(sent, x) },
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	trial := rotation.Trial{
+	run := rotation.RecipeTest{
 		Definition: d, Source: s, Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1},
-		Told: func(step, _ string, err error) { steps = append(steps, fmt.Sprintf("%s %t", step, err == nil)) },
+		OnStep: func(step, _ string, err error) { steps = append(steps, fmt.Sprintf("%s %t", step, err == nil)) },
 	}
-	_, err = trial.Run(t.Context()) // nothing of a rehearsal is real
+	_, err = run.Run(t.Context()) // example replies leave nothing behind
 	return steps, sent, err
 }
 
@@ -41,8 +41,8 @@ func TestExamples(t *testing.T) {
 		if err != nil || len(steps) < 4 || steps[len(steps)-1] != "verify dead true" {
 			t.Errorf("%s: %q, %v", d.Name, steps, err)
 		}
-		if told := fmt.Sprintf("%+v", sent); strings.Contains(told, "canary-admin") || strings.Contains(told, "ks_live_example") {
-			t.Errorf("%s: told of a secret: %s", d.Name, told)
+		if shown := fmt.Sprintf("%+v", sent); strings.Contains(shown, "canary-admin") || strings.Contains(shown, "ks_live_example") {
+			t.Errorf("%s: shows a secret: %s", d.Name, shown)
 		}
 	}
 }
@@ -75,8 +75,8 @@ retire {
 }
 `
 
-// TestExamplesThatFail: a rehearsal fails where a rotation would, with an error that names the
-// place.
+// TestExamplesThatFail: a test with example replies fails where a rotation would, with an error
+// that names the place.
 func TestExamplesThatFail(t *testing.T) {
 	created := `example = { status = 201, json = { id = "1", key = "k" } }`
 	for name, tt := range map[string]struct {
@@ -86,9 +86,9 @@ func TestExamplesThatFail(t *testing.T) {
 		"all is well":         {created, "", "", "create true, verify true, publish true, retire true, verify dead true", ""},
 		"no example":          {"", "", "", "create false", "small.hcl"},
 		"another field":       {`example = { status = 201, json = { id = "1", token = "k" } }`, "", "", "create false, retire true", "small.hcl:14:33"},
-		"not a reply":         {`example = { state = 201 }`, "", "", "create false", "the example is no reply"},
-		"no object":           {`example = "ok"`, "", "", "create false", "the example is no reply"},
-		"a status":            {`example = { status = 1 }`, "", "", "create false", "the example is no reply"},
+		"not a reply":         {`example = { state = 201 }`, "", "", "create false", "the example is not a reply"},
+		"no object":           {`example = "ok"`, "", "", "create false", "the example is not a reply"},
+		"a status":            {`example = { status = 1 }`, "", "", "create false", "the example is not a reply"},
 		"refused":             {created, `example = { status = 401 }`, "", "create true, verify false, retire true, verify dead true", "401"},
 		"alive":               {created, `example_refused = { status = 200 }`, "", "create true, verify true, publish true, retire true, verify dead false", "still accepts"},
 		"a body that is text": {`example = { status = 201, body = "{\"id\":\"2\",\"key\":\"k\"}", headers = { X-A = "b" } }`, "", "", "create true, verify true, publish true, retire true, verify dead true", ""},

@@ -18,7 +18,7 @@ import (
 
 func contains(s, part string) bool { return strings.Contains(s, part) }
 
-// bubble runs a test in a world of its own.
+// bubble runs a test in a bubble, with a new world.
 func bubble(t *testing.T, test func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -26,7 +26,7 @@ func bubble(t *testing.T, test func(w *world)) {
 	})
 }
 
-func TestTurn(t *testing.T) {
+func TestRotation(t *testing.T) {
 	bubble(t, func(w *world) {
 		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); err != nil {
 			t.Errorf("a mount without keys may not be disabled: %v", err)
@@ -36,18 +36,18 @@ func TestTurn(t *testing.T) {
 		w.after(time.Hour)
 		s := w.status()
 		first := w.idOf(w.value())
-		w.live(first)
+		w.wantLive(first)
 		if s["current_key_id"] != first || s["rotation"] != 1.0 || s["last_error"] != "" || s["overdue"] != false || len(s["unproven"].([]any)) != 0 {
-			t.Errorf("after the first turn: %v", s)
+			t.Errorf("after the first rotation: %v", s)
 		}
 		next, err := time.Parse(time.RFC3339, s["next_rotation"].(string))
 		if at := w.kv.read("secret/demo", time.Now()); err != nil || at.fields["next_rotation"] != next.Format(time.RFC3339) || at.fields["rotated_at"] == "" {
-			t.Errorf("published %v, the next turn is at %v", at.fields, next)
+			t.Errorf("published %v, the next rotation is at %v", at.fields, next)
 		}
 		nap(time.Until(next))
 		w.until(rotate.Grace)
 		second := w.idOf(w.value())
-		w.live(first, second)
+		w.wantLive(first, second)
 		if c := w.kv.read("secret/demo", time.Now()).custom; c["key_id"] != second || c["previous_key_id"] != first || c["retire_after"] == "" {
 			t.Errorf("custom metadata: %v", c)
 		}
@@ -60,9 +60,9 @@ func TestTurn(t *testing.T) {
 			t.Errorf("the old key lived on for %v, want 48h", held)
 		}
 		s = w.until(rotate.Scheduled)
-		w.live(second)
+		w.wantLive(second)
 		if s["current_key_id"] != second || s["alert"] != "" {
-			t.Errorf("after the second turn: %v", s)
+			t.Errorf("after the second rotation: %v", s)
 		}
 		h := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)
 		if len(h) != 2 || h[0].(map[string]any)["dead_proof"] != "refused" || h[0].(map[string]any)["proven"] != true || h[0].(map[string]any)["result"] != "done" {
@@ -78,7 +78,7 @@ func TestTurn(t *testing.T) {
 	})
 }
 
-// silent wants no secret in what users and logs see.
+// silent checks that users and logs see no secret.
 func (w *world) silent() {
 	w.Helper()
 	var canaries []string
@@ -119,11 +119,11 @@ func writeAll(b *strings.Builder, v any) {
 	}
 }
 
-// A turn that is asked for goes the same way as one that fell due (INF#2402), and
-// two in quick succession leave no orphan.
-func TestManualTurn(t *testing.T) {
+// A rotation on request takes the same steps as a scheduled one (INF#2402), and two in quick
+// succession leave no orphan.
+func TestManualRotation(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		first := w.idOf(w.value())
 		out := w.must(route.Write, "keys/demo/rotate", map[string]any{})
 		if out["rotation"] != 2.0 || out["state"] != "creating" {
@@ -131,15 +131,15 @@ func TestManualTurn(t *testing.T) {
 		}
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Conflict, "rotation 2")
 		w.until(rotate.Grace)
-		w.live(first, w.idOf(w.value()))
+		w.wantLive(first, w.idOf(w.value()))
 		w.until(rotate.Scheduled)
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 	})
 }
 
 func TestLeaked(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		out := w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 		if out["sleeping_readers_seconds"] != 120.0 || len(out["warnings"].([]string)) != 1 {
 			t.Errorf("rotate leaked: %v", out)
@@ -149,7 +149,7 @@ func TestLeaked(t *testing.T) {
 		if took := time.Since(start); took > 2*time.Minute {
 			t.Errorf("a leaked key lived for %v", took)
 		}
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 
 		// While a key is in grace, both may have leaked.
 		w.must(route.Write, "keys/demo/rotate", nil)
@@ -164,7 +164,7 @@ func TestLeaked(t *testing.T) {
 		if took := time.Since(start); took > 3*time.Minute {
 			t.Errorf("both keys were gone after %v", took)
 		}
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 		w.must(route.Write, "keys/demo/rotate", nil)
 		s := w.until(rotate.Grace)
 		out = w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": s["previous_key_id"]})
@@ -176,7 +176,7 @@ func TestLeaked(t *testing.T) {
 
 func TestRollbackToALeakedKeyIsRefused(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		rotationtest.Breaker(w.vendor, time.Minute)(rotatetest.Retire, rotatetest.Busy)
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 		w.run(time.Now().Add(time.Hour), func() bool { return w.status()["state"] == "grace" })
@@ -185,10 +185,10 @@ func TestRollbackToALeakedKeyIsRefused(t *testing.T) {
 	})
 }
 
-// A retired key that the provider shows again is ended again, and the turn waits for it.
+// A retired key that the provider shows again is retired again, and the rotation waits for it.
 func TestRetiredKeyThatIsStillListed(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Retiring)
 		lagged := false
@@ -204,15 +204,15 @@ func TestRetiredKeyThatIsStillListed(t *testing.T) {
 			t.Errorf("status: %v", s)
 		}
 		w.until(rotate.Scheduled)
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 	})
 }
 
-// A vendor says that a key is deleted, and goes on to take it. It is deleted once more, before
-// that is said to be done.
+// A vendor reports a key as deleted, but still accepts it. The key is deleted again before the
+// rotation ends.
 func TestDeletedKeyThatStillWorks(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		w.vendor.Inject(rotationtest.VendorFault{Call: "disable", Mode: "lie"})
 		w.vendor.Inject(rotationtest.VendorFault{Call: "delete", Mode: "lie"})
 		w.must(route.Write, "keys/demo/rotate", nil)
@@ -222,7 +222,7 @@ func TestDeletedKeyThatStillWorks(t *testing.T) {
 		if took := time.Since(began); took > 20*time.Minute { // it rests for ten, disabled
 			t.Errorf("it is retired once more after %s", took)
 		}
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 		if s := w.status(); s["alert"] != "" {
 			t.Errorf("the alert stays: %v", s)
 		}
@@ -231,7 +231,7 @@ func TestDeletedKeyThatStillWorks(t *testing.T) {
 
 func TestRollbackBeforePublishing(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Settling)
@@ -241,7 +241,7 @@ func TestRollbackBeforePublishing(t *testing.T) {
 		if took := time.Since(start); took > time.Minute {
 			t.Errorf("backing out took %v", took)
 		}
-		w.live(w.idOf(old))
+		w.wantLive(w.idOf(old))
 		if w.value() != old {
 			t.Error("something was published")
 		}
@@ -269,17 +269,17 @@ func TestRollbackAfterPublishing(t *testing.T) {
 			t.Errorf("the new key had a grace of %v", held)
 		}
 		s := w.until(rotate.Scheduled)
-		w.live(w.idOf(old))
+		w.wantLive(w.idOf(old))
 		h := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)[0].(map[string]any)
 		if s["current_key_id"] != w.idOf(old) || h["result"] != "rolled-back" {
 			t.Errorf("after rolling back: %v, %v", s, h)
 		}
 		w.rotated()
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 	})
 }
 
-func TestFirstTurnCannotBeRolledBackOncePublished(t *testing.T) {
+func TestFirstRotationCannotBeRolledBackOncePublished(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(nil))
 		w.until(rotate.Grace)
@@ -317,21 +317,21 @@ func TestUseHoldsBack(t *testing.T) {
 			t.Errorf("past the cap: %v", s)
 		}
 		w.until(rotate.Scheduled)
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 		if s := w.status(); s["alert"] != "" {
 			t.Errorf("the alert stays: %v", s)
 		}
 	})
 }
 
-// Whoever does not own a key must not end it.
+// A rotation does not retire keys of others.
 func TestForeignKeysAreLeftAlone(t *testing.T) {
 	bubble(t, func(w *world) {
 		theirs, _ := w.vendor.Create(t.Context(), adminToken, "by hand")
 		like, _ := w.vendor.Create(t.Context(), adminToken, "kt:zzzzzzzz/demo/1/1")
 		w.kv.write("secret/demo", map[string]string{"api_key": theirs.Secret, "note": "mine"})
-		w.turned()
-		w.live(theirs.ID, like.ID, w.idOf(w.value()))
+		w.rotatedOnce()
+		w.wantLive(theirs.ID, like.ID, w.idOf(w.value()))
 		if w.kv.read("secret/demo", time.Now()).fields["note"] != "mine" {
 			t.Error("what stood beside the key is gone")
 		}
@@ -349,9 +349,9 @@ func TestAdoptedKeyIsRetired(t *testing.T) {
 			}
 			w.must(route.Write, "keys/demo", basic(more))
 			w.until(rotate.Grace)
-			w.live(theirs.ID, w.idOf(w.value()))
+			w.wantLive(theirs.ID, w.idOf(w.value()))
 			s := w.until(rotate.Scheduled)
-			w.live(w.idOf(w.value()))
+			w.wantLive(w.idOf(w.value()))
 			if unproven := len(s["unproven"].([]any)) > 0; unproven == known {
 				t.Errorf("secret known %v, unproven %v", known, s["unproven"])
 			}
@@ -364,16 +364,16 @@ func TestAdoptedKeyIsRetired(t *testing.T) {
 
 func TestPermanentFailureKeepsTheOld(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old := w.value()
 		w.must(route.Patch, "keys/demo", map[string]any{"admin": map[string]string{"token": "wrong-token-0000"}})
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.run(time.Now().Add(time.Hour), func() bool { return w.status()["failures"] == 1.0 })
 		s := w.status()
 		if s["state"] != "scheduled" || s["alert"] == "" || s["last_error"] == "" || contains(s["last_error"].(string), "wrong-token") {
-			t.Errorf("after a turn that failed: %v", s)
+			t.Errorf("after a rotation that failed: %v", s)
 		}
-		w.live(w.idOf(old))
+		w.wantLive(w.idOf(old))
 		// It is not tried over and over again, but a person is asked, ...
 		if s["paused"] != true || !contains(s["pause_reason"].(string), "refused") {
 			t.Errorf("nobody is asked: %v", s)
@@ -387,9 +387,9 @@ func TestPermanentFailureKeepsTheOld(t *testing.T) {
 		}
 		s = w.until(rotate.Scheduled)
 		if s["alert"] != "" || s["last_error"] != "" || s["failures"] != 0.0 {
-			t.Errorf("after a turn that went well: %v", s)
+			t.Errorf("after a rotation that went well: %v", s)
 		}
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 	})
 }
 
@@ -400,7 +400,7 @@ func TestKeyThatNeverWorks(t *testing.T) {
 		w := newWorld(t, rotationtest.VendorConfig{ActiveAfter: 30 * 24 * time.Hour})
 		w.must(route.Write, "keys/demo", basic(nil))
 		w.run(time.Now().Add(time.Hour), func() bool { return w.status()["failures"] == 1.0 })
-		w.live()
+		w.wantLive()
 		if w.value() != "" {
 			t.Error("a key that never worked is published")
 		}
@@ -423,12 +423,12 @@ func TestMissingCapabilityPauses(t *testing.T) {
 		w.must(route.Write, "keys/demo/resume", nil)
 		w.until(rotate.Grace)
 		w.until(rotate.Scheduled)
-		w.live(w.idOf(w.value()))
+		w.wantLive(w.idOf(w.value()))
 	})
 }
 
 // A rotation whose path cannot be written is rolled back, the first one of a key too. Its new key
-// is retired, and what readers had goes on to work.
+// is retired, and the key that readers had still works.
 func TestUnwritablePathIsRolledBack(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		bubble(t, func(w *world) {
@@ -454,15 +454,15 @@ func TestUnwritablePathIsRolledBack(t *testing.T) {
 				t.Errorf("first %v: status: %v", first, s)
 			}
 			if first {
-				w.live()
+				w.wantLive()
 			} else {
-				w.live(w.idOf(was))
+				w.wantLive(w.idOf(was))
 			}
 		})
 	}
 }
 
-// Whoever resumes a key that pauses again for the same cause learns that at once. A pause by a
+// Resuming a key that pauses again for the same cause reports that at once. A pause by a
 // person is not ended by a rollback.
 func TestResumeSaysWhyItPausesAgain(t *testing.T) {
 	bubble(t, func(w *world) {
@@ -503,10 +503,10 @@ func TestLostReplyLeavesNoOrphan(t *testing.T) {
 	for _, f := range []rotatetest.Fault{rotatetest.CutBefore, rotatetest.CutAfter, rotatetest.Hang, rotatetest.Late, rotatetest.Busy, rotatetest.Broken} {
 		bubble(t, func(w *world) {
 			rotationtest.Breaker(w.vendor, 10*time.Minute)(rotatetest.Create, f)
-			w.turned()
-			w.live(w.idOf(w.value()))
+			w.rotatedOnce()
+			w.wantLive(w.idOf(w.value()))
 			if n := w.vendor.Stats().Pending; n != 0 {
-				t.Errorf("%s: the turn was done while %d effects were still to land", f, n)
+				t.Errorf("%s: the rotation was done while %d effects were still to land", f, n)
 			}
 		})
 	}
@@ -514,7 +514,7 @@ func TestLostReplyLeavesNoOrphan(t *testing.T) {
 
 func TestPauseAndResume(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		next := w.status()["next_rotation"]
 		w.must(route.Write, "keys/demo/pause", map[string]any{"reason": "audit week"})
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "audit week")
@@ -525,7 +525,7 @@ func TestPauseAndResume(t *testing.T) {
 		}
 		// What was skipped keeps its own time; nothing is derived from zero (V#29537).
 		if s["next_rotation"] != next {
-			t.Errorf("the next turn moved from %v to %v", next, s["next_rotation"])
+			t.Errorf("the next rotation moved from %v to %v", next, s["next_rotation"])
 		}
 		w.must(route.Write, "keys/demo/resume", nil)
 		w.until(rotate.Grace)
@@ -546,7 +546,7 @@ func TestBrakeAndClock(t *testing.T) {
 		w.must(route.Write, "keys/demo", basic(nil))
 		w.after(24 * time.Hour)
 		if len(w.vendor.Issued()) != 0 {
-			t.Error("a key was made under the brake")
+			t.Error("a key was created under the brake")
 		}
 		rows := 0
 		for _, err := range w.store.Scan(t.Context(), "mount/m/j/", storage.PrefixEnd("mount/m/j/")) {
@@ -554,8 +554,8 @@ func TestBrakeAndClock(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if told := len(w.Events()); rows != 1 || told > 3 {
-			t.Errorf("a day under the brake left %d rows of the journal and %d events, want that the key was made and no more", rows, told)
+		if events := len(w.Events()); rows != 1 || events > 3 {
+			t.Errorf("a day under the brake left %d rows of the journal and %d events, want that the key was created and no more", rows, events)
 		}
 		w.refused(route.Write, "keys/demo/rotate", map[string]any{"leaked": true}, fault.Held, "brake")
 		w.must(route.Write, "config", map[string]any{"brake": true})
@@ -574,15 +574,15 @@ func TestBrakeAndClock(t *testing.T) {
 		w.after(time.Hour)
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "clock")
 		if len(w.vendor.Issued()) != 0 {
-			t.Error("a key was made while the clock was held")
+			t.Error("a key was created while the clock was held")
 		}
 		w.held = false
 		w.until(rotate.Grace)
 	})
 }
 
-// No new turn starts while nothing can be audited.
-func TestNoTurnWithoutAudit(t *testing.T) {
+// No new rotation starts while nothing can be audited.
+func TestNoRotationWithoutAudit(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.hook = func(what string, before bool) error {
 			if what == "audit" {
@@ -593,7 +593,7 @@ func TestNoTurnWithoutAudit(t *testing.T) {
 		w.must(route.Write, "keys/demo", basic(nil))
 		w.after(time.Hour)
 		if len(w.vendor.Issued()) != 0 || w.status()["state"] != "scheduled" {
-			t.Errorf("a turn began without audit: %v", w.status())
+			t.Errorf("a rotation began without audit: %v", w.status())
 		}
 		w.hook = nil
 		w.until(rotate.Grace)
@@ -603,35 +603,40 @@ func TestNoTurnWithoutAudit(t *testing.T) {
 func TestSkipImportRotation(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(map[string]any{"skip_import_rotation": true}))
+		next := w.status()["next_rotation"]
+		w.must(route.Patch, "keys/demo", map[string]any{"rotation_period": "240h"})
+		if got := w.status()["next_rotation"]; got != next {
+			t.Errorf("without a last rotation, another period moves the next one from %v to %v", next, got)
+		}
 		w.after(29 * 24 * time.Hour)
 		if len(w.vendor.Issued()) != 0 {
-			t.Error("the key turned although its first turn was to be skipped")
+			t.Error("the key was rotated although its first rotation was skipped")
 		}
 		w.after(25 * time.Hour)
 		if len(w.vendor.Issued()) != 1 {
-			t.Error("the key did not turn after its first period")
+			t.Error("the key was not rotated after its first period")
 		}
 	})
 }
 
 func TestDelete(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.turned()
+		w.rotatedOnce()
 		old := w.idOf(w.value())
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
 		w.refused(route.Delete, "keys/demo", nil, fault.Conflict, "force")
 		w.must(route.Delete, "keys/demo", map[string]any{"force": true})
 		fresh := w.idOf(w.value())
-		w.live(old, fresh)
+		w.wantLive(old, fresh)
 		if _, ok := w.Due(w); ok {
 			t.Error("a due item is left")
 		}
-		// A name's second life does not take the first one's keys for its own.
-		w.turned()
-		w.live(old, fresh, w.idOf(w.value()))
+		// A new key with an old name does not claim the keys of the deleted one.
+		w.rotatedOnce()
+		w.wantLive(old, fresh, w.idOf(w.value()))
 		if s := w.status(); s["rotation"] != 1.0 || w.idOf(w.value()) == fresh {
-			t.Errorf("the second life published nothing: %v", s)
+			t.Errorf("the new key published nothing: %v", s)
 		}
 	})
 }

@@ -17,44 +17,44 @@ import (
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
-// rehearse opens a source whose requests are answered from the recipe's examples.
-func rehearse(c rotation.OpenConfig) (rotation.Source, error) {
-	examples := &examples{}
+// openExamples opens a source whose requests are answered from the recipe's examples.
+func openExamples(c rotation.OpenConfig) (rotation.Source, error) {
+	examples := &exampleReplies{}
 	s, err := open(c, examples)
 	if err != nil {
 		return nil, err
 	}
 	examples.source = s
-	return &rehearsal{s, examples}, nil
+	return &exampleSource{s, examples}, nil
 }
 
-// A rehearsal is a source that records which key it created and whether that key is retired.
-type rehearsal struct {
+// An exampleSource is a source that records which key it created and whether that key is retired.
+type exampleSource struct {
 	*source
-	examples *examples
+	examples *exampleReplies
 }
 
 // Create implements [rotation.Source].
-func (r *rehearsal) Create(ctx context.Context, o rotate.Order) (rotate.Credential, error) {
-	r.examples.set(func(e *examples) { e.marker = o.Marker.String() })
+func (r *exampleSource) Create(ctx context.Context, o rotate.Order) (rotate.Credential, error) {
+	r.examples.set(func(e *exampleReplies) { e.marker = o.Marker.String() })
 	c, err := r.source.Create(ctx, o)
 	if err == nil {
-		r.examples.set(func(e *examples) { e.id, e.dead = c.ID, false })
+		r.examples.set(func(e *exampleReplies) { e.id, e.dead = c.ID, false })
 	}
 	return c, err
 }
 
 // Retire implements [rotation.Source].
-func (r *rehearsal) Retire(ctx context.Context, id string) error {
+func (r *exampleSource) Retire(ctx context.Context, id string) error {
 	err := r.source.Retire(ctx, id)
 	if err == nil {
-		r.examples.set(func(e *examples) { e.dead = true })
+		r.examples.set(func(e *exampleReplies) { e.dead = true })
 	}
 	return err
 }
 
-// examples answers requests with the example replies of the recipe.
-type examples struct {
+// exampleReplies answers requests with the example replies of the recipe.
+type exampleReplies struct {
 	source *source
 
 	mu     sync.Mutex // guards the rest
@@ -63,20 +63,20 @@ type examples struct {
 	dead   bool // the key that was created is retired
 }
 
-func (e *examples) set(f func(e *examples)) {
+func (e *exampleReplies) set(f func(e *exampleReplies)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	f(e)
 }
 
 // RoundTrip implements [http.RoundTripper].
-func (e *examples) RoundTrip(r *http.Request) (*http.Response, error) {
+func (e *exampleReplies) RoundTrip(r *http.Request) (*http.Response, error) {
 	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.GotConn != nil {
 		trace.GotConn(httptrace.GotConnInfo{})
 	}
-	made, ok := r.Context().Value(callKey{}).(*madeCall)
+	made, ok := r.Context().Value(requestInfoKey{}).(*requestInfo)
 	if !ok {
-		return nil, errCut
+		return nil, errConnectionCut
 	}
 	e.mu.Lock()
 	vars := scope{"marker": cty.StringVal(e.marker), "key": cty.ObjectVal(map[string]cty.Value{"id": cty.StringVal(e.id)})}.with(made.vars)
@@ -85,7 +85,7 @@ func (e *examples) RoundTrip(r *http.Request) (*http.Response, error) {
 	st := made.step
 	expr, status := st.example, st.status[0]
 	if verify := e.source.recipe.verify; verify != nil && st == &verify.step && dead {
-		expr, status = verify.refusal, http.StatusUnauthorized
+		expr, status = verify.exampleRefused, http.StatusUnauthorized
 	}
 	answer := &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody, Request: r}
 	if expr == nil {
@@ -95,12 +95,12 @@ func (e *examples) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return answer, fill(answer, v, position(expr.Range()))
+	return answer, setReply(answer, v, position(expr.Range()))
 }
 
-// fill copies the value of an example into a reply.
-func fill(answer *http.Response, v cty.Value, at string) error {
-	wrong := fault.New("recipe.example", fault.Invalid, "%s: the example is no reply; write an object such as { status = 200, json = { … } }, with status, json, body and headers", at)
+// setReply copies the value of an example into a reply.
+func setReply(answer *http.Response, v cty.Value, at string) error {
+	wrong := fault.New("recipe.example", fault.Invalid, "%s: the example is not a reply; write an object such as { status = 200, json = { … } }, with status, json, body and headers", at)
 	if v.IsNull() || !v.Type().IsObjectType() {
 		return wrong
 	}
