@@ -124,6 +124,17 @@ func (m *metadataFlags) body(f *flags) map[string]any {
 	return body
 }
 
+func (m *metadataFlags) send(ctx context.Context, s *session, op string) error {
+	path, err := s.connectMetadata(ctx, m.mount)
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, call{
+		op: op, path: path, body: m.body(s.flags), doing: "writing metadata to " + string(path),
+		success: "Success! Data written to: " + string(path),
+	})
+}
+
 func kvMetadataPut() *command {
 	var m metadataFlags
 	return &command{
@@ -133,16 +144,7 @@ func kvMetadataPut() *command {
 			{"Keep five versions and say whose secret it is:", "keyturn kv metadata put -max-versions=5 -custom-metadata=owner=payments static/stripe/production"},
 		},
 		flags: m.declare,
-		run: func(ctx context.Context, s *session) error {
-			path, err := s.connectMetadata(ctx, m.mount)
-			if err != nil {
-				return err
-			}
-			return s.change(ctx, call{
-				op: "update", path: path, body: m.body(s.flags), doing: "writing metadata to " + string(path),
-				success: "Success! Data written to: " + string(path),
-			})
-		},
+		run: func(ctx context.Context, s *session) error { return m.send(ctx, s, "update") },
 	}
 }
 
@@ -158,16 +160,7 @@ func kvMetadataPatch() *command {
 			m.declare(f)
 			f.List(&m.remove, "remove-custom-metadata", "key", "a custom field to take away")
 		},
-		run: func(ctx context.Context, s *session) error {
-			path, err := s.connectMetadata(ctx, m.mount)
-			if err != nil {
-				return err
-			}
-			return s.change(ctx, call{
-				op: "patch", path: path, body: m.body(s.flags), doing: "writing metadata to " + string(path),
-				success: "Success! Data written to: " + string(path),
-			})
-		},
+		run: func(ctx context.Context, s *session) error { return m.send(ctx, s, "patch") },
 	}
 }
 

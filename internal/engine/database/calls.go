@@ -29,6 +29,12 @@ func (e *NotSent) Error() string { return e.Err.Error() }
 // Unwrap returns the error.
 func (e *NotSent) Unwrap() error { return e.Err }
 
+// IsNotSent reports whether an error is or wraps [NotSent].
+func IsNotSent(err error) bool {
+	_, early := errors.AsType[*NotSent](err)
+	return early
+}
+
 // Uncertain is an error of a repeated call, whose first attempt may have had its effect.
 type Uncertain struct{ Err error }
 

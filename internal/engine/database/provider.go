@@ -401,6 +401,11 @@ func Unchanged(err error) bool { return errors.Is(err, errUnchanged) }
 // MarkUnchanged marks an error for [Unchanged]. It is for implementations.
 func MarkUnchanged(e *fault.Error) error { return unchanged(e) }
 
+// NotStarted marks an error of a call for [Unchanged] that came before anything was sent.
+func NotStarted(op string, err error) error {
+	return unchanged(&fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
+}
+
 // Refused reports whether the server answers, and refused only this call.
 func Refused(err error) bool { return errors.Is(err, errRefused) }
 

@@ -41,11 +41,11 @@ func (s *reservedNames) reserve(ctx context.Context, conn Conn, l *issuedUser, a
 	}
 	exists, err := conn.Exists(ctx, l.User)
 	if err != nil {
-		return nothingCreated(err)
+		return NotStarted(op, err)
 	}
 	owner, version, err := s.owner(ctx, l)
 	if err != nil {
-		return nothingCreated(err)
+		return NotStarted(op, err)
 	}
 	if owner.Attempt == a.ID {
 		return nil
@@ -56,18 +56,13 @@ func (s *reservedNames) reserve(ctx context.Context, conn Conn, l *issuedUser, a
 	}
 	row, err := reservedRows.Set(reservedName(l), nameReservation{Attempt: a.ID, Until: a.Deadline.Add(reservedAfterDeadline)})
 	if err != nil {
-		return nothingCreated(err)
+		return NotStarted(op, err)
 	}
 	_, err = s.m.Store.Commit(ctx, row.If(version))
 	if fault.Is(err, fault.Conflict) {
 		return MarkUnchanged(fault.New(op, fault.Invalid, "another request creates the user %s at this moment, and the template produces the same name again; put {{random 20}} into it", l.User))
 	}
 	return err // not marked as unchanged: the reservation may be stored, and undo must look
-}
-
-// nothingCreated marks an error that came before the database was asked to create anything.
-func nothingCreated(err error) error {
-	return MarkUnchanged(&fault.Error{Op: "database.reserve", Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
 }
 
 // owner returns the reservation of a name; the zero value if there is none.

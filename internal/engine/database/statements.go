@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -275,4 +276,14 @@ func (c *credentialConfig) warnRotation(r *route.Request, p *Provider, found Fou
 // IdentifierByte reports whether a byte can be in an unquoted identifier of PostgreSQL or MySQL.
 func IdentifierByte(b byte) bool {
 	return b == '_' || b == '$' || b >= 0x80 || b >= '0' && b <= '9' || b|0x20 >= 'a' && b|0x20 <= 'z'
+}
+
+// Expiration formats a time for {{expiration}}: to the second, and never before the end of the
+// lease.
+func Expiration(t time.Time) string {
+	whole := t.UTC().Truncate(time.Second)
+	if whole.Before(t) {
+		whole = whole.Add(time.Second)
+	}
+	return whole.Format("2006-01-02 15:04:05-0700")
 }

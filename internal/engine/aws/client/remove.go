@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/keyturn/keyturn/internal/fault"
 )
@@ -122,16 +123,21 @@ func (c *Client) removeKeys(ctx context.Context, user *string) error {
 	return denied
 }
 
+// textsOf returns one text of each item of a list.
+func textsOf[T any](list []T, text func(T) *string) (all []string) {
+	for _, item := range list {
+		all = append(all, aws.ToString(text(item)))
+	}
+	return all
+}
+
 func (c *Client) removeAttached(ctx context.Context, user *string) error {
-	return each(ctx, "detaching the user's policies", func(ctx context.Context, marker *string) (arns []string, next *string, err error) {
+	return each(ctx, "detaching the user's policies", func(ctx context.Context, marker *string) ([]string, *string, error) {
 		out, err := c.iam.ListAttachedUserPolicies(ctx, &iam.ListAttachedUserPoliciesInput{UserName: user, Marker: marker})
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, p := range out.AttachedPolicies {
-			arns = append(arns, aws.ToString(p.PolicyArn))
-		}
-		return arns, out.Marker, nil
+		return textsOf(out.AttachedPolicies, func(p types.AttachedPolicy) *string { return p.PolicyArn }), out.Marker, nil
 	}, func(ctx context.Context, arn string) error {
 		_, err := c.iam.DetachUserPolicy(ctx, &iam.DetachUserPolicyInput{UserName: user, PolicyArn: &arn})
 		return err
@@ -152,15 +158,12 @@ func (c *Client) removeInline(ctx context.Context, user *string) error {
 }
 
 func (c *Client) removeGroups(ctx context.Context, user *string) error {
-	return each(ctx, "removing the user from groups", func(ctx context.Context, marker *string) (names []string, next *string, err error) {
+	return each(ctx, "removing the user from groups", func(ctx context.Context, marker *string) ([]string, *string, error) {
 		out, err := c.iam.ListGroupsForUser(ctx, &iam.ListGroupsForUserInput{UserName: user, Marker: marker})
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, g := range out.Groups {
-			names = append(names, aws.ToString(g.GroupName))
-		}
-		return names, out.Marker, nil
+		return textsOf(out.Groups, func(g types.Group) *string { return g.GroupName }), out.Marker, nil
 	}, func(ctx context.Context, name string) error {
 		_, err := c.iam.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{UserName: user, GroupName: &name})
 		return err
@@ -173,15 +176,12 @@ func (c *Client) removeLogin(ctx context.Context, user *string) error {
 }
 
 func (c *Client) removeMFA(ctx context.Context, user *string) error {
-	return each(ctx, "removing the user's MFA devices", func(ctx context.Context, marker *string) (serials []string, next *string, err error) {
+	return each(ctx, "removing the user's MFA devices", func(ctx context.Context, marker *string) ([]string, *string, error) {
 		out, err := c.iam.ListMFADevices(ctx, &iam.ListMFADevicesInput{UserName: user, Marker: marker})
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, d := range out.MFADevices {
-			serials = append(serials, aws.ToString(d.SerialNumber))
-		}
-		return serials, out.Marker, nil
+		return textsOf(out.MFADevices, func(d types.MFADevice) *string { return d.SerialNumber }), out.Marker, nil
 	}, func(ctx context.Context, serial string) error {
 		if _, err := c.iam.DeactivateMFADevice(ctx, &iam.DeactivateMFADeviceInput{UserName: user, SerialNumber: &serial}); absent(explain("", err)) != nil {
 			return err
@@ -197,15 +197,12 @@ func (c *Client) removeMFA(ctx context.Context, user *string) error {
 }
 
 func (c *Client) removeSSH(ctx context.Context, user *string) error {
-	return each(ctx, "removing the user's SSH keys", func(ctx context.Context, marker *string) (ids []string, next *string, err error) {
+	return each(ctx, "removing the user's SSH keys", func(ctx context.Context, marker *string) ([]string, *string, error) {
 		out, err := c.iam.ListSSHPublicKeys(ctx, &iam.ListSSHPublicKeysInput{UserName: user, Marker: marker})
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, k := range out.SSHPublicKeys {
-			ids = append(ids, aws.ToString(k.SSHPublicKeyId))
-		}
-		return ids, out.Marker, nil
+		return textsOf(out.SSHPublicKeys, func(k types.SSHPublicKeyMetadata) *string { return k.SSHPublicKeyId }), out.Marker, nil
 	}, func(ctx context.Context, id string) error {
 		_, err := c.iam.DeleteSSHPublicKey(ctx, &iam.DeleteSSHPublicKeyInput{UserName: user, SSHPublicKeyId: &id})
 		return err
@@ -213,15 +210,12 @@ func (c *Client) removeSSH(ctx context.Context, user *string) error {
 }
 
 func (c *Client) removeCertificates(ctx context.Context, user *string) error {
-	return each(ctx, "removing the user's signing certificates", func(ctx context.Context, marker *string) (ids []string, next *string, err error) {
+	return each(ctx, "removing the user's signing certificates", func(ctx context.Context, marker *string) ([]string, *string, error) {
 		out, err := c.iam.ListSigningCertificates(ctx, &iam.ListSigningCertificatesInput{UserName: user, Marker: marker})
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, k := range out.Certificates {
-			ids = append(ids, aws.ToString(k.CertificateId))
-		}
-		return ids, out.Marker, nil
+		return textsOf(out.Certificates, func(k types.SigningCertificate) *string { return k.CertificateId }), out.Marker, nil
 	}, func(ctx context.Context, id string) error {
 		_, err := c.iam.DeleteSigningCertificate(ctx, &iam.DeleteSigningCertificateInput{UserName: user, CertificateId: &id})
 		return err
@@ -229,15 +223,12 @@ func (c *Client) removeCertificates(ctx context.Context, user *string) error {
 }
 
 func (c *Client) removeService(ctx context.Context, user *string) error {
-	return each(ctx, "removing the user's credentials of services", func(ctx context.Context, _ *string) (ids []string, next *string, err error) {
+	return each(ctx, "removing the user's credentials of services", func(ctx context.Context, _ *string) ([]string, *string, error) {
 		out, err := c.iam.ListServiceSpecificCredentials(ctx, &iam.ListServiceSpecificCredentialsInput{UserName: user})
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, k := range out.ServiceSpecificCredentials {
-			ids = append(ids, aws.ToString(k.ServiceSpecificCredentialId))
-		}
-		return ids, nil, nil
+		return textsOf(out.ServiceSpecificCredentials, func(k types.ServiceSpecificCredentialMetadata) *string { return k.ServiceSpecificCredentialId }), nil, nil
 	}, func(ctx context.Context, id string) error {
 		_, err := c.iam.DeleteServiceSpecificCredential(ctx, &iam.DeleteServiceSpecificCredentialInput{UserName: user, ServiceSpecificCredentialId: &id})
 		return err

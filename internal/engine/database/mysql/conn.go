@@ -178,10 +178,7 @@ func (c *conn) runRepeatable(ctx context.Context, f func(ctx context.Context, s 
 
 // runOnce is withSession for an f that must not run twice. It retries only if nothing was sent.
 func (c *conn) runOnce(ctx context.Context, f func(ctx context.Context, s *sql.Conn) error) error {
-	return c.retry(ctx, f, func(err error) bool {
-		_, early := errors.AsType[*database.NotSent](err)
-		return early
-	})
+	return c.retry(ctx, f, database.IsNotSent)
 }
 
 // retry retries several times, because several sessions may have died together, and once more with
@@ -203,7 +200,7 @@ func (c *conn) retry(ctx context.Context, f func(ctx context.Context, s *sql.Con
 			}
 			return err
 		}
-		_, early := errors.AsType[*database.NotSent](err)
+		early := database.IsNotSent(err)
 		sent = sent || !early
 	}
 }

@@ -29,7 +29,7 @@ func (c *conn) Drop(ctx context.Context, name string, o database.DropOptions) (r
 	if len(o.Statements) > 0 {
 		k.field = "revocation_statements"
 		if all, err = compile(k.field, o.Statements, fillings(name, secret.Value{}, time.Time{})); err != nil {
-			return report, invalid(k.op, err)
+			return report, database.NotStarted(k.op, err)
 		}
 	}
 	err = c.runRepeatable(ctx, func(ctx context.Context, s *sql.Conn) error {

@@ -114,7 +114,7 @@ func refusalOnly(err error) bool {
 		return true
 	}
 	_, connecting := errors.AsType[*connectError](err)
-	_, early := errors.AsType[*database.NotSent](err)
+	early := database.IsNotSent(err)
 	n := number(err)
 	return n != 0 && !connecting && !early && !dying(err) && !slices.Contains(serverErrors, n)
 }
@@ -133,7 +133,7 @@ func logged(err error) string {
 
 // classify sets kind and message, and reports whether the database is certainly unchanged.
 func (k call) classify(f *fault.Error, err error) (unchanged bool) {
-	_, early := errors.AsType[*database.NotSent](err)
+	early := database.IsNotSent(err)
 	my, answered := errors.AsType[*mysql.MySQLError](err)
 	_, connecting := errors.AsType[*connectError](err)
 	at, many := errors.AsType[*statementError](err)

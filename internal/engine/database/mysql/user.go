@@ -19,30 +19,15 @@ func lockName(attemptID string) string { return "keyturn " + attemptID }
 // instant formats a deadline. Create and SettleAttempt must use the same precision.
 func instant(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000000") }
 
-// expiration formats a time for {{expiration}}: to the second, and never before the end of the
-// lease.
-func expiration(t time.Time) string {
-	whole := t.UTC().Truncate(time.Second)
-	if whole.Before(t) {
-		whole = whole.Add(time.Second)
-	}
-	return whole.Format("2006-01-02 15:04:05-0700")
-}
-
 func fillings(name string, password secret.Value, expires time.Time) map[string]string {
 	v := map[string]string{"name": name, "username": name}
 	if !expires.IsZero() {
-		v["expiration"] = expiration(expires)
+		v["expiration"] = database.Expiration(expires)
 	}
 	if !password.Empty() {
 		v["password"] = password.RevealString()
 	}
 	return v
-}
-
-// invalid marks an error that occurred before anything was sent.
-func invalid(op string, err error) error {
-	return database.MarkUnchanged(&fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
 }
 
 // knowEscaped adds the escaped form of a password to the secrets of the call.
@@ -66,7 +51,7 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 	u.Key.Fill(v)
 	all, err := compile(k.field, statements, v)
 	if err != nil {
-		return invalid(k.op, err)
+		return database.NotStarted(k.op, err)
 	}
 	k.knowEscaped(u.Password)
 	undone := false
@@ -247,7 +232,7 @@ func (c *conn) alter(ctx context.Context, k call, name string, statements []stri
 	if len(statements) > 0 {
 		var err error
 		if all, err = compile(k.field, statements, v); err != nil {
-			return invalid(k.op, err)
+			return database.NotStarted(k.op, err)
 		}
 	}
 	return k.explain(c.runRepeatable(ctx, func(ctx context.Context, s *sql.Conn) error {

@@ -70,10 +70,7 @@ func (c *conn) runRepeatable(ctx context.Context, f func(ctx context.Context, s 
 
 // runOnce is withSession for an f that must not run twice. It retries once if nothing was sent.
 func (c *conn) runOnce(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error) error {
-	return c.retry(ctx, f, func(err error) bool {
-		_, early := errors.AsType[*database.NotSent](err)
-		return early
-	})
+	return c.retry(ctx, f, database.IsNotSent)
 }
 
 func (c *conn) retry(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error, mayRetry func(error) bool) error {
@@ -83,7 +80,7 @@ func (c *conn) retry(ctx context.Context, f func(ctx context.Context, s *pgconn.
 		return err
 	}
 	c.sessions.Reset()
-	_, early := errors.AsType[*database.NotSent](err)
+	early := database.IsNotSent(err)
 	if err = c.withSession(ctx, f); err != nil && !early && !stale {
 		return &database.Uncertain{Err: err}
 	}

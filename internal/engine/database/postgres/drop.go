@@ -24,7 +24,7 @@ func (c *conn) Drop(ctx context.Context, name string, o database.DropOptions) (d
 	}
 	s, err := revocation(&k, name, o.Statements, c.super.Load())
 	if err != nil {
-		return report, invalid(k.op, err)
+		return report, database.NotStarted(k.op, err)
 	}
 	if o.TerminateSessions {
 		if err := c.terminateSessions(ctx, name, &report); err != nil {

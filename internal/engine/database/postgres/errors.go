@@ -46,7 +46,7 @@ func (k call) explain(done int, err error) error {
 
 // classify sets kind and message, and reports whether the database is certainly unchanged.
 func (k call) classify(f *fault.Error, done int, err error) (unchanged bool) {
-	_, early := errors.AsType[*database.NotSent](err)
+	early := database.IsNotSent(err)
 	pg, answered := errors.AsType[*pgconn.PgError](err)
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	switch {

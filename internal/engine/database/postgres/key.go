@@ -28,7 +28,7 @@ func (c *conn) SetKey(ctx context.Context, name string, key database.Key, statem
 	}
 	values, err := c.values(name, secret.Value{}, time.Time{})
 	if err != nil {
-		return invalid(k.op, err)
+		return database.NotStarted(k.op, err)
 	}
 	key.Fill(values)
 	k.field = "rotation_statements"

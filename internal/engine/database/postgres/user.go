@@ -20,16 +20,6 @@ func ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`
 // text quotes a string for SQL; sessions have standard_conforming_strings on.
 func quoteText(s string) string { return `'` + strings.ReplaceAll(s, `'`, `''`) + `'` }
 
-// expiration formats a time for {{expiration}}: to the second, and never before the end of the
-// lease.
-func expiration(t time.Time) string {
-	whole := t.UTC().Truncate(time.Second)
-	if whole.Before(t) {
-		whole = whole.Add(time.Second)
-	}
-	return whole.Format("2006-01-02 15:04:05-0700")
-}
-
 // sessionName is the application_name of the session that runs an attempt.
 func sessionName(attemptID string) string { return appName + " " + attemptID }
 
@@ -59,13 +49,13 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 	}
 	values, err := c.values(u.Name, u.Password, u.Expires)
 	if err != nil {
-		return invalid(k.op, err)
+		return database.NotStarted(k.op, err)
 	}
 	u.Key.Fill(values)
 	k.secrets = append(k.secrets, secret.Text(values["password"]))
 	s, err := compile(k.field, statements, values)
 	if err != nil {
-		return invalid(k.op, err)
+		return database.NotStarted(k.op, err)
 	}
 	m := &message{head: fence(u.Attempt), headers: fenceResults, body: s.sql, resets: s.resets()}
 	results, err := c.change(ctx, m)
@@ -103,7 +93,7 @@ func rollBack(ctx context.Context, c *conn, statements []string, values map[stri
 func (p *prepared) values(name string, password secret.Value, expires time.Time) (map[string]string, error) {
 	v := map[string]string{"name": name, "username": name}
 	if !expires.IsZero() {
-		v["expiration"] = expiration(expires)
+		v["expiration"] = database.Expiration(expires)
 	}
 	if password.Empty() {
 		return v, nil
@@ -118,11 +108,6 @@ func (p *prepared) values(name string, password secret.Value, expires time.Time)
 	return v, nil
 }
 
-// invalid marks an error that occurred before anything was sent.
-func invalid(op string, err error) error {
-	return database.MarkUnchanged(&fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
-}
-
 // Renew sets VALID UNTIL, or runs the role's renew statements.
 func (c *conn) Renew(ctx context.Context, name string, expires time.Time, statements []string) error {
 	k := c.call("Renew", "renewing the user")
@@ -130,7 +115,7 @@ func (c *conn) Renew(ctx context.Context, name string, expires time.Time, statem
 		return err
 	}
 	if len(statements) == 0 {
-		return c.alter(ctx, k, name, "VALID UNTIL "+quoteText(expiration(expires)))
+		return c.alter(ctx, k, name, "VALID UNTIL "+quoteText(database.Expiration(expires)))
 	}
 	values, _ := c.values(name, secret.Value{}, expires)
 	k.field = "renew_statements"
@@ -149,7 +134,7 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 	}
 	values, err := c.values(name, password, time.Time{})
 	if err != nil {
-		return invalid(k.op, err)
+		return database.NotStarted(k.op, err)
 	}
 	k.secrets = append(k.secrets, secret.Text(values["password"]))
 	if len(statements) == 0 {
@@ -164,7 +149,7 @@ func runForUser(ctx context.Context, c *conn, k call, name string, statements []
 	k.texts = statements
 	s, err := compile(k.field, statements, values)
 	if err != nil {
-		return invalid(k.op, err)
+		return database.NotStarted(k.op, err)
 	}
 	m := &message{body: s.sql, resets: s.resets(), repeatable: true}
 	results, err := c.change(ctx, m)

@@ -79,7 +79,7 @@ func (c *conn) explain(k call, err error) error {
 
 // classify sets kind and message, and reports whether the server is surely unchanged.
 func (k call) classify(f *fault.Error, err error) (unchanged bool) {
-	_, early := errors.AsType[*database.NotSent](err)
+	early := database.IsNotSent(err)
 	said, answered := errors.AsType[*answer](err)
 	_, connecting := errors.AsType[*connectError](err)
 	switch {

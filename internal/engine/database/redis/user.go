@@ -64,7 +64,7 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 	}
 	given, err := rules(statements)
 	if err != nil {
-		return invalid(k.op, err)
+		return database.NotStarted(k.op, err)
 	}
 	k.rules = given
 	set := append([]string{"ACL", "SETUSER", u.Name, "reset", "on", passwordRule(u.Password)}, given...)
@@ -150,11 +150,6 @@ func clock(reply any) (time.Time, error) {
 		return time.Time{}, errProtocol
 	}
 	return time.Unix(seconds, micros*1000), nil
-}
-
-// invalid marks an error that came before anything was sent.
-func invalid(op string, err error) error {
-	return database.MarkUnchanged(&fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
 }
 
 // none refuses statements of which Redis has none.

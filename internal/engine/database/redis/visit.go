@@ -113,7 +113,7 @@ func (v *visit) worst(errs []error) error {
 			continue
 		}
 		failed++
-		_, early := errors.AsType[*database.NotSent](err)
+		early := database.IsNotSent(err)
 		if at < 0 || !early {
 			at = i
 		}
