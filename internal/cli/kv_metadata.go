@@ -144,7 +144,7 @@ func kvMetadataPut() *command {
 			{"Keep five versions and say whose secret it is:", "keyturn kv metadata put -max-versions=5 -custom-metadata=owner=payments static/stripe/production"},
 		},
 		flags: m.declare,
-		run: func(ctx context.Context, s *session) error { return m.send(ctx, s, "update") },
+		run:   func(ctx context.Context, s *session) error { return m.send(ctx, s, "update") },
 	}
 }
 

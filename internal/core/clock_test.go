@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
-	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/barrier/barriertest"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
@@ -155,15 +155,5 @@ func TestClockAtStart(t *testing.T) {
 
 func view(t *testing.T) *barrier.View {
 	t.Helper()
-	st := memory.Open()
-	root := secret.New(make([]byte, 32))
-	if err := barrier.Initialize(t.Context(), st, root); err != nil {
-		t.Fatal(err)
-	}
-	b, err := barrier.Open(t.Context(), st, root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.Close)
-	return b.View("")
+	return barriertest.Open(t, memory.Open()).View("")
 }

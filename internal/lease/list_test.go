@@ -9,8 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/keyturn/keyturn/internal/barrier"
-	"github.com/keyturn/keyturn/internal/secret"
+	"github.com/keyturn/keyturn/internal/barrier/barriertest"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
@@ -18,15 +17,7 @@ import (
 // withFailing returns a manager with leases of these IDs, each of which fails.
 func withFailing(t testing.TB, ids ...string) *Manager {
 	t.Helper()
-	st, root := memory.Open(), secret.New(make([]byte, 32))
-	if err := barrier.Initialize(t.Context(), st, root); err != nil {
-		t.Fatal(err)
-	}
-	b, err := barrier.Open(t.Context(), st, root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := NewManager(Config{Barrier: b})
+	m := NewManager(Config{Barrier: barriertest.Open(t, memory.Open())})
 	for _, id := range ids {
 		l := Lease{ID: id, State: Ending, Data: json.RawMessage("{}")}
 		row, err := l.encode()

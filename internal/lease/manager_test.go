@@ -12,9 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/barrier/barriertest"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 	"github.com/keyturn/keyturn/internal/storage/memory"
@@ -41,10 +40,6 @@ var start = time.Date(2026, 3, 9, 12, 0, 0, 0, time.UTC)
 func open(t *testing.T) *fixture {
 	t.Helper()
 	w := &fixture{t: t, st: faulty.New(memory.Open(), 1)}
-	root := secret.New(make([]byte, barrier.RootKeySize))
-	if err := barrier.Initialize(t.Context(), w.st, root); err != nil {
-		t.Fatal(err)
-	}
 	w.Manager = w.server()
 	return w
 }
@@ -52,12 +47,8 @@ func open(t *testing.T) *fixture {
 // server returns the manager of another server of the store.
 func (w *fixture) server() *Manager {
 	w.t.Helper()
-	b, err := barrier.Open(w.t.Context(), w.st, secret.New(make([]byte, barrier.RootKeySize)))
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	return NewManager(Config{
-		Barrier: b,
+		Barrier: barriertest.Open(w.t, w.st),
 		Due: func(lane, id string, from, to time.Time) (ops []storage.Op) {
 			if !from.IsZero() && !from.Equal(to) {
 				ops = append(ops, storage.Remove(item(lane, id, from)))

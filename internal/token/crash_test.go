@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/barrier/barriertest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
@@ -84,7 +85,7 @@ func TestCrashWhileRevoking(t *testing.T) {
 			for n, crashed := 0, true; crashed; n++ {
 				t.Run(fmt.Sprintf("%s/%d/%d", name, mode, n), func(t *testing.T) {
 					st := faulty.New(newStore(t), 1)
-					s := onBarrier(openBarrier(t, st))
+					s := onBarrier(barriertest.Open(t, st))
 					a := create(t, s, nil)
 					b, d := create(t, s, a), create(t, s, a)
 					c := create(t, s, b)
@@ -95,7 +96,7 @@ func TestCrashWhileRevoking(t *testing.T) {
 					crashed = st.Commits()-before >= n && err != nil
 					st.Revive()
 
-					bar := openBarrier(t, st)
+					bar := barriertest.Open(t, st)
 					s, v := onBarrier(bar), bar.View("")
 					marked, err := s.ByID(t.Context(), map[string]string{"a": a.ID, "b": b.ID}[tt.begun])
 					begun := err != nil || marked.Revoking
@@ -153,7 +154,7 @@ func TestCrashWhileRevoking(t *testing.T) {
 func TestRevokeWithManyLeases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fails error
-		cfg := config(openBarrier(t, newStore(t)))
+		cfg := config(barriertest.Open(t, newStore(t)))
 		cfg.EndLeases = func(ctx context.Context, _ string) error {
 			if fails != nil {
 				return fails
@@ -186,7 +187,7 @@ func TestRevokeWithManyLeases(t *testing.T) {
 // the store are returned.
 func TestStrayItemStoreFails(t *testing.T) {
 	st := faulty.New(newStore(t), 1)
-	s := onBarrier(openBarrier(t, st))
+	s := onBarrier(barriertest.Open(t, st))
 	e := create(t, s, nil)
 	at := time.Now().Truncate(time.Second)
 	for err, want := range map[error]bool{storage.ErrConflict: true, nil: false} {
@@ -204,7 +205,7 @@ func TestStrayItemStoreFails(t *testing.T) {
 func TestLastCommitFails(t *testing.T) {
 	for err, fine := range map[error]bool{storage.ErrConflict: true, nil: false} {
 		st := faulty.New(newStore(t), 1)
-		s := onBarrier(openBarrier(t, st))
+		s := onBarrier(barriertest.Open(t, st))
 		e := create(t, s, nil)
 		st.Inject(faulty.Fault{Calls: faulty.Commits, After: 1, Mode: faulty.NotStored, Err: err})
 		if got := s.Revoke(t.Context(), e.ID); fine != (got == nil) || !fine && !fault.Is(got, fault.Unavailable) {

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/barrier/barriertest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/token"
@@ -57,7 +58,7 @@ func TestStaleFeed(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				st := newStore(t)
 				f := &feed{Store: st}
-				one, two := onBarrier(openBarrier(t, f)), onBarrier(openBarrier(t, st))
+				one, two := onBarrier(barriertest.Open(t, f)), onBarrier(barriertest.Open(t, st))
 				follow, unfollow := context.WithCancel(t.Context())
 				go func() { _ = one.Follow(follow) }()
 				defer unfollow()

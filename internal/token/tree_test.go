@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/barrier/barriertest"
 	"github.com/keyturn/keyturn/internal/fault"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 	"github.com/keyturn/keyturn/internal/token"
@@ -19,7 +19,7 @@ import (
 // open returns a store of tokens, and a view of its rows.
 func open(t testing.TB) (*token.Store, *barrier.View) {
 	t.Helper()
-	b := openBarrier(t, newStore(t))
+	b := barriertest.Open(t, newStore(t))
 	return onBarrier(b), b.View("")
 }
 
@@ -27,27 +27,14 @@ func open(t testing.TB) (*token.Store, *barrier.View) {
 func openTwo(t testing.TB) (one, two *token.Store) {
 	t.Helper()
 	st := newStore(t)
-	return onBarrier(openBarrier(t, st)), onBarrier(openBarrier(t, st))
+	return onBarrier(barriertest.Open(t, st)), onBarrier(barriertest.Open(t, st))
 }
 
-var rootKey = secret.New(make([]byte, 32))
-
+// newStore returns an initialized store.
 func newStore(t testing.TB) storage.Store {
-	t.Helper()
 	st := memory.Open()
-	if err := barrier.Initialize(t.Context(), st, rootKey); err != nil {
-		t.Fatal(err)
-	}
+	barriertest.Open(t, st)
 	return st
-}
-
-func openBarrier(t testing.TB, st storage.Store) *barrier.Barrier {
-	t.Helper()
-	b, err := barrier.Open(t.Context(), st, rootKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 func onBarrier(b *barrier.Barrier) *token.Store { return token.NewStore(config(b)) }

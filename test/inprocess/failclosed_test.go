@@ -14,7 +14,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/audit"
 	"github.com/keyturn/keyturn/internal/auth"
-	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/barrier/barriertest"
 	"github.com/keyturn/keyturn/internal/core"
 	"github.com/keyturn/keyturn/internal/core/node"
 	"github.com/keyturn/keyturn/internal/core/sys"
@@ -22,7 +22,6 @@ import (
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/plugins"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
@@ -33,15 +32,7 @@ var rescues = []string{"delete sys/audit/{path...}", "update sys/seal"}
 // everyRoute returns the routes of each mount of a server with all engines.
 func everyRoute(t *testing.T, out *outside) map[string][]route.Route {
 	t.Helper()
-	ctx, st, root := t.Context(), memory.Open(), secret.New(make([]byte, barrier.RootKeySize))
-	if err := barrier.Initialize(ctx, st, root); err != nil {
-		t.Fatal(err)
-	}
-	b, err := barrier.Open(ctx, st, root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.Close)
+	ctx, b := t.Context(), barriertest.Open(t, memory.Open())
 	log := slog.New(slog.DiscardHandler)
 	all := map[string][]route.Route{"sys/": slices.Concat(sys.Routes(sys.Config{}), node.Routes(node.Config{}))}
 	for _, m := range plugins.AuthMethods {

@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/barrier/barriertest"
 	"github.com/keyturn/keyturn/internal/due"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/lease"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
@@ -39,17 +39,7 @@ type world struct {
 
 func open(t testing.TB) *world {
 	t.Helper()
-	ctx := t.Context()
-	st := memory.Open()
-	root := secret.New(make([]byte, 32))
-	if err := barrier.Initialize(ctx, st, root); err != nil {
-		t.Fatal(err)
-	}
-	b, err := barrier.Open(ctx, st, root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { b.Close(); _ = st.Close() })
+	b := barriertest.Open(t, memory.Open())
 	w := &world{view: b.View(""), undone: map[string]int{}}
 	w.m = lease.NewManager(lease.Config{
 		Barrier: b,

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/auth"
-	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/barrier/barriertest"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -35,15 +35,7 @@ type fixture struct {
 
 func open(t *testing.T) *fixture {
 	t.Helper()
-	st, key := memory.Open(), secret.New(make([]byte, barrier.RootKeySize))
-	if err := barrier.Initialize(t.Context(), st, key); err != nil {
-		t.Fatal(err)
-	}
-	b, err := barrier.Open(t.Context(), st, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.Close)
+	b := barriertest.Open(t, memory.Open())
 	w := &fixture{t: t, root: secret.Text("root"), max: 768 * time.Hour}
 	w.tokens = token.NewStore(token.Config{
 		Barrier: b, Due: func(string, time.Time, time.Time) []storage.Op { return nil },

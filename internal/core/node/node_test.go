@@ -12,10 +12,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/barrier/barriertest"
 	"github.com/keyturn/keyturn/internal/core/mounts"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 	"github.com/keyturn/keyturn/internal/wire"
 )
@@ -31,14 +31,7 @@ type fixture struct {
 func open(t *testing.T, edit func(c *Config)) *fixture {
 	t.Helper()
 	store := memory.Open()
-	root := secret.New(make([]byte, barrier.RootKeySize))
-	if err := barrier.Initialize(t.Context(), store, root); err != nil {
-		t.Fatal(err)
-	}
-	b, err := barrier.Open(t.Context(), store, root)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := barriertest.Open(t, store)
 	rotation := DefaultKeyRotation
 	c := Config{
 		View: b.View(""), Mounts: mounts.New(mounts.Config{Barrier: b, Log: slog.New(slog.DiscardHandler)}),

@@ -12,36 +12,25 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/keyturn/keyturn/internal/barrier"
+	"github.com/keyturn/keyturn/internal/barrier/barriertest"
 	"github.com/keyturn/keyturn/internal/core/policies"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 	"github.com/keyturn/keyturn/internal/storage/faulty"
 	"github.com/keyturn/keyturn/internal/storage/memory"
 )
 
-var key = secret.New(make([]byte, barrier.RootKeySize))
-
 func open(t *testing.T) (*policies.Manager, *faulty.Store) {
 	t.Helper()
 	st := faulty.New(memory.Open(), 1)
-	if err := barrier.Initialize(t.Context(), st, key); err != nil {
-		t.Fatal(err)
-	}
 	return another(t, st), st
 }
 
 // another returns the policies of another server of a store.
 func another(t *testing.T, st storage.Store) *policies.Manager {
 	t.Helper()
-	b, err := barrier.Open(t.Context(), st, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.Close)
-	return policies.New(b)
+	return policies.New(barriertest.Open(t, st))
 }
 
 // following is open with a running feed, so that the cache is used. It runs in a bubble.
@@ -390,12 +379,7 @@ func TestTooLargeSetsAreNotParsed(t *testing.T) { synctest.Test(t, testTooLargeS
 
 func testTooLargeSetsAreNotParsed(t *testing.T) {
 	m, st := following(t)
-	b, err := barrier.Open(t.Context(), st, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	if _, err := b.View("").
+	if _, err := barriertest.Open(t, st).View("").
 		Commit(t.Context(), storage.Set("core/policy/damaged", []byte(`{"text":"path"}`))); err != nil {
 		t.Fatal(err)
 	}
