@@ -65,20 +65,24 @@ func benchExpiry(ctx context.Context, b *bench) (out []result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(b.log, "  all undone after %s, %d reads meanwhile\n", time.Since(began).Round(100*time.Millisecond), len(storm))
+	fmt.Fprintf(b.log, "  all undone after %s, %d reads meanwhile\n", time.Since(began).Round(100*time.Millisecond),
+		len(storm))
 	was, is := p99(idle), p99(storm)
-	return []result{{Row: title, Keyturn: is, Against: was, Unit: "ms", Ratio: is / was, Budget: budget, Met: is <= 2*was, decimals: 2}}, nil
+	return []result{{Row: title, Keyturn: is, Against: was, Unit: "ms", Ratio: is / was, Budget: budget,
+		Met: is <= 2*was, decimals: 2}}, nil
 }
 
 // configureRedis configures the connection, and the secret that is read.
 func configureRedis(k *keyturn, host string, port int) error {
 	admin := k.as(k.root)
 	return errors.Join(
-		k.call(http.MethodPost, "kv/data/team/app", map[string]any{"data": map[string]string{"password": "hunter2"}}, nil),
+		k.call(http.MethodPost, "kv/data/team/app", map[string]any{"data": map[string]string{"password": "hunter2"}},
+			nil),
 		admin.call(http.MethodPost, "sys/mounts/database", map[string]string{"type": "database"}, nil),
 		admin.call(http.MethodPost, "database/config/production", map[string]any{
-			"plugin_name": "redis-database-plugin", "allowed_roles": "*", "username": redistest.Admin, "password": redistest.Password,
-			"host": host, "port": port, "max_open_connections": 32,
+			"plugin_name": "redis-database-plugin", "allowed_roles": "*", "username": redistest.Admin,
+			"password": redistest.Password,
+			"host":     host, "port": port, "max_open_connections": 32,
 		}, nil),
 	)
 }
@@ -123,7 +127,8 @@ func inParallel(ctx context.Context, workers, from, to int, f func(i int) error)
 
 // latencies reads one secret at a steady pace, for d or until done returns true, and returns the
 // latencies in milliseconds.
-func latencies(ctx context.Context, k *keyturn, d time.Duration, done func() (bool, error)) (took []float64, err error) {
+func latencies(ctx context.Context, k *keyturn, d time.Duration, done func() (bool, error)) (took []float64,
+	err error) {
 	tick := time.NewTicker(readEvery)
 	defer tick.Stop()
 	looked := time.Now()

@@ -76,7 +76,8 @@ func ask(h http.Handler, method, path, body, token string) *answered {
 func inProcess(b *testing.B, audited bool) (http.Handler, string) {
 	b.Helper()
 	dir := b.TempDir()
-	st, err := pebble.Open(b.Context(), pebble.Options{Path: filepath.Join(dir, "store"), Log: slog.New(slog.DiscardHandler)})
+	st, err := pebble.Open(b.Context(),
+		pebble.Options{Path: filepath.Join(dir, "store"), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -113,7 +114,8 @@ func inProcess(b *testing.B, audited bool) (http.Handler, string) {
 	do("auth/token/create", `{"id":"bench-token","policies":["bench"],"ttl":"240h"}`)
 	do("kv/data/app", secretBody)
 	if audited {
-		do("sys/audit/file", `{"type":"file","options":{"file_path":`+strconv.Quote(filepath.Join(dir, "audit.log"))+`}}`)
+		do("sys/audit/file",
+			`{"type":"file","options":{"file_path":`+strconv.Quote(filepath.Join(dir, "audit.log"))+`}}`)
 	}
 	return h, "bench-token"
 }

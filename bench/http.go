@@ -35,7 +35,8 @@ func reads(ctx context.Context, b *bench, name, title string, audited bool, budg
 	}
 	defer func() { err = errors.Join(err, k.stop()) }()
 	for n := range secrets {
-		if status, text, err := k.do(http.MethodPost, string(secretPath(nil, n)), []byte(secretBody)); err != nil || status != http.StatusOK {
+		if status, text, err := k.do(http.MethodPost, string(secretPath(nil, n)), []byte(secretBody)); err != nil ||
+			status != http.StatusOK {
 			return nil, fmt.Errorf("writing a secret: %w, status %d %s", err, status, text)
 		}
 	}
@@ -52,7 +53,8 @@ func reads(ctx context.Context, b *bench, name, title string, audited bool, budg
 		var path [64]byte
 		return rendered(out, http.MethodGet, string(secretPath(path[:0], n+conn*61)), k.token, nil)
 	}
-	rates, err := takeTurns(ctx, b, newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, request), newLoad("bare", limit.address, limit.cmd.Process.Pid, b.conns, request))
+	rates, err := takeTurns(ctx, b, newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, request),
+		newLoad("bare", limit.address, limit.cmd.Process.Pid, b.conns, request))
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +94,8 @@ func writes(ctx context.Context, b *bench, w writing) (out []result, err error) 
 	if err := os.Mkdir(work.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	names := [2]string{string(w.name(nil, b.conns, 0)), string(w.name(nil, b.conns+1, 0))} // names that are not measured
+	// names that are not measured
+	names := [2]string{string(w.name(nil, b.conns, 0)), string(w.name(nil, b.conns+1, 0))}
 	if work.Commits, err = commitsOf(ctx, b, w.folder, names, []byte(w.body)); err != nil {
 		return nil, err
 	}
@@ -103,7 +106,8 @@ func writes(ctx context.Context, b *bench, w writing) (out []result, err error) 
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(b.log, "  one request: %d bytes of answer, %d of audit, commits %s\n", len(work.Body), len(work.Audit), sizes(work.Commits, names[0]))
+	fmt.Fprintf(b.log, "  one request: %d bytes of answer, %d of audit, commits %s\n", len(work.Body), len(work.Audit),
+		sizes(work.Commits, names[0]))
 	committing, err := startBare(work)
 	if err != nil {
 		return nil, err
@@ -116,9 +120,12 @@ func writes(ctx context.Context, b *bench, w writing) (out []result, err error) 
 	defer func() { err = errors.Join(err, idle.stop()) }()
 	request := func(out []byte, conn, n int) []byte {
 		var p [64]byte
-		return rendered(out, http.MethodPost, string(w.name(append(p[:0], w.folder...), conn, n)), k.token, []byte(w.body))
+		return rendered(out, http.MethodPost, string(w.name(append(p[:0], w.folder...), conn, n)), k.token,
+			[]byte(w.body))
 	}
-	rates, err := takeTurns(ctx, b, newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, request), newLoad("bare that commits", committing.address, committing.cmd.Process.Pid, b.conns, request), newLoad("bare", idle.address, idle.cmd.Process.Pid, b.conns, request))
+	rates, err := takeTurns(ctx, b, newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, request),
+		newLoad("bare that commits", committing.address, committing.cmd.Process.Pid, b.conns, request),
+		newLoad("bare", idle.address, idle.cmd.Process.Pid, b.conns, request))
 	if err != nil {
 		return nil, err
 	}

@@ -192,15 +192,18 @@ func (k *keyturn) furnish(audited bool) error {
 		} `json:"auth"`
 	}
 	err := errors.Join(
-		k.call(http.MethodPost, "sys/mounts/kv", map[string]any{"type": "kv", "options": map[string]string{"version": "2"}}, nil),
+		k.call(http.MethodPost, "sys/mounts/kv",
+			map[string]any{"type": "kv", "options": map[string]string{"version": "2"}}, nil),
 		k.call(http.MethodPut, "sys/policies/acl/bench", map[string]string{"policy": policy}, nil),
-		k.call(http.MethodPost, "auth/token/create", map[string]any{"policies": []string{"bench"}, "ttl": "240h"}, &made),
+		k.call(http.MethodPost, "auth/token/create", map[string]any{"policies": []string{"bench"}, "ttl": "240h"},
+			&made),
 	)
 	k.token = made.Auth.Token
 	if err != nil || !audited {
 		return err
 	}
-	return k.as(k.root).call(http.MethodPut, "sys/audit/file", map[string]any{"type": "file", "options": map[string]string{"file_path": k.audit()}}, nil)
+	return k.as(k.root).call(http.MethodPut, "sys/audit/file",
+		map[string]any{"type": "file", "options": map[string]string{"file_path": k.audit()}}, nil)
 }
 
 // as is the same installation, asked with another token.

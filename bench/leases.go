@@ -94,7 +94,8 @@ func withLeases(ctx context.Context, b *bench, name string, n int) (*stock, [2]f
 			return nil, restarts, err
 		}
 		// After a kill, these writes are replayed.
-		if _, err := newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, writeRequest(k)).run(ctx, b.round); err != nil {
+		if _, err := newLoad("keyturn", k.address, k.cmd.Process.Pid, b.conns, writeRequest(k)).run(ctx,
+			b.round); err != nil {
 			return nil, restarts, err
 		}
 		k.kill()
@@ -125,7 +126,8 @@ func (s *stock) measure(ctx context.Context, n int) error {
 		return err
 	}
 	for i := range 2000 {
-		if err := s.k.call(http.MethodPut, "sys/leases/lookup", map[string]string{"lease_id": leaseID(i * 7919 % n)}, nil); err != nil {
+		if err := s.k.call(http.MethodPut, "sys/leases/lookup", map[string]string{"lease_id": leaseID(i * 7919 % n)},
+			nil); err != nil {
 			return err
 		}
 	}
@@ -219,7 +221,8 @@ func eventOf(l *lease.Lease, n int) []storage.Op {
 	if err != nil || i < n-keptEvents {
 		return nil
 	}
-	text := fmt.Sprintf(`{"kind":"lease/granted","at":%q,"data":{"lease_id":%q}}`, l.Issued.Format(time.RFC3339Nano), l.ID)
+	text := fmt.Sprintf(`{"kind":"lease/granted","at":%q,"data":{"lease_id":%q}}`, l.Issued.Format(time.RFC3339Nano),
+		l.ID)
 	return []storage.Op{storage.Append("event/", []byte(text))}
 }
 
@@ -229,7 +232,8 @@ func grantLease(ctx context.Context, m *lease.Manager, mount string, i int) erro
 	now := time.Now()
 	user := fmt.Sprintf("v-token-app-%d-%020d-%d", i%10, i, now.Unix())
 	r, err := m.Reserve(ctx, &lease.Lease{
-		ID: leaseID(i), Mount: mount, Target: "production", Kind: "user", Owner: fmt.Sprintf("%040x", i%1000), Attempt: fmt.Sprintf("%020d", i),
+		ID: leaseID(i), Mount: mount, Target: "production", Kind: "user", Owner: fmt.Sprintf("%040x", i%1000),
+		Attempt: fmt.Sprintf("%020d", i),
 		Data:    fmt.Appendf(nil, `{"c":"4pz6wqj2mxk3uv7n","r":"app-%d","i":"%016d","u":%q}`, i%10, i%10, user),
 		Expires: now.Add(30 * 24 * time.Hour), Max: now.Add(60 * 24 * time.Hour), Renewable: true,
 	}, now.Add(time.Hour), nil)

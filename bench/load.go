@@ -136,7 +136,8 @@ func rendered(b []byte, method, path, token string, body []byte) []byte {
 	b = append(b, method...)
 	b = append(b, " /v1/"...)
 	b = append(b, path...)
-	b = append(b, " HTTP/1.1\r\nHost: 127.0.0.1:8200\r\nUser-Agent: Go-http-client/1.1\r\nAccept-Encoding: gzip\r\nX-Vault-Request: true\r\nX-Vault-Token: "...)
+	b = append(b, " HTTP/1.1\r\nHost: 127.0.0.1:8200\r\nUser-Agent: Go-http-client/1.1\r\nAccept-Encoding: "+
+		"gzip\r\nX-Vault-Request: true\r\nX-Vault-Token: "...)
 	b = append(b, token...)
 	if body != nil {
 		b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)
@@ -169,7 +170,8 @@ func takeTurns(ctx context.Context, b *bench, loads ...*load) ([][]float64, erro
 		}
 	}
 	for i, l := range loads {
-		fmt.Fprintf(b.log, "  %-20s %7.0f/s, processor time of a request: server %5.1f µs, client %5.1f µs\n", l.name, median(rates[i]),
+		fmt.Fprintf(b.log, "  %-20s %7.0f/s, processor time of a request: server %5.1f µs, client %5.1f µs\n", l.name,
+			median(rates[i]),
 			float64(theirs[i].Microseconds())/float64(asked[i]), float64(ours[i].Microseconds())/float64(asked[i]))
 	}
 	return rates, nil
@@ -198,7 +200,8 @@ func compared(name string, ours, theirs []float64, budget float64) result {
 		ratios[i] = ours[i] / theirs[i]
 	}
 	r := median(ratios)
-	return result{Row: name, Keyturn: median(ours), Against: median(theirs), Unit: "1/s", Ratio: r, Budget: fmt.Sprintf("≥ %.2f", budget), Met: r >= budget}
+	return result{Row: name, Keyturn: median(ours), Against: median(theirs), Unit: "1/s", Ratio: r,
+		Budget: fmt.Sprintf("≥ %.2f", budget), Met: r >= budget}
 }
 
 func median(of []float64) float64 {

@@ -69,7 +69,8 @@ func run(ctx context.Context) error {
 	flag.IntVar(&b.leases, "leases", 1_000_000, "how many leases the row leases stores")
 	flag.IntVar(&b.expiring, "expiring", 50_000, "how many leases the row expiry lets end at once")
 	flag.IntVar(&b.things, "scheduled", 100_000, "how many passwords the row rotations schedules")
-	flag.StringVar(&b.profile, "profile", "", "`folder` for CPU and memory profiles of keyturn, which then runs from this program")
+	flag.StringVar(&b.profile, "profile", "",
+		"`folder` for CPU and memory profiles of keyturn, which then runs from this program")
 	flag.Parse()
 	var err error
 	if b.binary, err = filepath.Abs(b.binary); err != nil {
@@ -148,7 +149,8 @@ func show(w io.Writer, all []result) error {
 		if !r.Met {
 			met = "NO"
 		}
-		fmt.Fprintf(t, "%s\t%.*f\t%s\t%s\t%s\t%s\t%s\n", r.Row, r.decimals, r.Keyturn, against, r.Unit, ratio, r.Budget, met)
+		fmt.Fprintf(t, "%s\t%.*f\t%s\t%s\t%s\t%s\t%s\n", r.Row, r.decimals, r.Keyturn, against, r.Unit, ratio,
+			r.Budget, met)
 	}
 	return t.Flush()
 }

@@ -53,7 +53,8 @@ func benchPostgres(ctx context.Context, b *bench) (out []result, err error) {
 	}
 	script := filepath.Join(b.dir, "pgbench.sql")
 	text := "\\set n random(100000000000, 999999999999)\n" +
-		fmt.Sprintf(pgCreate, "v-app-9f3c1a-:n-1700000000", "pw-0123456789-abcdefghi", "2030-01-01 00:00:00+0000") + ";\n" +
+		fmt.Sprintf(pgCreate, "v-app-9f3c1a-:n-1700000000", "pw-0123456789-abcdefghi", "2030-01-01 00:00:00+0000") +
+		";\n" +
 		fmt.Sprintf(pgDrop, "v-app-9f3c1a-:n-1700000000") + ";\n"
 	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
 		return nil, err
@@ -81,7 +82,9 @@ func populate(ctx context.Context, pg *pgtest.Server) error {
 	if err != nil {
 		return err
 	}
-	sql := fmt.Sprintf(`DO $$ BEGIN FOR i IN 1..%d LOOP EXECUTE format('CREATE ROLE %%I', 'existing-' || i); END LOOP; END $$`, pgExisting)
+	sql := fmt.Sprintf(
+		`DO $$ BEGIN FOR i IN 1..%d LOOP EXECUTE format('CREATE ROLE %%I', 'existing-' || i); END LOOP; END $$`,
+		pgExisting)
 	_, err = c.Exec(ctx, sql)
 	return errors.Join(err, c.Close(ctx))
 }
@@ -93,8 +96,10 @@ func configureRole(k *keyturn, pg *pgtest.Server) error {
 	return errors.Join(
 		admin.call(http.MethodPost, "sys/mounts/database", map[string]string{"type": "database"}, nil),
 		admin.call(http.MethodPost, "database/config/production", map[string]any{
-			"plugin_name": "postgresql-database-plugin", "allowed_roles": "app", "username": pgtest.Superuser, "password": pgtest.Password,
-			"connection_url": "postgresql://{{username}}:{{password}}@" + target.Host + target.Path + "?" + target.RawQuery, "max_open_connections": pgWorkers,
+			"plugin_name": "postgresql-database-plugin", "allowed_roles": "app", "username": pgtest.Superuser,
+			"password": pgtest.Password,
+			"connection_url": "postgresql://{{username}}:{{password}}@" + target.Host + target.Path + "?" +
+				target.RawQuery, "max_open_connections": pgWorkers,
 		}, nil),
 		admin.call(http.MethodPost, "database/roles/app", map[string]any{
 			"db_name": "production", "default_ttl": "1h", "max_ttl": "2h",
@@ -135,7 +140,8 @@ func issueUntil(ctx context.Context, k *keyturn, until time.Time) (n int, err er
 		if id == nil {
 			return n, fmt.Errorf("nothing was issued: %s", text)
 		}
-		c.out = rendered(c.out[:0], http.MethodPut, "sys/leases/revoke", k.token, fmt.Appendf(nil, `{"lease_id":%q,"sync":true}`, id[1]))
+		c.out = rendered(c.out[:0], http.MethodPut, "sys/leases/revoke", k.token,
+			fmt.Appendf(nil, `{"lease_id":%q,"sync":true}`, id[1]))
 		if _, err := c.ask(); err != nil {
 			return n, err
 		}
@@ -148,7 +154,8 @@ var tps = regexp.MustCompile(`tps = ([0-9.]+)`)
 func pgbench(ctx context.Context, pg *pgtest.Server, script string, d time.Duration) (float64, error) {
 	workers := strconv.Itoa(pgWorkers)
 	seconds := strconv.Itoa(max(1, int(d.Seconds())))
-	out, err := exec.CommandContext(ctx, pg.Binary("pgbench"), "-n", "-M", "simple", "-c", workers, "-j", "2", "-T", seconds, "-f", script, pg.DSN("postgres")).CombinedOutput()
+	out, err := exec.CommandContext(ctx, pg.Binary("pgbench"), "-n", "-M", "simple", "-c", workers, "-j", "2", "-T",
+		seconds, "-f", script, pg.DSN("postgres")).CombinedOutput()
 	found := tps.FindSubmatch(out)
 	if err != nil || found == nil {
 		return 0, fmt.Errorf("pgbench: %w\n%s", err, out)

@@ -13,13 +13,16 @@ func benchPostgres(context.Context, *bench) ([]result, error) {
 }
 
 func benchExpiry(context.Context, *bench) ([]result, error) {
-	return []result{{Row: "KV read p99 while leases end / idle", Unit: "ms", Budget: "≤ 2", Skipped: "the server of Redis for tests starts on Unix only"}}, nil
+	return []result{{Row: "KV read p99 while leases end / idle", Unit: "ms", Budget: "≤ 2",
+		Skipped: "the server of Redis for tests starts on Unix only"}}, nil
 }
 
 func benchLateness(context.Context, *bench) ([]result, error) {
-	return []result{{Row: "expiry lateness", Unit: "s", Budget: "≤ 1", Skipped: "the server of Redis for tests starts on Unix only"}}, nil
+	return []result{{Row: "expiry lateness", Unit: "s", Budget: "≤ 1",
+		Skipped: "the server of Redis for tests starts on Unix only"}}, nil
 }
 
 func benchRotations(context.Context, *bench) ([]result, error) {
-	return []result{{Row: "rotation lateness", Unit: "s", Budget: "≤ 1", Skipped: "the server of Redis for tests starts on Unix only"}}, nil
+	return []result{{Row: "rotation lateness", Unit: "s", Budget: "≤ 1",
+		Skipped: "the server of Redis for tests starts on Unix only"}}, nil
 }

@@ -65,13 +65,16 @@ func benchRotations(ctx context.Context, b *bench) (out []result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(b.log, "  %d rotations: half of them at most %.3f s late, the last %.3f s\n", len(late), late[len(late)/2], late[len(late)-1])
+	fmt.Fprintf(b.log, "  %d rotations: half of them at most %.3f s late, the last %.3f s\n", len(late),
+		late[len(late)/2], late[len(late)-1])
 	p99 := bounded(title, late[len(late)*99/100], "s", 1)
 	p99.decimals = 3
 	return []result{
 		p99,
-		bounded("memory with "+n+" scheduled more than with "+strconv.Itoa(fewThings), float64(many-few)/(1<<20), "MiB", 64),
-		bounded("memory after "+strconv.Itoa(len(late))+" rotations more than after half of them", float64(after-half)/(1<<20), "MiB", 8),
+		bounded("memory with "+n+" scheduled more than with "+strconv.Itoa(fewThings), float64(many-few)/(1<<20),
+			"MiB", 64),
+		bounded("memory after "+strconv.Itoa(len(late))+" rotations more than after half of them",
+			float64(after-half)/(1<<20), "MiB", 8),
 	}, nil
 }
 
@@ -100,7 +103,8 @@ func (k *keyturn) scheduled(ctx context.Context, from, to int) (int64, error) {
 // It returns, sorted, the seconds from the due time to the new password, which include the change
 // itself, and the server's memory when half of the passwords have been changed: the storage's
 // buffers are filled by then, so what comes on top would grow with each rotation.
-func (k *keyturn) lateRotations(ctx context.Context, target *redistest.Server) (late []float64, half int64, err error) {
+func (k *keyturn) lateRotations(ctx context.Context, target *redistest.Server) (late []float64, half int64,
+	err error) {
 	const n = int(rotatingRate * rotatingFor / time.Second)
 	first := make([]rotated, n)
 	tick := time.NewTicker(time.Second / rotatingRate)
@@ -110,7 +114,8 @@ func (k *keyturn) lateRotations(ctx context.Context, target *redistest.Server) (
 		if _, err := target.Do(ctx, "ACL", "SETUSER", name(i), "on", ">before"); err != nil {
 			return nil, 0, err
 		}
-		role := map[string]any{"db_name": "production", "username": name(i), "rotation_period": rotatingPeriod.String()}
+		role := map[string]any{"db_name": "production", "username": name(i),
+			"rotation_period": rotatingPeriod.String()}
 		if err := k.as(k.root).call(http.MethodPost, "database/static-roles/"+name(i), role, nil); err != nil {
 			return nil, 0, err
 		}
@@ -125,7 +130,9 @@ func (k *keyturn) lateRotations(ctx context.Context, target *redistest.Server) (
 	}
 	last := first[n-1].Data.At.Add(rotatingPeriod + beforeReading)
 	if last.After(first[0].Data.At.Add(2 * rotatingPeriod)) {
-		return nil, 0, errors.New("the first passwords change twice before the last has changed; this machine is too slow for this row")
+		return nil, 0,
+			errors.New("the first passwords change twice before the last has changed; this machine is too slow for " +
+				"this row")
 	}
 	for _, until := range []time.Time{first[n/2].Data.At.Add(rotatingPeriod), last} {
 		select {

@@ -40,7 +40,8 @@ func (r *recorder) Commit(ctx context.Context, b storage.Batch) (storage.Version
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.on {
-		r.batches = append(r.batches, slices.DeleteFunc(slices.Clone(b.Ops), func(o storage.Op) bool { return o.Kind == storage.Assert }))
+		r.batches = append(r.batches,
+			slices.DeleteFunc(slices.Clone(b.Ops), func(o storage.Op) bool { return o.Kind == storage.Assert }))
 	}
 	return r.Store.Commit(ctx, b)
 }

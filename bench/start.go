@@ -42,5 +42,6 @@ func started(k *keyturn, path string) (float64, error) {
 
 // bounded returns the row of a figure with a limit.
 func bounded(name string, got float64, unit string, limit float64) result {
-	return result{Row: name, Keyturn: got, Unit: unit, Budget: fmt.Sprintf("≤ %g", limit), Met: got <= limit, decimals: 1}
+	return result{Row: name, Keyturn: got, Unit: unit, Budget: fmt.Sprintf("≤ %g", limit), Met: got <= limit,
+		decimals: 1}
 }

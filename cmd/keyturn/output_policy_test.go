@@ -51,7 +51,8 @@ var policyLines = []string{
 	"kv metadata patch -max-versions=6 secret/a",
 	"kv metadata delete secret/a | kv put secret/a x=1",
 	"kv enable-versioning two | secrets enable -path=two -version=1 kv",
-	"rotate now x", "rotate rollback x", "rotate pause x", "rotate resume x", "rotate plan x", "rotate history x", "rotate status x", "rotate orphans x", "recipe list", "recipe show http-demo",
+	"rotate now x", "rotate rollback x", "rotate pause x", "rotate resume x", "rotate plan x", "rotate history x",
+	"rotate status x", "rotate orphans x", "recipe list", "recipe show http-demo",
 	"rotate status ~", // no key exists
 	"login token=TOKEN -no-store",
 	"token create -ttl=1h",
@@ -59,15 +60,20 @@ var policyLines = []string{
 	"token create -role=x | write auth/token/roles/x orphan=true",
 	"token lookup", "token lookup root", "token lookup -accessor none",
 	"token renew", "token renew root", "token renew -accessor none",
-	"token revoke none", "token revoke -accessor none", "token revoke -mode=orphan none", "token revoke -mode=path nothing",
+	"token revoke none", "token revoke -accessor none", "token revoke -mode=orphan none",
+	"token revoke -mode=path nothing",
 	"token capabilities secret/a", "token capabilities none secret/a", "token capabilities -accessor none secret/a",
-	"lease lookup none", "lease renew none", "lease revoke none", "lease revoke -sync -prefix database", "lease revoke -force -prefix database",
+	"lease lookup none", "lease renew none", "lease revoke none", "lease revoke -sync -prefix database",
+	"lease revoke -force -prefix database",
 	"policy read default", "policy write p -", "policy list", "policy delete p",
-	"secrets enable -path=three kv", "secrets list", "secrets list -detailed", "secrets tune -description=x three | secrets enable -path=three kv",
+	"secrets enable -path=three kv", "secrets list", "secrets list -detailed",
+	"secrets tune -description=x three | secrets enable -path=three kv",
 	"secrets move four five | secrets enable -path=four kv", "secrets disable three", "secrets disable -force three",
-	"auth enable -path=x token", "auth list", "auth tune -description=x token", "auth move auth/x auth/y ~", "auth disable x", "auth help x/",
+	"auth enable -path=x token", "auth list", "auth tune -description=x token", "auth move auth/x auth/y ~",
+	"auth disable x", "auth help x/",
 	"audit enable file file_path=LOG", "audit list", "audit disable file",
-	"status", "operator init", "operator init -status", "operator unseal aGk=", "operator rotate", "operator key-status", "operator members", "version-history", "plugin list", "plugin info secret kv",
+	"status", "operator init", "operator init -status", "operator unseal aGk=", "operator rotate",
+	"operator key-status", "operator members", "version-history", "plugin list", "plugin info secret kv",
 	"token revoke -self",
 	"operator seal",
 }
@@ -86,13 +92,16 @@ func TestOutputPolicyIsEnough(t *testing.T) {
 		var out bytes.Buffer
 		env := map[string]string{"VAULT_ADDR": address, "VAULT_TOKEN": token}
 		code := cli.Main(t.Context(), append([]string{"keyturn"}, strings.Fields(line)...), cli.Env{
-			Stdin: strings.NewReader(`path "x" {}`), Stdout: &out, Stderr: &out, Getenv: func(name string) string { return env[name] },
+			Stdin: strings.NewReader(`path "x" {}`), Stdout: &out, Stderr: &out,
+			Getenv: func(name string) string { return env[name] },
 		})
 		return out.String(), code
 	}
 	tokenWith := func(policy string) string {
 		write(t, address, "PUT", "sys/policies/acl/printed", fmt.Sprintf(`{"policy":%q}`, policy))
-		_, token, ok := strings.Cut(write(t, address, "PUT", "auth/token/create", `{"policies":["printed"],"no_default_policy":true}`), `"client_token":"`)
+		_, token, ok := strings.Cut(
+			write(t, address, "PUT", "auth/token/create", `{"policies":["printed"],"no_default_policy":true}`),
+			`"client_token":"`)
 		if !ok {
 			t.Fatalf("no token for the policy\n%s", policy)
 		}
@@ -185,7 +194,8 @@ func developmentServer(t testing.TB, stderr io.Writer) string {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		args := []string{"-dev", "-dev-root-token-id=root", "-dev-no-store-token", "-dev-listen-address=" + address, "-log-level=error"}
+		args := []string{"-dev", "-dev-root-token-id=root", "-dev-no-store-token", "-dev-listen-address=" + address,
+			"-log-level=error"}
 		code := environment().Server(ctx, args, strings.NewReader(""), io.Discard, stderr)
 		ended <- fmt.Errorf("exit code %d", code)
 	}()

@@ -22,7 +22,8 @@ func pathServer(f *testing.F) (address, token string) {
 		{"PUT", "secret/data/denied/a", `{"data":{"x":"` + canary + `"}}`},
 		{"PUT", "secret/data/open/a", `{"data":{"x":"y"}}`},
 		{"PUT", "sys/policies/acl/canary", `{"policy":"# ` + canary + `\npath \"x\" {}"}`},
-		{"PUT", "sys/policies/acl/most", `{"policy":"path \"secret/*\" { capabilities = [\"create\",\"read\",\"update\",\"delete\",\"list\",\"patch\"] }\npath \"sys/policies/*\" { capabilities = [\"read\"] }\npath \"sys/policies/acl/canary\" { capabilities = [\"deny\"] }\npath \"secret/data/denied/*\" { capabilities = [\"deny\"] }\npath \"secret/subkeys/denied/*\" { capabilities = [\"deny\"] }"}`},
+		{"PUT", "sys/policies/acl/most",
+			`{"policy":"path \"secret/*\" { capabilities = [\"create\",\"read\",\"update\",\"delete\",\"list\",\"patch\"] }\npath \"sys/policies/*\" { capabilities = [\"read\"] }\npath \"sys/policies/acl/canary\" { capabilities = [\"deny\"] }\npath \"secret/data/denied/*\" { capabilities = [\"deny\"] }\npath \"secret/subkeys/denied/*\" { capabilities = [\"deny\"] }"}`},
 		{"PUT", "auth/token/create", `{"policies":["most"],"no_default_policy":true}`},
 	} {
 		status, body := rawRequest(f, address, r[0], "/v1/"+r[1], "root", r[2])
@@ -43,7 +44,9 @@ func rawRequest(t testing.TB, address, method, target, token, body string) (int,
 		t.Fatal(err)
 	}
 	defer c.Close()
-	fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-Vault-Token: %s\r\nContent-Length: %d\r\n\r\n%s", method, target, token, len(body), body)
+	fmt.Fprintf(c,
+		"%s %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-Vault-Token: %s\r\nContent-Length: %d\r\n\r\n%s", method,
+		target, token, len(body), body)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		return 0, "" // the server closes the connection if it is no HTTP
@@ -64,12 +67,18 @@ func FuzzPolicyPath(f *testing.F) {
 		f.Fatalf("what is allowed: status %d %s", status, body)
 	}
 	for _, target := range []string{
-		"secret/data/denied/a", "secret/data/denied/a/", "secret/data/denied//a", "secret/data//denied/a", "secret//data/denied/a",
-		"secret/data/open/../denied/a", "secret/data/open/%2e%2e/denied/a", "secret/data/open/%252e%252e/denied/a", "secret/data/./denied/a",
-		"secret/data/%64enied/a", "secret/data/denied%2Fa", "secret%2Fdata%2Fdenied%2Fa", "secret/data/denied%252Fa", "secret/data/DENIED/a",
-		"/secret/data/denied/a", "%2Fsecret/data/denied/a", "secret/data/denied/a%00", "secret/data/denied/a?list=true", "secret/data/denied/a?x=%zz",
-		"secret/data/denied%5Ca", "secret/data/denied/a;x", "secret/data/denied/a%20", "secret/data/open/..%2fdenied/a", "secret/subkeys/denied/a",
-		"sys/policies/acl/canary", "sys/policies/acl/Canary", "sys/policies/acl/canary/", "sys/policies/acl/%63anary", "sys/policy/canary",
+		"secret/data/denied/a", "secret/data/denied/a/", "secret/data/denied//a", "secret/data//denied/a",
+		"secret//data/denied/a",
+		"secret/data/open/../denied/a", "secret/data/open/%2e%2e/denied/a", "secret/data/open/%252e%252e/denied/a",
+		"secret/data/./denied/a",
+		"secret/data/%64enied/a", "secret/data/denied%2Fa", "secret%2Fdata%2Fdenied%2Fa", "secret/data/denied%252Fa",
+		"secret/data/DENIED/a",
+		"/secret/data/denied/a", "%2Fsecret/data/denied/a", "secret/data/denied/a%00",
+		"secret/data/denied/a?list=true", "secret/data/denied/a?x=%zz",
+		"secret/data/denied%5Ca", "secret/data/denied/a;x", "secret/data/denied/a%20",
+		"secret/data/open/..%2fdenied/a", "secret/subkeys/denied/a",
+		"sys/policies/acl/canary", "sys/policies/acl/Canary", "sys/policies/acl/canary/", "sys/policies/acl/%63anary",
+		"sys/policy/canary",
 		"secret/data/d\u200benied/a", "secret/data/denied/%61",
 	} {
 		for _, method := range []string{"GET", "LIST", "PATCH"} {

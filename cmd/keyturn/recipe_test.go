@@ -42,7 +42,8 @@ func TestLiveTrialOutlivesItsReader(t *testing.T) {
 			}))
 			defer provider.Close()
 			file := filepath.Join(t.TempDir(), "r.hcl")
-			if err := os.WriteFile(file, []byte(strings.ReplaceAll(liveRecipe, "PROVIDER", provider.URL)), 0o600); err != nil {
+			if err := os.WriteFile(file, []byte(strings.ReplaceAll(liveRecipe, "PROVIDER", provider.URL)),
+				0o600); err != nil {
 				t.Fatal(err)
 			}
 			cmd := exec.CommandContext(t.Context(), "keyturn", "recipe", "test", "-live", "-yes", file)
@@ -61,7 +62,8 @@ func TestLiveTrialOutlivesItsReader(t *testing.T) {
 			go io.Copy(io.Discard, out)
 			err = cmd.Wait()
 			if created.Load() != 1 || retired.Load() != 1 {
-				t.Errorf("%d keys were created, %d retired; the test ended with %s", created.Load(), retired.Load(), fmt.Sprint(err))
+				t.Errorf("%d keys were created, %d retired; the test ended with %s", created.Load(), retired.Load(),
+					fmt.Sprint(err))
 			}
 		})
 	}

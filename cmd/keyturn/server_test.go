@@ -35,7 +35,8 @@ func startserver(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	address := freeAddress(ts)
 	listener := ts.MkAbs("listener.hcl")
-	ts.Check(os.WriteFile(listener, fmt.Appendf(nil, "listener \"tcp\" {\n  address     = %q\n  tls_disable = true\n}\n", address), 0o600))
+	ts.Check(os.WriteFile(listener,
+		fmt.Appendf(nil, "listener \"tcp\" {\n  address     = %q\n  tls_disable = true\n}\n", address), 0o600))
 	full := []string{"server", "-config", listener}
 	for _, a := range args {
 		full = append(full, "-config", ts.MkAbs(a))

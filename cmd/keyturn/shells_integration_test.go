@@ -30,8 +30,10 @@ var typings = []struct{ keys, want string }{
 // TestShells installs the completion and types commands in bash, zsh and fish.
 func TestShells(t *testing.T) {
 	address := developmentServer(t, os.Stderr)
-	for path, value := range map[string]string{"top": "top-value", "folder/one": "one-value", "folder/two words $(touch x)": "two-value"} {
-		write(t, address, "PUT", "secret/data/"+strings.NewReplacer(" ", "%20", "$", "%24").Replace(path), fmt.Sprintf(`{"data":{"a":%q}}`, value))
+	for path, value := range map[string]string{"top": "top-value", "folder/one": "one-value",
+		"folder/two words $(touch x)": "two-value"} {
+		write(t, address, "PUT", "secret/data/"+strings.NewReplacer(" ", "%20", "$", "%24").Replace(path),
+			fmt.Sprintf(`{"data":{"a":%q}}`, value))
 	}
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		t.Run(shell, func(t *testing.T) {

@@ -99,7 +99,8 @@ func checkBackground(s *source) []finding {
 		if call, ok := n.(*ast.CallExpr); ok && selects(call.Fun, "context", "Background", "TODO") {
 			found = append(found,
 				s.found(n.Pos(),
-					"a context begins in main and in tests alone: take ctx as the first parameter; context.WithoutCancel outlives a request"))
+					"a context begins in main and in tests alone: take ctx as the first parameter; "+
+						"context.WithoutCancel outlives a request"))
 		}
 		return true
 	})
@@ -125,7 +126,8 @@ func checkSleep(s *source) []finding {
 			if selects(x.Fun, "time", "Sleep") {
 				found = append(found,
 					s.found(x.Pos(),
-						"time.Sleep in a test: run in a synctest bubble, or wait for the thing itself; a helper says in its comment that it runs in a bubble"))
+						"time.Sleep in a test: run in a synctest bubble, or wait for the thing itself; a helper "+
+							"says in its comment that it runs in a bubble"))
 			}
 		}
 		return true

@@ -74,7 +74,8 @@ func TestErrors(t *testing.T) {
 	}
 	if d := gocmp.Diff(string(want), got); d != "" {
 		t.Errorf(
-			"the errors are not those of %s; read what changed, then run: go test ./internal/arch -run TestErrors -update\n%s",
+			"the errors are not those of %s; read what changed, then run: go test ./internal/arch -run TestErrors "+
+				"-update\n%s",
 			errorsGolden,
 			d)
 	}

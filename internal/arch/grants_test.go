@@ -57,7 +57,8 @@ func checkGrants(s *source, seen map[string]bool) (found []finding) {
 		if !slices.Contains(files, s.path) {
 			found = append(found,
 				s.found(n.Pos(),
-					"token.%s is for %v alone; hand the names of the policies to Mount.Issue, which knows who makes the token",
+					"token.%s is for %v alone; hand the names of the policies to Mount.Issue, which knows who makes "+
+						"the token",
 					sel.Sel.Name,
 					files))
 		}

@@ -78,7 +78,8 @@ func checkPlace(h *architecture, s *source, pkg string) []finding {
 	}
 	return []finding{
 		s.found(s.file.Package,
-			"package %s is neither an implementation nor a part; list it as a part of %s in ARCHITECTURE.md, or move it",
+			"package %s is neither an implementation nor a part; list it as a part of %s in ARCHITECTURE.md, or "+
+				"move it",
 			pkg,
 			family(pkg)),
 	}

@@ -30,7 +30,8 @@ func checkInterfaces(h *architecture, all []*source) []finding {
 				needs[s.dir+"."+name.Name] = need{
 					s.dir,
 					s.found(name.Pos(),
-						"interface %s has one implementation: use the concrete type, a function, or an unexported one-method need",
+						"interface %s has one implementation: use the concrete type, a function, or an unexported "+
+							"one-method need",
 						name.Name),
 					methods,
 				}
@@ -118,7 +119,8 @@ func TestCheckInterfacesFinds(t *testing.T) {
 		want int
 	}{
 		"exported, one": {"type I interface{ M() }\ntype a struct{}\nfunc (a) M() {}", 1},
-		"exported, two": {"type I interface{ M() }\ntype a struct{}\nfunc (a) M() {}\ntype b struct{}\nfunc (*b) M() {}",
+		"exported, two": {"type I interface{ M() }\ntype a struct{}\nfunc (a) M() {}\ntype b struct{}\nfunc (*b) " +
+			"M() {}",
 			0},
 		"exported, none yet":     {"type I interface{ M() }", 0},
 		"unexported, one method": {"type i interface{ M() }\ntype a struct{}\nfunc (a) M() {}", 0},

@@ -83,7 +83,8 @@ func anchors(page string) (all []string) {
 
 func TestLinksFinds(t *testing.T) {
 	pages := map[string]string{
-		"README.md":    "# Top\n\n[a](docs/a.md) [b](docs/a.md#the-users-key-v1) [c](https://example.com/x#y) [d](#top) [e](LICENSE)\n",
+		"README.md": "# Top\n\n[a](docs/a.md) [b](docs/a.md#the-users-key-v1) [c](https://example.com/x#y) " +
+			"[d](#top) [e](LICENSE)\n",
 		"docs/a.md":    "## The user's `key`, v1\n\n[up](../README.md#top)\n\n    [in code](nowhere.md)\n",
 		"docs/bad.md":  "[x](a.md#no-such) [y](missing.md) [z](#none)\n",
 		"docs/code.md": "```\n[in code](nowhere.md)\n```\n",

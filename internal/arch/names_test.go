@@ -79,7 +79,8 @@ func checkNames(files []*source) (found []finding) {
 			if ok && slices.Contains(reshapers[pkg.Name], sel.Sel.Name) && slices.ContainsFunc(call.Args, ofPath) {
 				found = append(found,
 					s.found(n.Pos(),
-						"%s.%s makes another name of one that the policy has judged; use it as it is, or give its one form with WithName",
+						"%s.%s makes another name of one that the policy has judged; use it as it is, or give its "+
+							"one form with WithName",
 						pkg.Name,
 						sel.Sel.Name))
 			}
@@ -117,7 +118,8 @@ func checkSecondNames(s *source) (found []finding) {
 		if secondName.MatchString(doc) && !strings.Contains(doc, "without effect") && tag.Get("also") == "" {
 			found = append(found,
 				s.found(f.Pos(),
-					"%q is a parameter under a second name: give the first one the tag alias:%q, and take this field away",
+					"%q is a parameter under a second name: give the first one the tag alias:%q, and take this "+
+						"field away",
 					tag.Get("json"),
 					tag.Get("json")))
 		}
@@ -142,11 +144,14 @@ func TestCheckSecondNamesFinds(t *testing.T) {
 
 func TestCheckNamesFinds(t *testing.T) {
 	for text, want := range map[string]int{
-		"type nameIn struct { Name string `path:\"name\"` }\nfunc f(in nameIn) string { return strings.ToLower(in.Name) }":      1,
-		"type nameIn struct { Name string `path:\"name\"` }\nfunc f(in nameIn) string { return in.Name }":                       0,
-		"type nameIn struct { Name string `json:\"name\"` }\nfunc f(in nameIn) string { return strings.ToLower(in.Name) }":      0,
-		"func f(r *route.Request) string { return strings.Trim(r.Param(\"name\"), \"/\") }":                                     1,
-		"type nameIn struct { Name string `path:\"name\"` }\nfunc f(in nameIn) string { return path.Clean(in.Name) + in.Name }": 1,
+		"type nameIn struct { Name string `path:\"name\"` }\nfunc f(in nameIn) string { return " +
+			"strings.ToLower(in.Name) }": 1,
+		"type nameIn struct { Name string `path:\"name\"` }\nfunc f(in nameIn) string { return in.Name }": 0,
+		"type nameIn struct { Name string `json:\"name\"` }\nfunc f(in nameIn) string { return " +
+			"strings.ToLower(in.Name) }": 0,
+		"func f(r *route.Request) string { return strings.Trim(r.Param(\"name\"), \"/\") }": 1,
+		"type nameIn struct { Name string `path:\"name\"` }\nfunc f(in nameIn) string { return path.Clean(in.Name) " +
+			"+ in.Name }": 1,
 	} {
 		if got := checkNames([]*source{sample(t, "internal/engine/x/x.go", "package x\n"+text)}); len(got) != want {
 			t.Errorf("%s: %v, want %d", text, got, want)

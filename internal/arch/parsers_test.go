@@ -60,7 +60,8 @@ func checkParsers(all []*source, table []parsing, own map[string]string) (found 
 		if !hasCostTarget(all, s.dir, p.fuzz) {
 			found = append(found,
 				s.found(s.file.Package,
-					"there is no %s beside it that calls costtest.Fuzz: write the fuzz target that holds the parser to a number of steps for each byte",
+					"there is no %s beside it that calls costtest.Fuzz: write the fuzz target that holds the parser "+
+						"to a number of steps for each byte",
 					p.fuzz))
 		}
 	}
@@ -69,7 +70,8 @@ func checkParsers(all []*source, table []parsing, own map[string]string) (found 
 			found = append(found,
 				finding{
 					file,
-					"it is among those that parse our own texts, without a reason, or parses nothing, or is in both tables",
+					"it is among those that parse our own texts, without a reason, or parses nothing, or is in both " +
+						"tables",
 				})
 		}
 		listed[file] = true
@@ -78,7 +80,9 @@ func checkParsers(all []*source, table []parsing, own map[string]string) (found 
 		if here[s.path] != nil && !listed[s.path] {
 			found = append(found,
 				s.found(s.file.Package,
-					"it takes a text apart: refuse what is too long, see that its cost grows with the size alone, and list it in internal/arch/parsers_test.go with its limit and its fuzz target; or say there whose text it is"))
+					"it takes a text apart: refuse what is too long, see that its cost grows with the size alone, "+
+						"and list it in internal/arch/parsers_test.go with its limit and its fuzz target; or say "+
+						"there whose text it is"))
 		}
 	}
 	return found
@@ -303,15 +307,16 @@ var ownTexts = map[string]string{
 	"internal/secret/secret.go":                 "a text in JSON, whose field bounds it",
 	"internal/server/config/tls.go":             "certificates and keys of who runs the server, at most maxPEM each",
 	"internal/auth/token/cidrs.go":              "addresses, each read once by netip, in a list that wire bounds",
-	"internal/wire/network.go":                  "an address or network, read once by netip, in a list that wire or the configuration bounds",
-	"internal/server/command.go":                "the command line of the operator",
-	"internal/server/httpapi/answer.go":         "a body that wire.Check has accepted, once",
-	"internal/server/metrics/summary.go":        "names of metrics of our own",
-	"internal/storage/memory/memory.go":         "keys of our own store: it parses nothing",
-	"internal/storage/pebble/format.go":         "rows of our own store",
-	"internal/storage/pebble/logend.go":         "a file that this server writes",
-	"internal/storage/pebble/open.go":           "a file that this server writes, and parameters of the operator's",
-	"internal/storage/pebble/pebble.go":         "rows of our own store",
-	"internal/storage/pebble/read.go":           "rows of our own store",
-	"internal/token/token.go":                   "rows of our own store",
+	"internal/wire/network.go": "an address or network, read once by netip, in a list that wire or " +
+		"the configuration bounds",
+	"internal/server/command.go":         "the command line of the operator",
+	"internal/server/httpapi/answer.go":  "a body that wire.Check has accepted, once",
+	"internal/server/metrics/summary.go": "names of metrics of our own",
+	"internal/storage/memory/memory.go":  "keys of our own store: it parses nothing",
+	"internal/storage/pebble/format.go":  "rows of our own store",
+	"internal/storage/pebble/logend.go":  "a file that this server writes",
+	"internal/storage/pebble/open.go":    "a file that this server writes, and parameters of the operator's",
+	"internal/storage/pebble/pebble.go":  "rows of our own store",
+	"internal/storage/pebble/read.go":    "rows of our own store",
+	"internal/token/token.go":            "rows of our own store",
 }

@@ -57,7 +57,8 @@ func checkPatience(s *source) []finding {
 			if d := duration(x.Y); (x.Op == token.GTR || x.Op == token.GEQ) && d > 0 && d < longEnough {
 				found = append(found,
 					s.found(x.Pos(),
-						"a test that fails above %s fails on a busy machine: compare with await.Patience, and measure in bench/",
+						"a test that fails above %s fails on a busy machine: compare with await.Patience, and "+
+							"measure in bench/",
 						d))
 			}
 		}

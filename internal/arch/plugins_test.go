@@ -46,22 +46,24 @@ func TestGenerator(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"plugins/gen.go":                       string(gen),
-		"storage/storage.go":                   "package storage\ntype Driver struct{}",
-		"storage/pebble/p.go":                  "package pebble\nvar Driver = storage.Driver{}",
-		"storage/memory/m.go":                  "package memory\nfunc New() {}",
-		"storage/faulty/f.go":                  "package faulty\nvar Driver = storage.Driver{}",
-		"storage/storagetest/s.go":             "package storagetest\nvar Driver = storage.Driver{}",
-		"engine/engine.go":                     "package engine\ntype Type struct{}",
-		"engine/kv/kv.go":                      "package kv\nvar Type = engine.Type{}",
-		"engine/half/half_test.go":             "package half\nvar Type = engine.Type{}",
-		"engine/database/database.go":          "package database\ntype Provider struct{}\nfunc New(ps ...Provider) engine.Type { panic(0) }",
+		"plugins/gen.go":           string(gen),
+		"storage/storage.go":       "package storage\ntype Driver struct{}",
+		"storage/pebble/p.go":      "package pebble\nvar Driver = storage.Driver{}",
+		"storage/memory/m.go":      "package memory\nfunc New() {}",
+		"storage/faulty/f.go":      "package faulty\nvar Driver = storage.Driver{}",
+		"storage/storagetest/s.go": "package storagetest\nvar Driver = storage.Driver{}",
+		"engine/engine.go":         "package engine\ntype Type struct{}",
+		"engine/kv/kv.go":          "package kv\nvar Type = engine.Type{}",
+		"engine/half/half_test.go": "package half\nvar Type = engine.Type{}",
+		"engine/database/database.go": "package database\ntype Provider struct{}\nfunc New(ps ...Provider) " +
+			"engine.Type { panic(0) }",
 		"engine/database/redis/redis.go":       "package redis\nvar Provider = database.Provider{}",
 		"engine/database/databasetest/test.go": "package databasetest\nvar Provider = database.Provider{}",
-		"engine/rotation/rotation.go":          "package rotation\ntype Provider struct{}\nfunc New(ps []Provider) engine.Type { panic(0) }",
-		"engine/rotation/redis/redis.go":       "package redis\nconst Other = 1\nvar Provider rotation.Provider",
-		"engine/rotation/journal/journal.go":   "package journal",
-		"auth/token/token.go":                  "package token\nvar Type = auth.Type{}", // no contract: no table
+		"engine/rotation/rotation.go": "package rotation\ntype Provider struct{}\nfunc New(ps []Provider) " +
+			"engine.Type { panic(0) }",
+		"engine/rotation/redis/redis.go":     "package redis\nconst Other = 1\nvar Provider rotation.Provider",
+		"engine/rotation/journal/journal.go": "package journal",
+		"auth/token/token.go":                "package token\nvar Type = auth.Type{}", // no contract: no table
 	} {
 		file := filepath.Join(tmp, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

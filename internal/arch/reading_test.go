@@ -47,7 +47,8 @@ func checkReading(s *source) []finding {
 		case selects(call.Fun, "io", "ReadAll") && !bounded(call.Args[0]):
 			found = append(found,
 				s.found(call.Pos(),
-					"io.ReadAll of a stream without end never ends: use hostfile.ReadStream, or give it an io.LimitReader"))
+					"io.ReadAll of a stream without end never ends: use hostfile.ReadStream, or give it an "+
+						"io.LimitReader"))
 		}
 		return true
 	})

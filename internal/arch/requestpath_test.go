@@ -12,7 +12,7 @@ import (
 var rawPaths = map[string]string{
 	"internal/auth/token/create.go":      "a new token's path, which names the route that made it",
 	"internal/core/tokens.go":            "a new token's path, which names the login",
-	"internal/core/leasing.go":           "a lease's id begins with the path; no leased route has a secret in its path",
+	"internal/core/leasing.go":           "a lease's id begins with the path; no leased path has a secret",
 	"internal/core/policies/policies.go": "what the policies judge",
 	"internal/core/pipeline.go":          "routing and the policies",
 	"internal/server/httpapi/flights.go": "kept until the request is done, and redacted in lists",
@@ -49,7 +49,8 @@ func checkRequestPaths(s *source, seen map[string]bool) (found []finding) {
 		if seen[s.path] = true; rawPaths[s.path] == "" {
 			found = append(found,
 				s.found(n.Pos(),
-					"the path of a request may have a token in it: use Shown, or list the file in internal/arch/requestpath_test.go with what it needs the path for"))
+					"the path of a request may have a token in it: use Shown, or list the file in "+
+						"internal/arch/requestpath_test.go with what it needs the path for"))
 		}
 		return true
 	})

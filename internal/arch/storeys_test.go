@@ -159,7 +159,8 @@ func checkPromoted(p *checked, debts map[string]int) []finding {
 				finding{
 					p.file(o.Pos()),
 					fmt.Sprintf(
-						"type %s has %d methods, those of embedded types included, at most %d: it is more than one thing",
+						"type %s has %d methods, those of embedded types included, at most %d: it is more than one "+
+							"thing",
 						name,
 						n,
 						limit),

@@ -43,7 +43,7 @@ func TestQuotedMessages(t *testing.T) {
 	var code strings.Builder
 	for _, s := range tree(t) {
 		if !s.test {
-			code.WriteString(strings.ReplaceAll(s.text, `\"`, `"`))
+			code.WriteString(strings.ReplaceAll(joint.ReplaceAllString(s.text, ""), `\"`, `"`))
 		}
 	}
 	if len(quotedMessages(string(page))) == 0 {
@@ -55,6 +55,9 @@ func TestQuotedMessages(t *testing.T) {
 		}
 	}
 }
+
+// joint is where a text continues on the next line.
+var joint = regexp.MustCompile(`"\s*\+\s*\n\s*"`)
 
 var quotation = regexp.MustCompile(`"([^"]+)"`)
 

@@ -171,7 +171,8 @@ func (b *Broker) write(ctx context.Context, fill func(s *sink, g *group)) error 
 		}
 		return &fault.Error{
 			Op: "audit.Write", Kind: fault.Unavailable,
-			Msg: "no audit device can write now, so requests are refused; an operator must repair one, or disable it (keyturn audit disable PATH)",
+			Msg: "no audit device can write now, so requests are refused; an operator must repair one, or disable " +
+				"it (keyturn audit disable PATH)",
 			Err: t.err(),
 		}
 	}

@@ -21,7 +21,7 @@ const (
 //
 //	request line            Time, Auth, Decision, Request; Error if it was refused at once
 //	response line           the same, and Response; Error if it failed
-//	failed login            no Auth, Decision allowed (logins need no token); Error on the response
+//	failed login            no Auth, Decision allowed (logins need no token); Error on the answer
 //	permission denied       Auth and Decision (not allowed), Error on both lines
 //	login                   Response.Auth is the new token
 //	credentials issued      Response.LeaseID and Response.Data

@@ -67,7 +67,8 @@ func (s Spec) parse() (options, error) {
 	}
 	if o.device["prefix"] != "" {
 		return o, fault.New("audit.Enable", fault.Invalid,
-			"prefix: text before each line is refused, because it could turn the audit file into a script; leave the option out")
+			"prefix: text before each line is refused, because it could turn the audit file into a script; leave "+
+				"the option out")
 	}
 	if f := o.device["format"]; f != "" && f != "json" {
 		return o, fault.New("audit.Enable", fault.Invalid,

@@ -7,7 +7,7 @@
 // # Layout, version 1
 //
 //	core/keyring    the ring, under the root key:
-//	                version (1) · fingerprint of the root key (8) · nonce (12) · AES-256-GCM of JSON
+//	                version (1) · fingerprint of root key (8) · nonce (12) · AES-256-GCM of JSON
 //	core/seal       the seal record, written by core as package seal encodes it
 //	anything else   a value:
 //	                format (1) · data key's id (uvarint) · nonce (12) · AES-256-GCM
@@ -95,7 +95,8 @@ func Initialize(ctx context.Context, st storage.Store, root secret.Value, with .
 // encrypted, and stored in the same commit, because an installation is useless without them. fill
 // gets a barrier with the new ring, for HMACs and blobs, before anything is stored.
 func InitializeWith(
-	ctx context.Context, st storage.Store, root secret.Value, fill func(b *Barrier) ([]storage.Op, error), with ...storage.Op,
+	ctx context.Context, st storage.Store, root secret.Value, fill func(b *Barrier) ([]storage.Op, error),
+	with ...storage.Op,
 ) error {
 	const op = "barrier.Initialize"
 	rk, err := newRootKey(op, root)

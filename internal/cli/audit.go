@@ -40,7 +40,8 @@ func auditEnable() *command {
 			at, err := folder(path)
 			return call{
 				op: "update", path: auditDevices.below(at), doing: "enabling audit device",
-				body:    map[string]any{"type": kind, "description": description, "local": notReplicated, "options": options},
+				body: map[string]any{"type": kind, "description": description, "local": notReplicated,
+					"options": options},
 				success: fmt.Sprintf("Success! Enabled the %s audit device at: %s/", kind, at),
 			}, err
 		}),

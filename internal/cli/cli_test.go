@@ -76,7 +76,8 @@ func exampleWords(t *testing.T, line string) []string {
 // TestHelpOutput checks that -h, --help and help print the usage to standard output and succeed,
 // and that the usage says vault when the program is started under that name.
 func TestHelpOutput(t *testing.T) {
-	for _, line := range []string{"keyturn -h", "keyturn help", "keyturn kv --help", "keyturn help kv get", "keyturn kv get -h", "/usr/bin/vault kv get x -help"} {
+	for _, line := range []string{"keyturn -h", "keyturn help", "keyturn kv --help", "keyturn help kv get",
+		"keyturn kv get -h", "/usr/bin/vault kv get x -help"} {
 		var stdout, stderr bytes.Buffer
 		words := strings.Fields(line)
 		code := Main(t.Context(), words, Env{Stdout: &stdout, Stderr: &stderr})
@@ -120,7 +121,8 @@ func TestHooks(t *testing.T) {
 
 // TestOutputCannotBeWritten checks that a failed write of the output is an error.
 func TestOutputCannotBeWritten(t *testing.T) {
-	for _, line := range []string{"keyturn version", "keyturn version -format=json", "keyturn version -h", "keyturn -h"} {
+	for _, line := range []string{"keyturn version", "keyturn version -format=json", "keyturn version -h",
+		"keyturn -h"} {
 		var stderr bytes.Buffer
 		code := Main(t.Context(), strings.Fields(line), Env{Stdout: brokenWriter{}, Stderr: &stderr})
 		if code != exitLocal {
@@ -146,7 +148,8 @@ func TestHumanDuration(t *testing.T) {
 
 func TestDurationFields(t *testing.T) {
 	for field, want := range map[string]bool{
-		"ttl": true, "max_ttl": true, "rotation_period": true, "rotation_window": true, "lease_duration": true, "version": false, "window": false, "rotation_schedule": false,
+		"ttl": true, "max_ttl": true, "rotation_period": true, "rotation_window": true, "lease_duration": true,
+		"version": false, "window": false, "rotation_schedule": false,
 	} {
 		if got := isDuration(field); got != want {
 			t.Errorf("isDuration(%q) = %t, want %t", field, got, want)

@@ -78,7 +78,8 @@ func (o *options) config(getenv func(string) string) (*api.Config, error) {
 		CACert: o.caFile, CAPath: o.caFolder, ClientCert: o.clientCert, ClientKey: o.clientKeyFile,
 		TLSServerName: o.tlsServerName, Insecure: o.skipVerify,
 	}
-	if o.caFile != "" || o.caFolder != "" || o.clientCert != "" || o.clientKeyFile != "" || o.tlsServerName != "" || o.skipVerify {
+	if o.caFile != "" || o.caFolder != "" || o.clientCert != "" || o.clientKeyFile != "" || o.tlsServerName != "" ||
+		o.skipVerify {
 		return config, config.ConfigureTLS(&tls)
 	}
 	return config, nil
@@ -95,7 +96,8 @@ func (o *options) checkFiles(getenv func(string) string) error {
 	for _, name := range names {
 		info, err := os.Stat(name)
 		if err == nil && (info.Mode()&os.ModeDevice != 0 || info.Size() > hostfile.MaxSize) {
-			return usagef("%s is a device, or larger than %d bytes; name a file with certificates, a key or a configuration",
+			return usagef(
+				"%s is a device, or larger than %d bytes; name a file with certificates, a key or a configuration",
 				name, hostfile.MaxSize)
 		}
 	}

@@ -39,7 +39,8 @@ func TestTLS(t *testing.T) {
 		{plain, "-field=a", exitRemote, "the server speaks https"},
 	} {
 		var stdout, stderr bytes.Buffer
-		code := Main(t.Context(), []string{"keyturn", "read", "-address=" + c.address, c.flag, "x"}, Env{Stdout: &stdout, Stderr: &stderr})
+		code := Main(t.Context(), []string{"keyturn", "read", "-address=" + c.address, c.flag, "x"},
+			Env{Stdout: &stdout, Stderr: &stderr})
 		if code != c.code || !strings.Contains(stderr.String(), c.says) {
 			t.Errorf("%s %s: exit %d, %s", c.address, c.flag, code, stderr.String())
 		}

@@ -20,7 +20,8 @@ func TestColorAllowed(t *testing.T) {
 		"-no-color":          {nil, "table", true, false},
 		"JSON":               {nil, "json", false, false},
 	} {
-		s := &session{env: Env{Getenv: func(name string) string { return tt.env[name] }}, out: printer{stdout: new(bytes.Buffer), format: tt.format, noColor: tt.noColor}}
+		s := &session{env: Env{Getenv: func(name string) string { return tt.env[name] }},
+			out: printer{stdout: new(bytes.Buffer), format: tt.format, noColor: tt.noColor}}
 		if got := colorAllowed(s); got != tt.want {
 			t.Errorf("%s: %t", name, got)
 		}

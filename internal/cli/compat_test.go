@@ -122,7 +122,9 @@ write -f -force
 `
 
 // vaultFlags are the flags that the documentation gives to every command.
-const vaultFlags = "-address -agent-address -ca-cert -ca-path -client-cert -client-key -disable-redirects -header -mfa -namespace -ns -non-interactive -output-curl-string -output-policy -policy-override -tls-server-name -tls-skip-verify -unlock-key -wrap-ttl -format"
+const vaultFlags = "-address -agent-address -ca-cert -ca-path -client-cert -client-key -disable-redirects -header " +
+	"-mfa -namespace -ns -non-interactive -output-curl-string -output-policy -policy-override -tls-server-name " +
+	"-tls-skip-verify -unlock-key -wrap-ttl -format"
 
 // TestVaultCommands checks that each command and flag that Vault documents exists, or that its
 // error says that it is not supported and what to do instead.
@@ -202,7 +204,8 @@ func TestFlagsBeforeTheCommand(t *testing.T) {
 		{"-format json kv get x", "kv get", "-format json x"},
 		{"--format json kv get x", "kv get", "--format json x"},
 		{"kv -mount secret get x", "kv get", "-mount secret x"},
-		{"kv -mount=secret -format yaml metadata -tls-skip-verify get -field a x", "kv metadata get", "-mount=secret -format yaml -tls-skip-verify -field a x"},
+		{"kv -mount=secret -format yaml metadata -tls-skip-verify get -field a x", "kv metadata get",
+			"-mount=secret -format yaml -tls-skip-verify -field a x"},
 		{"-tls-skip-verify -field a read x", "read", "-tls-skip-verify -field a x"},
 		{"-header a=b -policy-override read x", "read", "-header a=b -policy-override x"},
 		{"-h kv get", "kv get", "-h"},

@@ -10,7 +10,8 @@ import (
 // requestOps maps the commands whose argument is a path of the API to the operation that they
 // call. help stands for any operation.
 var requestOps = map[string]string{
-	"read": "read", "write": "update", "patch": "patch", "delete": "delete", "list": "list", "path-help": "help", "token capabilities": "help",
+	"read": "read", "write": "update", "patch": "patch", "delete": "delete", "list": "list", "path-help": "help",
+	"token capabilities": "help",
 }
 
 // argument returns the candidates for the argument that is being typed. Tokens,

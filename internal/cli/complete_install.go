@@ -44,8 +44,10 @@ func shellSetups(name, binary, home string, getenv func(string) string) []shellS
 		config = filepath.Join(home, ".config")
 	}
 	all := []shellSetup{
-		{shell: "bash", file: bash, text: fmt.Sprintf("complete -o nospace -C \"%s=bash %s\" %s\n", completeIn, escapedTwice(bin), name)},
-		{shell: "zsh", file: filepath.Join(zshHome, ".zshrc"), text: strings.NewReplacer("@NAME@", name, "@BINARY@", bin, "@IN@", completeIn).Replace(zshCompletion)},
+		{shell: "bash", file: bash,
+			text: fmt.Sprintf("complete -o nospace -C \"%s=bash %s\" %s\n", completeIn, escapedTwice(bin), name)},
+		{shell: "zsh", file: filepath.Join(zshHome, ".zshrc"),
+			text: strings.NewReplacer("@NAME@", name, "@BINARY@", bin, "@IN@", completeIn).Replace(zshCompletion)},
 		{shell: "fish", file: filepath.Join(config, "fish", "completions", name+".fish"), whole: true,
 			text: strings.NewReplacer("@NAME@", name, "@BINARY@", bin, "@IN@", completeIn).Replace(fishCompletion)},
 	}
@@ -139,7 +141,8 @@ func (s shellSetup) update(name string, remove bool) (string, error) {
 	}
 	after := vaultLines(name).ReplaceAllString(string(before), "")
 	begin, end := blockMarks(name)
-	after = regexp.MustCompile(`(?ms)^`+regexp.QuoteMeta(begin)+`$.*?^`+regexp.QuoteMeta(end)+`\n?`).ReplaceAllString(after, "")
+	after = regexp.MustCompile(`(?ms)^`+regexp.QuoteMeta(begin)+`$.*?^`+regexp.QuoteMeta(end)+
+		`\n?`).ReplaceAllString(after, "")
 	did := "removed it from"
 	if !remove {
 		if after != "" && !strings.HasSuffix(after, "\n") {

@@ -211,10 +211,12 @@ func (r servedRoute) nextSegment(typed []string) (next string, last, all bool) {
 
 // listedElsewhere maps the first segment of a path to the segment at which its names are listed.
 var listedElsewhere = map[string]map[string]string{
-	"kv-v2":    {"data": "metadata", "subkeys": "metadata", "delete": "metadata", "undelete": "metadata", "destroy": "metadata"},
-	"database": {"creds": "roles", "static-creds": "static-roles", "rotate-role": "static-roles", "rotate-root": "config", "reset": "config"},
-	"aws":      {"creds": "roles", "sts": "roles", "static-creds": "static-roles"},
-	"token":    {"create": "roles"},
+	"kv-v2": {"data": "metadata", "subkeys": "metadata", "delete": "metadata", "undelete": "metadata",
+		"destroy": "metadata"},
+	"database": {"creds": "roles", "static-creds": "static-roles", "rotate-role": "static-roles",
+		"rotate-root": "config", "reset": "config"},
+	"aws":   {"creds": "roles", "sts": "roles", "static-creds": "static-roles"},
+	"token": {"create": "roles"},
 }
 
 // stored returns the names that are stored at a path of a mount.
@@ -249,7 +251,8 @@ func (comp *completion) mountArguments(auth bool, name string) []candidate {
 	var found []candidate
 	if name == "enable" || name == "help" {
 		for _, kind := range sortedKeys(served) {
-			if slices.Contains(servedMethods, kind) == auth && !slices.Contains(alwaysMounted, kind) && kind != "kv-v2" {
+			if slices.Contains(servedMethods, kind) == auth && !slices.Contains(alwaysMounted, kind) &&
+				kind != "kv-v2" {
 				found = append(found, wholeWord(kind, ""))
 			}
 		}

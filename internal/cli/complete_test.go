@@ -21,7 +21,9 @@ import (
 func completions(t *testing.T, address, line string) []string {
 	t.Helper()
 	var words []string
-	for text := range strings.Lines(shellOutput(t, map[string]string{"VAULT_ADDR": address, "VAULT_TOKEN": "root", "COMP_LINE": line, completeIn: "fish"})) {
+	for text := range strings.Lines(
+		shellOutput(t,
+			map[string]string{"VAULT_ADDR": address, "VAULT_TOKEN": "root", "COMP_LINE": line, completeIn: "fish"})) {
 		word, _, _ := strings.Cut(strings.TrimSuffix(text, "\n"), "\t")
 		words = append(words, word)
 	}
@@ -48,8 +50,10 @@ func shellOutput(t *testing.T, env map[string]string, args ...string) string {
 // serverWithMounts returns the address of a server with mounts and names to complete.
 func serverWithMounts(t *testing.T) string {
 	lists := map[string]string{
-		"secret/metadata": `"app/","top"`, "secret/metadata/app": `"one","we ird$(x)","line\nfeed"`, "one/": `"plain"`, "one": `"plain"`,
-		"database/roles": `"reader"`, "rotation/keys": `"stripe"`, "rotation/recipes": `"http-demo"`, "sys/policies/acl": `"default","root"`, "auth/token/roles": `"ci"`,
+		"secret/metadata": `"app/","top"`, "secret/metadata/app": `"one","we ird$(x)","line\nfeed"`, "one/": `"plain"`,
+		"one":            `"plain"`,
+		"database/roles": `"reader"`, "rotation/keys": `"stripe"`, "rotation/recipes": `"http-demo"`,
+		"sys/policies/acl": `"default","root"`, "auth/token/roles": `"ci"`,
 		"sys/leases/lookup": `"database/"`, "sys/leases/lookup/database/creds/reader": `"abc"`,
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -114,7 +118,8 @@ func TestComplete(t *testing.T) {
 		{"keyturn list secret/", "secret/metadata/"},
 		{"keyturn list secret/metadata/", "secret/metadata/app/"},
 		{"keyturn list auth/token/a", "auth/token/accessors"},
-		{"keyturn write rotation/keys/stripe/r", "rotation/keys/stripe/rebind rotation/keys/stripe/resume rotation/keys/stripe/rollback rotation/keys/stripe/rotate"},
+		{"keyturn write rotation/keys/stripe/r", "rotation/keys/stripe/rebind rotation/keys/stripe/resume " +
+			"rotation/keys/stripe/rollback rotation/keys/stripe/rotate"},
 		{"keyturn read rotation/keys/s", "rotation/keys/stripe"},
 		{"keyturn write sys/se", "sys/seal"},
 		{"keyturn read sys/mounts/t", "sys/mounts/team/db"},
@@ -161,7 +166,9 @@ func TestComplete(t *testing.T) {
 func TestCompleteEveryPath(t *testing.T) {
 	address := serverWithMounts(t)
 	eachCommand(tree(Env{}), "keyturn", func(line string, c *command) {
-		if c.local || !strings.Contains(c.args, "PATH") && !strings.Contains(c.args, "MOUNT") && !strings.HasPrefix(c.args, "NAME") && !strings.HasPrefix(c.args, "LEASE") && !strings.HasPrefix(c.args, "FROM") {
+		if c.local || !strings.Contains(c.args, "PATH") && !strings.Contains(c.args, "MOUNT") &&
+			!strings.HasPrefix(c.args, "NAME") && !strings.HasPrefix(c.args, "LEASE") &&
+			!strings.HasPrefix(c.args, "FROM") {
 			return
 		}
 		if c.name == "revoke" {
@@ -194,7 +201,8 @@ func TestCompleteForShells(t *testing.T) {
 		{"fish", "keyturn kv g", "", "get\tRead a secret\n"},
 		{"", "keyturn kv get secret/app/", "(none)", "secret/app/one\n"}, // a name that cannot be quoted is left out
 	} {
-		env := map[string]string{"VAULT_ADDR": address, "VAULT_TOKEN": "root", "VAULT_WRAP_TTL": "1m", "COMP_LINE": c.line + " and more", "COMP_POINT": fmt.Sprint(len(c.line)), completeIn: c.shell}
+		env := map[string]string{"VAULT_ADDR": address, "VAULT_TOKEN": "root", "VAULT_WRAP_TTL": "1m",
+			"COMP_LINE": c.line + " and more", "COMP_POINT": fmt.Sprint(len(c.line)), completeIn: c.shell}
 		args := []string{"keyturn", c.word, "before"}
 		if c.shell == "zsh" || c.shell == "fish" || c.word == "(none)" {
 			args = nil
@@ -213,14 +221,17 @@ func TestCompleteWithoutServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	for _, address := range []string{"http://127.0.0.1:1", "http://" + silent.Addr().String(), "::no address", "https://" + silent.Addr().String()} {
+	for _, address := range []string{"http://127.0.0.1:1", "http://" + silent.Addr().String(), "::no address",
+		"https://" + silent.Addr().String()} {
 		began := time.Now()
-		for line, want := range map[string]string{"keyturn kv get ": "", "keyturn policy read ": "", "keyturn read s": "sys/", "keyturn kv p": "patch put"} {
+		for line, want := range map[string]string{"keyturn kv get ": "", "keyturn policy read ": "",
+			"keyturn read s": "sys/", "keyturn kv p": "patch put"} {
 			if got := strings.Join(completions(t, address, line), " "); got != want {
 				t.Errorf("%s: %q: %q, want %q", address, line, got, want)
 			}
 		}
-		if took := time.Since(began); took > 4*completionTime+10*time.Second { // each line sends at most one such request; machines are busy
+		// each line sends at most one such request; machines are busy
+		if took := time.Since(began); took > 4*completionTime+10*time.Second {
 			t.Errorf("%s: it took %s", address, took)
 		}
 	}
@@ -243,7 +254,8 @@ func TestShellWords(t *testing.T) {
 		{"  ", "", "", "", 0},
 	} {
 		words, last := shellWords(c.line)
-		if strings.Join(words, "|") != c.words || last.text != c.text || last.typed != c.typed || last.quote != c.quote {
+		if strings.Join(words, "|") != c.words || last.text != c.text || last.typed != c.typed ||
+			last.quote != c.quote {
 			t.Errorf("%q: %q, %+v", c.line, words, last)
 		}
 	}
@@ -258,7 +270,8 @@ func FuzzShellWords(f *testing.F) {
 			return
 		}
 		name = strings.ToValidUTF8(name, "")
-		if words, last := shellWords("x " + quotedForShell(name)); last.text != name && (name != "" || len(words) != 1) {
+		if words, last := shellWords("x " + quotedForShell(name)); last.text != name &&
+			(name != "" || len(words) != 1) {
 			t.Errorf("%q is quoted %s, which means %q", name, quotedForShell(name), last.text)
 		}
 	})

@@ -31,7 +31,8 @@ func wordsOf(words ...string) []candidate {
 // matching returns the candidates that begin with typed, sorted and each once.
 func matching(found []candidate, typed string) []candidate {
 	found = slices.DeleteFunc(found, func(c candidate) bool {
-		return !strings.HasPrefix(c.word, typed) || c.word == "" || printable(c.word) != c.word || strings.ContainsAny(c.word, "\n\t")
+		return !strings.HasPrefix(c.word, typed) || c.word == "" || printable(c.word) != c.word ||
+			strings.ContainsAny(c.word, "\n\t")
 	})
 	slices.SortStableFunc(found, func(a, b candidate) int { return strings.Compare(a.word, b.word) })
 	return slices.CompactFunc(found, func(a, b candidate) bool { return a.word == b.word && a.whole == b.whole })

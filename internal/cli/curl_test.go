@@ -36,7 +36,9 @@ var otherLines = []string{
 	"token capabilities x y", "token capabilities -accessor x y",
 	"policy list", "secrets list", "auth list", "audit list",
 	"unwrap", "unwrap hvs.wrapping",
-	"status", "operator init", "operator init -status", "operator unseal aGk=", "operator unseal -reset", "operator seal", "operator rotate", "operator key-status", "operator members", "version-history", "plugin list", "plugin list -detailed database",
+	"status", "operator init", "operator init -status", "operator unseal aGk=", "operator unseal -reset",
+	"operator seal", "operator rotate", "operator key-status", "operator members", "version-history", "plugin list",
+	"plugin list -detailed database",
 }
 
 // TestCurlLineIsTheRequest checks that the line that -output-curl-string prints sends the same
@@ -62,7 +64,8 @@ func TestCurlLineIsTheRequest(t *testing.T) {
 		others, out, code := runAgainstServer(t, append(words, "-output-curl-string"))
 		got, err := requestOf(t, out)
 		if err != nil || code != exitOK || !slices.Contains(wanted, got) {
-			t.Errorf("%s: exit %d, %v\n%s\nmeans %s\nbut the command sends\n%s", line, code, err, out, got, strings.Join(wanted, "\n"))
+			t.Errorf("%s: exit %d, %v\n%s\nmeans %s\nbut the command sends\n%s", line, code, err, out, got,
+				strings.Join(wanted, "\n"))
 		}
 		for _, other := range others {
 			if !strings.HasPrefix(other, "GET ") || other == got {
@@ -90,7 +93,8 @@ func runAgainstServer(t *testing.T, words []string) (requests []string, out stri
 		case strings.HasPrefix(r.URL.Path, "/v1/sys/internal/ui/mounts/secret"):
 			io.WriteString(w, `{"data":{"path":"secret/","type":"kv","options":{"version":"2"}}}`)
 		case strings.HasPrefix(r.URL.Path, "/v1/sys/internal/ui/mounts/"):
-			fmt.Fprintf(w, `{"data":{"path":%q,"type":"kv"}}`, strings.TrimPrefix(r.URL.Path, "/v1/sys/internal/ui/mounts/")+"/")
+			fmt.Fprintf(w, `{"data":{"path":%q,"type":"kv"}}`,
+				strings.TrimPrefix(r.URL.Path, "/v1/sys/internal/ui/mounts/")+"/")
 		default:
 			io.WriteString(w, `{"data":{"data":{"x":"1"},"metadata":{"version":1}}}`)
 		}
@@ -99,7 +103,8 @@ func runAgainstServer(t *testing.T, words []string) (requests []string, out stri
 	var stdout bytes.Buffer
 	env := map[string]string{"VAULT_ADDR": server.URL, "VAULT_TOKEN": "hvs.held"}
 	code = Main(t.Context(), append([]string{"keyturn"}, words...), Env{
-		Stdin: strings.NewReader(`path "x" {}`), Stdout: &stdout, Stderr: io.Discard, Getenv: func(name string) string { return env[name] },
+		Stdin: strings.NewReader(`path "x" {}`), Stdout: &stdout, Stderr: io.Discard,
+		Getenv: func(name string) string { return env[name] },
 	})
 	return requests, stdout.String(), code
 }
@@ -107,7 +112,8 @@ func runAgainstServer(t *testing.T, words []string) (requests []string, out stri
 // description is the text by which this test compares requests.
 func description(method, uri string, header http.Header, body string) string {
 	text := method + " " + uri
-	for _, name := range []string{"X-Vault-Token", "X-Vault-Wrap-Ttl", "X-Vault-Namespace", "X-Vault-Request", "X-Extra", "Content-Type"} {
+	for _, name := range []string{"X-Vault-Token", "X-Vault-Wrap-Ttl", "X-Vault-Namespace", "X-Vault-Request",
+		"X-Extra", "Content-Type"} {
 		if value := header.Get(name); value != "" {
 			text += " [" + name + ": " + value + "]"
 		}
@@ -147,14 +153,19 @@ func requestOf(t *testing.T, line string) (string, error) {
 func TestCurlLineConnects(t *testing.T) {
 	for _, c := range []struct{ address, flag, want string }{
 		{"unix:///run/x.sock", "-field=a", `curl --unix-socket '/run/x.sock' `},
-		{"https://10.0.0.1:8200", "-tls-server-name=vault.example", `curl --connect-to '::10.0.0.1:8200' -H 'X-Vault-Request: true' -H "X-Vault-Token: $(keyturn print token)" https://vault.example:8200/v1/x`},
-		{"https://[::1]", "-tls-server-name=vault.example", `curl --connect-to '::[::1]:443' -H 'X-Vault-Request: true' -H "X-Vault-Token: $(keyturn print token)" https://vault.example:443/v1/x`},
-		{"https://h:1", "-tls-skip-verify", `curl --insecure -H 'X-Vault-Request: true' -H "X-Vault-Token: $(keyturn print token)" https://h:1/v1/x`},
+		{"https://10.0.0.1:8200", "-tls-server-name=vault.example",
+			`curl --connect-to '::10.0.0.1:8200' -H 'X-Vault-Request: true' -H "X-Vault-Token: $(keyturn print token)" https://vault.example:8200/v1/x`},
+		{"https://[::1]", "-tls-server-name=vault.example",
+			`curl --connect-to '::[::1]:443' -H 'X-Vault-Request: true' -H "X-Vault-Token: $(keyturn print token)" https://vault.example:443/v1/x`},
+		{"https://h:1", "-tls-skip-verify",
+			`curl --insecure -H 'X-Vault-Request: true' -H "X-Vault-Token: $(keyturn print token)" https://h:1/v1/x`},
 	} {
 		var stdout, stderr bytes.Buffer
-		code := Main(t.Context(), []string{"keyturn", "read", "-output-curl-string", "-address=" + c.address, c.flag, "x"}, Env{
-			Stdout: &stdout, Stderr: &stderr, Getenv: func(name string) string { return map[string]string{"VAULT_TOKEN": "x"}[name] },
-		})
+		code := Main(t.Context(),
+			[]string{"keyturn", "read", "-output-curl-string", "-address=" + c.address, c.flag, "x"}, Env{
+				Stdout: &stdout, Stderr: &stderr,
+				Getenv: func(name string) string { return map[string]string{"VAULT_TOKEN": "x"}[name] },
+			})
 		if code != exitOK || !strings.HasPrefix(stdout.String(), c.want) {
 			t.Errorf("%s %s: exit %d, %s%s\nwant %s", c.address, c.flag, code, &stdout, &stderr, c.want)
 		}

@@ -33,7 +33,8 @@ func TestEndlessInput(t *testing.T) {
 		t.Errorf("an answer: %v", err)
 	}
 	for _, o := range []options{{caFile: "/dev/zero"}, {clientCert: "/dev/zero"}, {clientKeyFile: "/dev/zero"}} {
-		if _, err := o.config(func(string) string { return "" }); err == nil || !strings.Contains(err.Error(), "/dev/zero is a device") {
+		if _, err := o.config(func(string) string { return "" }); err == nil ||
+			!strings.Contains(err.Error(), "/dev/zero is a device") {
 			t.Errorf("%+v: %v", o, err)
 		}
 	}
@@ -47,7 +48,8 @@ func TestEndlessInput(t *testing.T) {
 
 // TestByteOrderMark checks that the error for a byte-order mark names it.
 func TestByteOrderMark(t *testing.T) {
-	if _, err := parseData(strings.NewReader("\xef\xbb\xbf{}"), []string{"-"}); err == nil || !strings.Contains(err.Error(), "byte-order mark") {
+	if _, err := parseData(strings.NewReader("\xef\xbb\xbf{}"), []string{"-"}); err == nil ||
+		!strings.Contains(err.Error(), "byte-order mark") {
 		t.Error(err)
 	}
 }

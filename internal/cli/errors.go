@@ -109,7 +109,8 @@ func describe(err error) string {
 	}
 	fmt.Fprintf(&b, "URL: %s %s\n", answer.HTTPMethod, answer.URL)
 	if answer.RawError {
-		fmt.Fprintf(&b, "Code: %d. Raw Message:\n\n%s", answer.StatusCode, strings.TrimSpace(strings.Join(answer.Errors, "\n")))
+		fmt.Fprintf(&b, "Code: %d. Raw Message:\n\n%s", answer.StatusCode,
+			strings.TrimSpace(strings.Join(answer.Errors, "\n")))
 		return b.String()
 	}
 	fmt.Fprintf(&b, "Code: %d. Errors:\n", answer.StatusCode)
@@ -135,5 +136,6 @@ func hinted(err error, format string, args ...any) error {
 }
 
 func notBuilt(name string) error {
-	return refuse(exitLocal, "Error: the command %q is not built into this binary; use one that was built with it", name)
+	return refuse(exitLocal, "Error: the command %q is not built into this binary; use one that was built with it",
+		name)
 }

@@ -48,10 +48,12 @@ func answerHint(ctx context.Context, s *session, e *api.ResponseError) string {
 	case s.client == nil || loggingIn:
 		return ""
 	case isInvalidToken(e) && s.env.Getenv("VAULT_TOKEN") != "":
-		return fmt.Sprintf("VAULT_TOKEN has that token; set another one, or unset it and log in with %q.", s.name+" login")
+		return fmt.Sprintf("VAULT_TOKEN has that token; set another one, or unset it and log in with %q.",
+			s.name+" login")
 	case isInvalidToken(e):
 		return fmt.Sprintf("that is the stored token; log in with %q.", s.name+" login")
-	case (e.StatusCode == http.StatusForbidden || strings.Contains(text, noTokenText)) && s.client.api.Token() == "" && s.opt.agent(s.env.Getenv) == "":
+	case (e.StatusCode == http.StatusForbidden || strings.Contains(text, noTokenText)) && s.client.api.Token() == "" &&
+		s.opt.agent(s.env.Getenv) == "":
 		return fmt.Sprintf("no token was sent; log in with %q or set VAULT_TOKEN.", s.name+" login")
 	}
 	return ""
@@ -104,7 +106,8 @@ func kvVersionHint(ctx context.Context, s *session, client *client, path target,
 			return err
 		}
 	}
-	return hinted(err, "at %s is version 2 of the key-value engine: use %q.", found.path, s.name+" kv "+command+" "+string(path))
+	return hinted(err, "at %s is version 2 of the key-value engine: use %q.", found.path,
+		s.name+" kv "+command+" "+string(path))
 }
 
 // requireVersioned returns an error if the engine is not of version 2.
@@ -137,14 +140,16 @@ func rotationHint(ctx context.Context, s *session, err error, mount, name string
 	var answer *api.ResponseError
 	switch {
 	case errors.As(lookupErr, &answer) && answer.StatusCode == http.StatusForbidden && !isInvalidToken(answer):
-		return hinted(err, "no rotation engine is mounted at %s/, or no policy of the token allows anything below it; -mount names another path.", at)
+		return hinted(err, "no rotation engine is mounted at %s/, or no policy of the token allows anything below "+
+			"it; -mount names another path.", at)
 	case lookupErr != nil || found == nil:
 		return err
 	case found.kind != "rotation":
 		return hinted(err, "the engine at %s is of type %s, not a rotation engine; name another path with -mount.",
 			found.path, found.kind)
 	case name == "":
-		return hinted(err, "no key is rotated there yet; %q configures one.", s.name+" write "+string(at)+"/keys/NAME recipe=… path=…")
+		return hinted(err, "no key is rotated there yet; %q configures one.",
+			s.name+" write "+string(at)+"/keys/NAME recipe=… path=…")
 	}
 	list := s.name + " rotate status"
 	if at != "rotation" {
@@ -161,8 +166,10 @@ func methodHint(err error, path target) error {
 		return err
 	}
 	text := strings.Join(answer.Errors, " ")
-	if strings.Contains(text, noTokenText) || answer.StatusCode == http.StatusNotFound && strings.Contains(text, "no handler for route") {
-		return hinted(err, "no login method is enabled at %s; name the right path with -path, which an administrator finds with \"auth list\".", path)
+	if strings.Contains(text, noTokenText) || answer.StatusCode == http.StatusNotFound &&
+		strings.Contains(text, "no handler for route") {
+		return hinted(err, "no login method is enabled at %s; name the right path with -path, which an "+
+			"administrator finds with \"auth list\".", path)
 	}
 	return err
 }

@@ -62,7 +62,8 @@ func connectionHint(e *url.Error, address string) string {
 	case strings.Contains(text, "unsupported protocol scheme"):
 		return schemeHint(address)
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
-		return fmt.Sprintf("the server speaks plain http; %s with http://, as in VAULT_ADDR=%s.", set, strings.Replace(at, "https://", "http://", 1))
+		return fmt.Sprintf("the server speaks plain http; %s with http://, as in VAULT_ADDR=%s.", set,
+			strings.Replace(at, "https://", "http://", 1))
 	case errors.Is(e, syscall.ECONNREFUSED):
 		return fmt.Sprintf("no server is reachable at %s; start one, or %s.", at, set)
 	case errors.As(e, &dns) && dns.IsNotFound:
@@ -74,9 +75,11 @@ func connectionHint(e *url.Error, address string) string {
 	case errors.As(e, &invalid) && invalid.Reason == x509.Expired:
 		return "the server's certificate has expired or is not valid yet; renew it, or set this machine's clock."
 	case strings.Contains(text, "tls: certificate required"), strings.Contains(text, "tls: bad certificate"):
-		return "the server wants a certificate from its clients; give one that it accepts with -client-cert and -client-key."
+		return "the server wants a certificate from its clients; give one that it accepts with -client-cert and " +
+			"-client-key."
 	case errors.As(e, &operation) && operation.Op == "dial" && operation.Timeout():
-		return fmt.Sprintf("nothing answers at %s; does a firewall stand between? If it is the wrong address, %s.", at, set)
+		return fmt.Sprintf("nothing answers at %s; does a firewall stand between? If it is the wrong address, %s.", at,
+			set)
 	case errors.Is(e, context.DeadlineExceeded), os.IsTimeout(e):
 		return timeoutHint(at)
 	}
@@ -91,7 +94,8 @@ func timeoutHint(address string) string {
 // preflight check only with a valid token.
 func mountHint(err, cause error) error {
 	var answer *api.ResponseError
-	if errors.As(cause, &answer) && answer.StatusCode == http.StatusForbidden && strings.Contains(strings.Join(answer.Errors, "\n"), "preflight capability check") {
+	if errors.As(cause, &answer) && answer.StatusCode == http.StatusForbidden &&
+		strings.Contains(strings.Join(answer.Errors, "\n"), "preflight capability check") {
 		return hinted(err, "nothing is mounted there, or no policy of the token allows anything below it.")
 	}
 	return err

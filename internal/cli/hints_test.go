@@ -68,49 +68,77 @@ func TestHints(t *testing.T) {
 		{"VAULT_TOKEN= read secret/x", map[string]string{"secret/x": noToken}, []string{logIn}},
 		{"VAULT_TOKEN= read secret/x", map[string]string{"secret/x": noTokenVault}, []string{logIn}},
 		{"VAULT_TOKEN= read secret/x", map[string]string{"secret/x": denied}, []string{logIn}},
-		{"VAULT_TOKEN= VAULT_AGENT_ADDR=SERVER read secret/x", map[string]string{"secret/x": denied}, []string{"!Hint"}},
+		{"VAULT_TOKEN= VAULT_AGENT_ADDR=SERVER read secret/x", map[string]string{"secret/x": denied},
+			[]string{"!Hint"}},
 		{"read secret/x", map[string]string{"secret/x": denied}, []string{"!Hint"}},
-		{"token lookup other", map[string]string{"auth/token/lookup": `403 {"errors":["bad token: it is not known, has expired or was revoked; log in again"]}`}, []string{"!Hint"}},
+		{"token lookup other",
+			map[string]string{"auth/token/lookup": `403 {"errors":["bad token: it is not known, has expired or was revoked; log in again"]}`}, []string{"!Hint"}},
 		{"login dead", map[string]string{"auth/token/lookup-self": invalidToken}, []string{"!Hint"}},
 		// Login methods.
-		{"login -method=userpass username=a password=b", map[string]string{"auth/userpass/login/a": noToken}, []string{method + " auth/userpass/login/a"}},
-		{"login -method=userpass username=a password=b", map[string]string{"auth/userpass/login/a": noTokenVault}, []string{method}},
-		{"login -method=userpass username=a password=b", map[string]string{"auth/userpass/login/a": noMount}, []string{method}},
-		{"login -method=userpass username=a password=b", map[string]string{"auth/userpass/login/a": `400 {"errors":["invalid username or password"]}`}, []string{"!Hint"}},
-		{"login -method=userpass username=a password=b", map[string]string{"auth/userpass/login/a": `404 {"errors":["there is no user"]}`}, []string{"!Hint"}},
-		{"login -method=userpass username=a password=b", map[string]string{"auth/userpass/login/a": denied}, []string{"!Hint"}},
+		{"login -method=userpass username=a password=b", map[string]string{"auth/userpass/login/a": noToken},
+			[]string{method + " auth/userpass/login/a"}},
+		{"login -method=userpass username=a password=b", map[string]string{"auth/userpass/login/a": noTokenVault},
+			[]string{method}},
+		{"login -method=userpass username=a password=b", map[string]string{"auth/userpass/login/a": noMount},
+			[]string{method}},
+		{"login -method=userpass username=a password=b",
+			map[string]string{"auth/userpass/login/a": `400 {"errors":["invalid username or password"]}`},
+			[]string{"!Hint"}},
+		{"login -method=userpass username=a password=b",
+			map[string]string{"auth/userpass/login/a": `404 {"errors":["there is no user"]}`}, []string{"!Hint"}},
+		{"login -method=userpass username=a password=b", map[string]string{"auth/userpass/login/a": denied},
+			[]string{"!Hint"}},
 		// Versions of the key-value engine.
 		{"read secret/x", map[string]string{seen: kv2}, []string{versioned}},
 		{"read secret/x", map[string]string{seen: kv1}, []string{"!Hint"}},
 		{"read secret/x", map[string]string{seen: preflight}, []string{"!Hint"}},
 		{"read secret/data/x", map[string]string{"sys/internal/ui/mounts/secret/data/x": kv2}, []string{"!Hint"}},
 		{"read secret", map[string]string{"sys/internal/ui/mounts/secret": kv2}, []string{"!Hint"}},
-		{"list secret", map[string]string{"sys/internal/ui/mounts/secret": kv2}, []string{`use "keyturn kv list secret"`}},
+		{"list secret", map[string]string{"sys/internal/ui/mounts/secret": kv2},
+			[]string{`use "keyturn kv list secret"`}},
 		{"read secret/x", map[string]string{"secret/x": denied, seen: kv2}, []string{"!kv get"}},
 		{"kv rollback -version=1 secret/x", map[string]string{seen: kv1}, []string{upgrade}},
-		{"kv rollback -version=1 secret/x", map[string]string{seen: aws}, []string{"an engine of type aws is mounted", "!" + upgrade}},
+		{"kv rollback -version=1 secret/x", map[string]string{seen: aws},
+			[]string{"an engine of type aws is mounted", "!" + upgrade}},
 		{"kv rollback -version=1 secret/x", map[string]string{}, []string{"the server does not say", "!" + upgrade}},
 		// Seals.
-		{"read x", map[string]string{"x": sealed, "sys/seal-status": status(`"type":"shamir","initialized":true,"sealed":true`)}, []string{`unseal the server with "keyturn operator unseal"`, "!operator init"}},
-		{"read x", map[string]string{"x": sealed, "sys/seal-status": status(`"type":"shamir","initialized":false,"sealed":true`)}, []string{`set it up with "keyturn operator init"`, `!with "keyturn operator unseal"`}},
-		{"read x", map[string]string{"x": sealed, "sys/seal-status": status(`"type":"static","initialized":true,"sealed":true,"recovery_seal":true`)}, []string{"the server unseals itself", `!with "keyturn operator`}},
-		{"read x", map[string]string{"x": overloaded, "sys/seal-status": status(`"type":"shamir","initialized":true,"sealed":false`)}, []string{"!Hint"}},
+		{"read x", map[string]string{"x": sealed,
+			"sys/seal-status": status(`"type":"shamir","initialized":true,"sealed":true`)},
+			[]string{`unseal the server with "keyturn operator unseal"`, "!operator init"}},
+		{"read x", map[string]string{"x": sealed,
+			"sys/seal-status": status(`"type":"shamir","initialized":false,"sealed":true`)},
+			[]string{`set it up with "keyturn operator init"`, `!with "keyturn operator unseal"`}},
+		{"read x", map[string]string{"x": sealed,
+			"sys/seal-status": status(`"type":"static","initialized":true,"sealed":true,"recovery_seal":true`)},
+			[]string{"the server unseals itself", `!with "keyturn operator`}},
+		{"read x", map[string]string{"x": overloaded,
+			"sys/seal-status": status(`"type":"shamir","initialized":true,"sealed":false`)}, []string{"!Hint"}},
 		{"read x", map[string]string{"x": sealed}, []string{"!Hint"}},
 		// Rotation engines and keys.
-		{"rotate now x", map[string]string{"rotation/keys/x/rotate": noKey, "sys/internal/ui/mounts/rotation": rotationServer}, []string{keys, "!" + noEngine}},
-		{"rotate status x", map[string]string{"sys/internal/ui/mounts/rotation": rotationServer}, []string{keys, "!" + noEngine}},
-		{"rotate status -mount=secret x", map[string]string{"sys/internal/ui/mounts/secret": aws}, []string{"of type aws, not a rotation engine", "!" + keys}},
-		{"rotate now x", map[string]string{"rotation/keys/x/rotate": noMount, "sys/internal/ui/mounts/rotation": preflight}, []string{noEngine + " is mounted at rotation/, or no policy", "!" + keys}},
-		{"rotate history x", map[string]string{"sys/internal/ui/mounts/rotation": invalidToken}, []string{"!Hint: no rotation"}},
+		{"rotate now x",
+			map[string]string{"rotation/keys/x/rotate": noKey, "sys/internal/ui/mounts/rotation": rotationServer},
+			[]string{keys, "!" + noEngine}},
+		{"rotate status x", map[string]string{"sys/internal/ui/mounts/rotation": rotationServer},
+			[]string{keys, "!" + noEngine}},
+		{"rotate status -mount=secret x", map[string]string{"sys/internal/ui/mounts/secret": aws},
+			[]string{"of type aws, not a rotation engine", "!" + keys}},
+		{"rotate now x",
+			map[string]string{"rotation/keys/x/rotate": noMount, "sys/internal/ui/mounts/rotation": preflight},
+			[]string{noEngine + " is mounted at rotation/, or no policy", "!" + keys}},
+		{"rotate history x", map[string]string{"sys/internal/ui/mounts/rotation": invalidToken},
+			[]string{"!Hint: no rotation"}},
 		{"rotate now x", map[string]string{"rotation/keys/x/rotate": invalidToken}, []string{unset, "!" + noEngine}},
-		{"rotate status", map[string]string{"sys/internal/ui/mounts/rotation": rotationServer}, []string{noKeys, "!" + noEngine}},
-		{"rotate status", map[string]string{"sys/internal/ui/mounts/rotation": preflight}, []string{noEngine, "!" + noKeys}},
+		{"rotate status", map[string]string{"sys/internal/ui/mounts/rotation": rotationServer},
+			[]string{noKeys, "!" + noEngine}},
+		{"rotate status", map[string]string{"sys/internal/ui/mounts/rotation": preflight},
+			[]string{noEngine, "!" + noKeys}},
 		{"rotate status", nil, []string{"!Hint"}},
 		// Mistakes on the command line.
 		{"kv get -verson=1 secret/x", nil, []string{"did you mean -version?", "kv get -h"}},
 		{"kv get -zzzzzzz=1 secret/x", nil, []string{"kv get -h", "!did you mean"}},
 		{"write secret/x", nil, []string{"-force to write without data"}},
-		{"auth help nonesuch", map[string]string{"sys/auth": `200 {"data":{}}`}, []string{`"keyturn auth list" lists the enabled methods`}},
+		{"auth help nonesuch", map[string]string{"sys/auth": `200 {"data":{}}`},
+			[]string{`"keyturn auth list" lists the enabled methods`}},
 		{"VAULT_TOKEN= print token", nil, []string{`log in with "keyturn login"`}},
 		{"VAULT_ADDR=127.0.0.1:1 status", nil, []string{"an address begins with https://"}},
 		{"VAULT_ADDR=localhost:1 status", nil, []string{"as in VAULT_ADDR=https://localhost:1."}},
@@ -149,7 +177,8 @@ func hintsOf(t *testing.T, line string, answers map[string]string) string {
 		env[name], words = strings.ReplaceAll(value, "SERVER", server.URL), words[1:]
 	}
 	var stderr bytes.Buffer
-	Main(t.Context(), append([]string{"keyturn"}, words...), Env{Stdout: io.Discard, Stderr: &stderr, Getenv: func(name string) string { return env[name] }})
+	Main(t.Context(), append([]string{"keyturn"}, words...),
+		Env{Stdout: io.Discard, Stderr: &stderr, Getenv: func(name string) string { return env[name] }})
 	return stderr.String()
 }
 
@@ -164,7 +193,8 @@ func TestHintsOfConnections(t *testing.T) {
 	secure.StartTLS()
 	defer secure.Close()
 	authority := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600); err != nil {
+	if err := os.WriteFile(authority,
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // it accepts, and never answers
@@ -200,8 +230,10 @@ func TestHintsOfConnections(t *testing.T) {
 			var stderr bytes.Buffer
 			env := map[string]string{"VAULT_ADDR": c.address, "VAULT_TOKEN": "x"}
 			args := append([]string{"keyturn", "read", path}, c.flags...)
-			Main(t.Context(), args, Env{Stdout: io.Discard, Stderr: &stderr, Getenv: func(name string) string { return env[name] }})
-			if strings.Count(stderr.String(), "Hint: ") != min(1, len(c.want)) || !strings.Contains(stderr.String(), c.want) {
+			Main(t.Context(), args,
+				Env{Stdout: io.Discard, Stderr: &stderr, Getenv: func(name string) string { return env[name] }})
+			if strings.Count(stderr.String(), "Hint: ") != min(1, len(c.want)) ||
+				!strings.Contains(stderr.String(), c.want) {
 				t.Errorf("%s %v %s: want %q in\n%s", c.address, c.flags, path, c.want, &stderr)
 			}
 		}
@@ -210,17 +242,22 @@ func TestHintsOfConnections(t *testing.T) {
 
 // TestHintOfExpiredCertificate checks hints for errors that a test server cannot cause.
 func TestHintOfExpiredCertificate(t *testing.T) {
-	for reason, want := range map[x509.InvalidReason]string{x509.Expired: "has expired or is not valid yet", x509.NotAuthorizedToSign: ""} {
-		got := connectionHint(&url.Error{Op: "Get", URL: "https://h/x", Err: x509.CertificateInvalidError{Reason: reason}}, "https://h")
+	for reason, want := range map[x509.InvalidReason]string{x509.Expired: "has expired or is not valid yet",
+		x509.NotAuthorizedToSign: ""} {
+		got := connectionHint(
+			&url.Error{Op: "Get", URL: "https://h/x", Err: x509.CertificateInvalidError{Reason: reason}}, "https://h")
 		if !strings.Contains(got, want) || want == "" && got != "" {
 			t.Errorf("reason %d: %q, want %q", reason, got, want)
 		}
 	}
 	unknown := &net.OpError{Op: "dial", Err: &net.DNSError{Name: "h", IsNotFound: true}}
-	if got := connectionHint(&url.Error{Op: "Get", URL: "https://h/x", Err: unknown}, "https://h"); !strings.Contains(got, "there is no host h") {
+	if got := connectionHint(&url.Error{Op: "Get", URL: "https://h/x", Err: unknown},
+		"https://h"); !strings.Contains(got, "there is no host h") {
 		t.Errorf("a name that is not known: %q", got)
 	}
-	if got := connectionHint(&url.Error{Op: "Get", URL: "https://h/x", Err: &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}}, "https://h"); !strings.Contains(got, "does a firewall") {
+	if got := connectionHint(
+		&url.Error{Op: "Get", URL: "https://h/x", Err: &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}},
+		"https://h"); !strings.Contains(got, "does a firewall") {
 		t.Errorf("no answer to dialling: %q", got)
 	}
 }

@@ -71,7 +71,8 @@ func (p *dataParser) add(arg string) error {
 		return fmt.Errorf("%s: %w", key, err)
 	}
 	if !utf8.ValidString(key) || !utf8.ValidString(value) {
-		return fmt.Errorf("%s is not UTF-8 text, which JSON cannot carry; encode it, as with base64", strings.ToValidUTF8(key, "?"))
+		return fmt.Errorf("%s is not UTF-8 text, which JSON cannot carry; encode it, as with base64",
+			strings.ToValidUTF8(key, "?"))
 	}
 	p.put(key, value)
 	return nil
@@ -102,7 +103,8 @@ func (p *dataParser) readStdin() ([]byte, error) {
 
 // addObject adds the fields of a JSON object. Numbers keep all their digits.
 func (p *dataParser) addObject(b []byte, origin string) error {
-	if bytes.HasPrefix(b, []byte("\xef\xbb\xbf")) || bytes.HasPrefix(b, []byte("\xff\xfe")) || bytes.HasPrefix(b, []byte("\xfe\xff")) {
+	if bytes.HasPrefix(b, []byte("\xef\xbb\xbf")) || bytes.HasPrefix(b, []byte("\xff\xfe")) ||
+		bytes.HasPrefix(b, []byte("\xfe\xff")) {
 		return fmt.Errorf("%s begins with a byte-order mark; save it in UTF-8 without one", origin)
 	}
 	d := json.NewDecoder(bytes.NewReader(b))

@@ -18,13 +18,16 @@ func TestParseData(t *testing.T) {
 	}{
 		{name: "nothing", want: map[string]any{}},
 		{name: "first equal sign", args: []string{"a=b=c", "d="}, want: map[string]any{"a": "b=c", "d": ""}},
-		{name: "text stays text", args: []string{"ttl=1h", "n=007", "on=true"}, want: map[string]any{"ttl": "1h", "n": "007", "on": "true"}},
+		{name: "text stays text", args: []string{"ttl=1h", "n=007", "on=true"},
+			want: map[string]any{"ttl": "1h", "n": "007", "on": "true"}},
 		{name: "spaces stay", args: []string{" a = b "}, want: map[string]any{" a ": " b "}},
-		{name: "escaped at", args: []string{`a=\@b`, `c=\b`, `d=b@c`}, want: map[string]any{"a": "@b", "c": `\b`, "d": "b@c"}},
+		{name: "escaped at", args: []string{`a=\@b`, `c=\b`, `d=b@c`},
+			want: map[string]any{"a": "@b", "c": `\b`, "d": "b@c"}},
 		{name: "twice", args: []string{"a=1", "a=2", "a=3"}, want: map[string]any{"a": []any{"1", "2", "3"}}},
 		{name: "value from stdin", stdin: "x=y\n", args: []string{"a=-"}, want: map[string]any{"a": "x=y\n"}},
 		{name: "object from stdin", stdin: ` {"a": [1, {"b": null}], "c": 1.10} `, args: []string{"-", "d=1"},
-			want: map[string]any{"a": []any{json.Number("1"), map[string]any{"b": nil}}, "c": json.Number("1.10"), "d": "1"}},
+			want: map[string]any{"a": []any{json.Number("1"), map[string]any{"b": nil}}, "c": json.Number("1.10"),
+				"d": "1"}},
 		{name: "stdin twice", stdin: "{}", args: []string{"-", "-"}, fails: "read by an earlier argument"},
 		{name: "no equal sign", args: []string{"a"}, fails: "key=value"},
 		{name: "no key", args: []string{"=a"}, fails: "no key"},
@@ -105,7 +108,8 @@ func FuzzYAMLText(f *testing.F) {
 			}
 			return
 		}
-		if got != text || strings.ContainsAny(got, " :#\n\t'\"{}[],&*!|>%@`~") || strings.Contains("-.0123456789/", got[:1]) {
+		if got != text || strings.ContainsAny(got, " :#\n\t'\"{}[],&*!|>%@`~") ||
+			strings.Contains("-.0123456789/", got[:1]) {
 			t.Fatalf("%q became the plain scalar %q", text, got)
 		}
 	})

@@ -65,7 +65,8 @@ func (out *printer) showKV(sec *api.Secret, p kvPath) error {
 	if done, err := out.encode(sec); done {
 		return err
 	}
-	parts := []string{section("Secret Path", string(p.apiPath("data"))+"\n"), section("Metadata", pairTable(dataPairs(metadata)))}
+	parts := []string{section("Secret Path", string(p.apiPath("data"))+"\n"),
+		section("Metadata", pairTable(dataPairs(metadata)))}
 	extra := map[string]any{}
 	for key, value := range sec.Data {
 		if key != "data" && key != "metadata" {
@@ -124,8 +125,9 @@ func kvEnableVersioning() *command {
 				return err
 			}
 			_, err = s.send(ctx, call{
-				op: "update", path: "sys/mounts/" + mount + "/tune", doing: fmt.Sprintf("tuning the secrets engine at %s/", mount),
-				body: map[string]any{"options": map[string]any{"version": "2"}},
+				op: "update", path: "sys/mounts/" + mount + "/tune",
+				doing: fmt.Sprintf("tuning the secrets engine at %s/", mount),
+				body:  map[string]any{"options": map[string]any{"version": "2"}},
 			})
 			if err != nil {
 				return err

@@ -12,8 +12,9 @@ import (
 func kvMetadata() *command {
 	return &command{
 		name: "metadata", short: "What is kept about a secret: versions, limits, custom fields",
-		long: "Version 2 keeps, beside the versions of a secret, their dates, how many to keep\nand fields of your own. They hold no secrets.",
-		sub:  []*command{kvMetadataGet(), kvMetadataPut(), kvMetadataPatch(), kvMetadataDelete()},
+		long: "Version 2 keeps, beside the versions of a secret, their dates, how many to keep\nand fields of your " +
+			"own. They hold no secrets.",
+		sub: []*command{kvMetadataGet(), kvMetadataPut(), kvMetadataPatch(), kvMetadataDelete()},
 	}
 }
 
@@ -32,7 +33,8 @@ func kvMetadataGet() *command {
 		name: "get", short: "Show a secret's metadata and its versions", args: "PATH", min: 1, max: 1, fields: true,
 		long: "Shows the metadata of a secret, and its versions, oldest first.",
 		examples: []example{
-			{"See when a key was rotated, and when the old one is retired:", "keyturn kv metadata get static/stripe/production"},
+			{"See when a key was rotated, and when the old one is retired:",
+				"keyturn kv metadata get static/stripe/production"},
 		},
 		flags: func(f *flags) { mountFlag(f, &mount) },
 		run: func(ctx context.Context, s *session) error {
@@ -141,7 +143,8 @@ func kvMetadataPut() *command {
 		name: "put", short: "Set a secret's metadata", args: "PATH", min: 1, max: 1,
 		long: "Sets the metadata of a secret. Custom fields replace all earlier ones.",
 		examples: []example{
-			{"Keep five versions and say whose secret it is:", "keyturn kv metadata put -max-versions=5 -custom-metadata=owner=payments static/stripe/production"},
+			{"Keep five versions and say whose secret it is:",
+				"keyturn kv metadata put -max-versions=5 -custom-metadata=owner=payments static/stripe/production"},
 		},
 		flags: m.declare,
 		run:   func(ctx context.Context, s *session) error { return m.send(ctx, s, "update") },
@@ -154,7 +157,8 @@ func kvMetadataPatch() *command {
 		name: "patch", short: "Change some of a secret's metadata", args: "PATH", min: 1, max: 1,
 		long: "Changes the settings that are given and keeps the others, including other custom\nfields.",
 		examples: []example{
-			{"Change one custom field and take another away:", "keyturn kv metadata patch -custom-metadata=owner=billing -remove-custom-metadata=note static/stripe/production"},
+			{"Change one custom field and take another away:", "keyturn kv metadata patch " +
+				"-custom-metadata=owner=billing -remove-custom-metadata=note static/stripe/production"},
 		},
 		flags: func(f *flags) {
 			m.declare(f)

@@ -33,7 +33,8 @@ func kvDelete() *command {
 	var versions []string
 	return &command{
 		name: "delete", short: "Delete a secret's newest version, or versions of it", args: "PATH", min: 1, max: 1,
-		long: "Deletes a secret. In version 2 it deletes the newest version, or those that\n-versions names, and kv undelete brings them back.",
+		long: "Deletes a secret. In version 2 it deletes the newest version, or those that\n-versions names, and kv " +
+			"undelete brings them back.",
 		examples: []example{
 			{"Delete the newest version:", "keyturn kv delete static/stripe/production"},
 			{"Delete two old ones:", "keyturn kv delete -versions=1,2 static/stripe/production"},
@@ -128,7 +129,8 @@ func kvRollback() *command {
 	return &command{
 		name: "rollback", short: "Write an old version again as the newest",
 		args: "PATH", min: 1, max: 1, fields: true,
-		long: "Writes the values of an old version as a new one, unless somebody else writes\nin between. No version is lost. Version 2 only.",
+		long: "Writes the values of an old version as a new one, unless somebody else writes\nin between. No " +
+			"version is lost. Version 2 only.",
 		examples: []example{
 			{"Go back to version 1:", "keyturn kv rollback -version=1 static/stripe/production"},
 		},

@@ -34,9 +34,11 @@ func kvPut() *command {
 		name: "put", short: "Write a secret", args: "PATH K=V ...", min: 1, max: -1, fields: true,
 		long: "Writes a secret, replacing all its values; version 2 keeps the old version.\n" + dataHelp,
 		examples: []example{
-			{"Write a secret:", "keyturn kv put static/stripe/production api_key=sk_live_1 rotated_at=2026-03-09T00:00:00Z"},
+			{"Write a secret:",
+				"keyturn kv put static/stripe/production api_key=sk_live_1 rotated_at=2026-03-09T00:00:00Z"},
 			{"Take a value from a file:", "keyturn kv put -mount=static tls/site key=@site.key"},
-			{"Write only if the newest version is 3:", "keyturn kv put -cas=3 static/stripe/production api_key=sk_live_2"},
+			{"Write only if the newest version is 3:",
+				"keyturn kv put -cas=3 static/stripe/production api_key=sk_live_2"},
 		},
 		flags: func(f *flags) { mountFlag(f, &mount); casFlag(f, &options); forceFlag(f, &options) },
 		run: func(ctx context.Context, s *session) error {
@@ -59,7 +61,8 @@ func kvPut() *command {
 				return p.requireVersioned("-force")
 			}
 			path := p.apiPath("data")
-			sec, err := s.send(ctx, call{op: "update", path: path, body: body, doing: "writing data to " + string(path)})
+			sec, err := s.send(ctx,
+				call{op: "update", path: path, body: body, doing: "writing data to " + string(path)})
 			if err != nil {
 				return err
 			}
@@ -105,7 +108,8 @@ func kvPatch() *command {
 			casFlag(f, &options)
 			forceFlag(f, &options)
 			f.String(&method, "method", "name",
-				"patch: the server merges; rw: read here, then write; by default patch, and rw where it is not possible")
+				"patch: the server merges; rw: read here, then write; by default patch, and rw where it is not "+
+					"possible")
 			f.List(&remove, "remove-data", "key", "a value to take away")
 		},
 		run: func(ctx context.Context, s *session) error {
@@ -201,7 +205,8 @@ func (c kvChange) readModifyWrite(ctx context.Context) (*api.Secret, error) {
 }
 
 // readVersion returns the values and the number of a version that is not deleted.
-func readVersion(ctx context.Context, client *client, path target, params map[string][]string) (map[string]any, int, error) {
+func readVersion(ctx context.Context, client *client, path target, params map[string][]string) (map[string]any, int,
+	error) {
 	var sec *api.Secret
 	err := client.preliminary(func() (err error) {
 		sec, err = client.read(ctx, path, params)

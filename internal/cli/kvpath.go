@@ -94,7 +94,8 @@ func (m *mountInfo) split(typed kvPath) (kvPath, error) {
 	p := kvPath{mount: mount, rest: typed.rest, kind: m.kind, versioned: m.versioned}
 	if typed.mount != "" {
 		if typed.mount != mount {
-			return p, usagef("-mount: no engine is mounted at %s/, which is below the mount %s/; write -mount=%s %s", typed.mount, mount, mount,
+			return p, usagef("-mount: no engine is mounted at %s/, which is below the mount %s/; write -mount=%s %s",
+				typed.mount, mount, mount,
 				strings.TrimPrefix(string(typed.mount.below(typed.rest)), string(mount)+"/"))
 		}
 		return p, nil
@@ -107,7 +108,8 @@ func (m *mountInfo) split(typed kvPath) (kvPath, error) {
 
 // connectSecret is connectKV for the path of a secret, which is not a mount or a folder.
 func (s *session) connectSecret(ctx context.Context, mount, path string) (*client, kvPath, error) {
-	if mount != "" || strings.Count(path, "/") > 1 || !strings.HasSuffix(path, "/") { // otherwise it may be the name of a mount
+	// otherwise it may be the name of a mount
+	if mount != "" || strings.Count(path, "/") > 1 || !strings.HasSuffix(path, "/") {
 		if _, err := exact(path); err != nil {
 			return nil, kvPath{}, err
 		}
@@ -126,5 +128,6 @@ func (out *printer) showWritten(sec *api.Secret, path target) error {
 		return out.done(sec, "Success! Data written to: %s", path)
 	}
 	out.warn(sec.Warnings)
-	return out.write(section("Secret Path", string(path)+"\n") + "\n" + section("Metadata", pairTable(dataPairs(sec.Data))))
+	return out.write(section("Secret Path", string(path)+"\n") + "\n" +
+		section("Metadata", pairTable(dataPairs(sec.Data))))
 }

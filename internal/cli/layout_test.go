@@ -23,19 +23,24 @@ func TestTerminalControlIsEscaped(t *testing.T) {
 	var out, errors strings.Builder
 	p := &printer{stdout: &out, stderr: &errors, format: "table"}
 	if err := p.showTree(&api.Secret{Warnings: []string{hostile}, Data: map[string]any{
-		"plain": hostile, "steps": []any{hostile}, "rows": []any{map[string]any{hostile: hostile}}, hostile: "x", "b" + hostile: []any{hostile},
+		"plain": hostile, "steps": []any{hostile}, "rows": []any{map[string]any{hostile: hostile}}, hostile: "x",
+		"b" + hostile: []any{hostile},
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	out.WriteString(historyTable([]map[string]any{{"rotation": "1", "by": hostile, "rolled_back_because": hostile, "key_id": hostile}}))
+	out.WriteString(
+		historyTable(
+			[]map[string]any{{"rotation": "1", "by": hostile, "rolled_back_because": hostile, "key_id": hostile}}))
 	if text := out.String() + errors.String(); strings.ContainsAny(text, "\x1b\u202e") {
 		t.Errorf("printed: %q", text)
 	}
-	table := historyTable([]map[string]any{{"rotation": "1", "reason": "manual\n2 done", "rolled_back_because": "x\n3 done"}})
+	table := historyTable(
+		[]map[string]any{{"rotation": "1", "reason": "manual\n2 done", "rolled_back_because": "x\n3 done"}})
 	if n := strings.Count(table, "\n"); n != 3 {
 		t.Errorf("one rotation has %d lines:\n%s", n-2, table)
 	}
-	if got := troubleOf(map[string]any{"pause_reason": "x\nrotation/keys/other  scheduled"}, time.Now()); strings.Contains(got, "\n") {
+	if got := troubleOf(map[string]any{"pause_reason": "x\nrotation/keys/other  scheduled"},
+		time.Now()); strings.Contains(got, "\n") {
 		t.Errorf("a pause has several lines: %q", got)
 	}
 }
@@ -57,7 +62,9 @@ func TestPrintable(t *testing.T) {
 	if err := errors.Join(out.show(sec), out.say("%s", hostile), out.write(keyTable([]string{hostile}))); err != nil {
 		t.Fatal(err)
 	}
-	if code := s.report(t.Context(), remote(&api.ResponseError{Errors: []string{hostile}, StatusCode: 400}, "reading %s", hostile)); code != exitRemote {
+	if code := s.report(t.Context(),
+		remote(&api.ResponseError{Errors: []string{hostile}, StatusCode: 400}, "reading %s",
+			hostile)); code != exitRemote {
 		t.Errorf("code %d", code)
 	}
 	for name, text := range map[string]string{"standard output": stdout.String(), "standard error": stderr.String()} {
@@ -79,13 +86,17 @@ func TestCVE_2026_55102(t *testing.T) {
 	defer server.Close()
 	host := strings.TrimPrefix(server.URL, "http://")
 	for _, address := range []string{
-		"http://user:CANARY@" + host, "http://:CANARY@" + host, "http://user:CANARY@127.0.0.1:1", "http://user:CANARY@%zz", "http://user:CAN CANARY@" + host,
+		"http://user:CANARY@" + host, "http://:CANARY@" + host, "http://user:CANARY@127.0.0.1:1",
+		"http://user:CANARY@%zz", "http://user:CAN CANARY@" + host,
 		"https://user:CANARY@" + host, "http://user:CAN:CANARY@" + host,
 	} {
-		for _, command := range [][]string{{"read", "a/b"}, {"status"}, {"write", "a/b", "c=CANARY"}, {"kv", "put", "a/b", "c=CANARY"}, {"login", "CANARY"}, {"token", "lookup"}, {"list", "a"}, {"unwrap", "CANARY"}} {
+		for _, command := range [][]string{{"read", "a/b"}, {"status"}, {"write", "a/b", "c=CANARY"},
+			{"kv", "put", "a/b", "c=CANARY"}, {"login", "CANARY"}, {"token", "lookup"}, {"list", "a"},
+			{"unwrap", "CANARY"}} {
 			var stdout, stderr bytes.Buffer
 			env := map[string]string{"VAULT_ADDR": address, "VAULT_TOKEN": "CANARY"}
-			code := Main(t.Context(), append([]string{"keyturn"}, command...), Env{Stdout: &stdout, Stderr: &stderr, Getenv: func(name string) string { return env[name] }})
+			code := Main(t.Context(), append([]string{"keyturn"}, command...),
+				Env{Stdout: &stdout, Stderr: &stderr, Getenv: func(name string) string { return env[name] }})
 			if code == exitOK || stderr.Len() == 0 || strings.Contains(stdout.String()+stderr.String(), "CANARY") {
 				t.Errorf("%s with %s: code %d\n%s%s", command, address, code, &stdout, &stderr)
 			}

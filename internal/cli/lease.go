@@ -70,10 +70,12 @@ func leaseRevoke() *command {
 	var r revokeFlags
 	return &command{
 		name: "revoke", short: "Revoke a lease, or all below a path", args: "LEASE_ID | PREFIX", min: 1, max: 1,
-		long: "Ends a lease now: its credentials are taken back. Without -sync the command does\nnot wait for that; the server retries until it succeeds.",
+		long: "Ends a lease now: its credentials are taken back. Without -sync the command does\nnot wait for that; " +
+			"the server retries until it succeeds.",
 		examples: []example{
 			{"Revoke a lease:", "keyturn lease revoke " + anExampleLease},
-			{"Revoke all credentials of a role and wait:", "keyturn lease revoke -prefix -sync database/creds/app-readonly"},
+			{"Revoke all credentials of a role and wait:",
+				"keyturn lease revoke -prefix -sync database/creds/app-readonly"},
 			{"Forget the leases of a database that is gone:", "keyturn lease revoke -force -prefix database/creds"},
 		},
 		flags: func(f *flags) {
@@ -93,7 +95,8 @@ func leaseRevoke() *command {
 				return err
 			}
 			if r.force && !client.asCurl && !client.asPolicy {
-				fmt.Fprint(s.env.Stderr, "WARNING! Credentials of leases that are forgotten may live on outside; nothing will\ntake them back.\n\n")
+				fmt.Fprint(s.env.Stderr, "WARNING! Credentials of leases that are forgotten may live on outside; "+
+					"nothing will\ntake them back.\n\n")
 			}
 			return s.change(ctx, revoke)
 		},

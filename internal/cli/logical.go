@@ -14,7 +14,8 @@ func readCommand() *command {
 	return &command{
 		name: "read", short: "Read a secret, credentials or configuration",
 		args: "PATH [K=V ...]", min: 1, max: -1, fields: true,
-		long: "Reads what is at a path. Reading credentials creates them. Further arguments\nare parameters of the request.",
+		long: "Reads what is at a path. Reading credentials creates them. Further arguments\nare parameters of the " +
+			"request.",
 		examples: []example{
 			{"Get database credentials:", "keyturn read database/creds/app-readonly"},
 			{"Print one field of a secret:", "keyturn read -field=username database/creds/app-readonly"},
@@ -83,7 +84,8 @@ func writeCommand() *command {
 		args: "PATH [K=V ...]", min: 1, max: -1, fields: true,
 		long: "Sends fields to a path.\n" + dataHelp,
 		examples: []example{
-			{"Define a role:", "keyturn write database/roles/app-readonly db_name=production default_ttl=30m max_ttl=2h"},
+			{"Define a role:",
+				"keyturn write database/roles/app-readonly db_name=production default_ttl=30m max_ttl=2h"},
 			{"Take a value from a file:", "keyturn write aws/config/root access_key=AKIA… secret_key=@secret.txt"},
 			{"Call an endpoint that takes no data:", "keyturn write -f sys/leases/tidy"},
 		},
@@ -114,8 +116,9 @@ func patchCommand() *command {
 	return &command{
 		name: "patch", short: "Change some fields of what is at a path",
 		args: "PATH K=V ...", min: 1, max: -1, fields: true,
-		long:     "Sends fields to a path as a merge patch (RFC 7396): other fields stay.\n" + dataHelp,
-		examples: []example{{"Change one field of a key's schedule:", "keyturn patch rotation/keys/stripe rotation_period=720h"}},
+		long: "Sends fields to a path as a merge patch (RFC 7396): other fields stay.\n" + dataHelp,
+		examples: []example{{"Change one field of a key's schedule:",
+			"keyturn patch rotation/keys/stripe rotation_period=720h"}},
 		flags: func(f *flags) {
 			f.Bool(&force, "force", "send the request without any data; short: -f")
 			f.Alias("f", "force")
@@ -268,7 +271,8 @@ func infoTable(keys []string, info map[string]any) string {
 func unwrapCommand() *command {
 	return &command{
 		name: "unwrap", short: "Open a wrapped answer", args: "[TOKEN]", max: 1, fields: true,
-		long: "Prints the answer that a wrapping token stands for. The token works once.\nWithout an argument, the session's own token is taken for a wrapping token.",
+		long: "Prints the answer that a wrapping token stands for. The token works once.\nWithout an argument, the " +
+			"session's own token is taken for a wrapping token.",
 		examples: []example{
 			{"Open an answer that was wrapped with -wrap-ttl:", "keyturn unwrap hvs.CAESIJ…"},
 		},

@@ -29,7 +29,9 @@ func loginCommand() *command {
 	var l loginFlags
 	return &command{
 		name: "login", short: "Log in and keep the token", args: "[TOKEN | K=V ...]", max: -1, fields: true,
-		long: "Logs in and stores the token for the commands that follow, in ~/.vault-token or\nwith the token helper that ~/.vault names. A token may be given, come from standard\ninput (-), or be asked for. Other methods take key=value; a password that is\nmissing is asked for.",
+		long: "Logs in and stores the token for the commands that follow, in ~/.vault-token or\nwith the token " +
+			"helper that ~/.vault names. A token may be given, come from standard\ninput (-), or be asked for. " +
+			"Other methods take key=value; a password that is\nmissing is asked for.",
 		examples: []example{
 			{"Log in with a token that is asked for:", "keyturn login"},
 			{"Log in with a user name; the password is asked for:", "keyturn login -method=userpass username=alice"},
@@ -91,7 +93,8 @@ func (s *session) loginWithToken(ctx context.Context, client *client, willStore 
 		return sec, nil
 	}
 	auth, err := authOf(sec, token.RevealString())
-	return &api.Secret{RequestID: sec.RequestID, Auth: auth, Warnings: sec.Warnings}, remote(err, "reading the token's properties")
+	return &api.Secret{RequestID: sec.RequestID, Auth: auth, Warnings: sec.Warnings},
+		remote(err, "reading the token's properties")
 }
 
 // authOf converts the answer of a token lookup to that of a login.
@@ -178,7 +181,8 @@ func (s *session) finishLogin(sec *api.Secret, l loginFlags) error {
 			return hinted(local(err, "storing the token"), "-no-store logs in without storing it.")
 		}
 		if s.env.Getenv("VAULT_TOKEN") != "" {
-			fmt.Fprint(s.env.Stderr, "WARNING! VAULT_TOKEN is set and wins over the token that was stored now; unset it to\nuse the stored one.\n\n")
+			fmt.Fprint(s.env.Stderr, "WARNING! VAULT_TOKEN is set and wins over the token that was stored now; "+
+				"unset it to\nuse the stored one.\n\n")
 		}
 	}
 	if l.noPrint {

@@ -45,7 +45,8 @@ func (c *command) flagWidth(arg string) (int, error) {
 	isSwitch, hasValue := c.flagKinds(name)
 	switch {
 	case isSwitch && hasValue:
-		return 0, usagef("the flag %s means different things to different commands; write it after the command's name", arg)
+		return 0, usagef("the flag %s means different things to different commands; write it after the command's name",
+			arg)
 	case hasValue:
 		return 2, nil
 	}

@@ -15,11 +15,13 @@ type mountKind struct {
 var (
 	secretsKind = mountKind{
 		api: "sys/mounts", what: "secrets engine",
-		enabled: "Success! Enabled the %s secrets engine at: %s/", disabled: "Success! Disabled the secrets engine (if it existed) at: %s",
+		enabled:  "Success! Enabled the %s secrets engine at: %s/",
+		disabled: "Success! Disabled the secrets engine (if it existed) at: %s",
 	}
 	authKind = mountKind{
 		api: "sys/auth", prefix: "auth/", what: "auth method",
-		enabled: "Success! Enabled %s auth method at: %s/", disabled: "Success! Disabled the auth method (if it existed) at: %s",
+		enabled:  "Success! Enabled %s auth method at: %s/",
+		disabled: "Success! Disabled the auth method (if it existed) at: %s",
 	}
 )
 

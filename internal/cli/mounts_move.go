@@ -13,7 +13,8 @@ func disableCommand(k mountKind, examples []example) *command {
 	var force bool
 	return &command{
 		name: "disable", short: "Disable the " + k.what + " at a path", args: "PATH", min: 1, max: 1,
-		long:     "Disables the " + k.what + " at a path. What it stored is deleted, and what it issued is\ntaken back.",
+		long: "Disables the " + k.what +
+			" at a path. What it stored is deleted, and what it issued is\ntaken back.",
 		examples: examples,
 		flags: func(f *flags) {
 			f.Bool(&force, "force", "disable it even while a rotation is in flight, which then never finishes")
@@ -63,7 +64,8 @@ func moveCommand(k mountKind, examples []example) *command {
 			if id == "" { // a server that answers when it is done
 				return s.out.done(sec, "Success! Moved %s %s/ to: %s/", k.what, from, to)
 			}
-			if err := s.out.say("Started moving %s %s/ to %s/, with migration ID %s", k.what, from, to, id); err != nil {
+			if err := s.out.say("Started moving %s %s/ to %s/, with migration ID %s", k.what, from, to,
+				id); err != nil {
 				return err
 			}
 			if err := waitForMove(ctx, client, id); err != nil {
@@ -103,15 +105,16 @@ func listMountsCommand(k mountKind, examples []example) *command {
 		flags: func(f *flags) {
 			f.Bool(&detailed, "detailed", "show lease times, options and versions, too")
 		},
-		run: runRead(call{op: "read", path: k.api, doing: "listing each " + k.what}, func(s *session, sec *api.Secret) error {
-			if done, err := s.out.encode(sec.Data); done {
-				return err
-			}
-			if detailed {
-				return s.out.write(detailedMounts(sec.Data))
-			}
-			return s.out.write(shortMounts(sec.Data))
-		}),
+		run: runRead(call{op: "read", path: k.api, doing: "listing each " + k.what},
+			func(s *session, sec *api.Secret) error {
+				if done, err := s.out.encode(sec.Data); done {
+					return err
+				}
+				if detailed {
+					return s.out.write(detailedMounts(sec.Data))
+				}
+				return s.out.write(shortMounts(sec.Data))
+			}),
 	}
 }
 
@@ -133,8 +136,10 @@ func shortMounts(data map[string]any) string {
 }
 
 func detailedMounts(data map[string]any) string {
-	header := []string{"Path", "Plugin", "Accessor", "Default TTL", "Max TTL", "Force No Cache", "Replication", "Seal Wrap",
-		"External Entropy Access", "Options", "Description", "UUID", "Version", "Running Version", "Running SHA256", "Deprecation Status"}
+	header := []string{"Path", "Plugin", "Accessor", "Default TTL", "Max TTL", "Force No Cache", "Replication",
+		"Seal Wrap",
+		"External Entropy Access", "Options", "Description", "UUID", "Version", "Running Version", "Running SHA256",
+		"Deprecation Status"}
 	var rows [][]string
 	eachMount(data, func(path string, m map[string]any) {
 		config, _ := m["config"].(map[string]any)

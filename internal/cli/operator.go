@@ -15,7 +15,8 @@ func operatorCommand() *command {
 	return &command{
 		name: "operator", short: "Set up, unseal and seal the server",
 		long: "The work of those who run the server.",
-		sub:  []*command{operatorInit(), operatorUnseal(), operatorSeal(), operatorRotate(), operatorKeyStatus(), operatorMembers()},
+		sub: []*command{operatorInit(), operatorUnseal(), operatorSeal(), operatorRotate(), operatorKeyStatus(),
+			operatorMembers()},
 	}
 }
 
@@ -51,7 +52,8 @@ func (i *initFlags) request(f *flags, unsealsItself bool) *api.InitRequest {
 		r.SecretShares, r.SecretThreshold, r.PGPKeys = i.shares, i.threshold, splitAll(i.pgpKeys)
 	}
 	if unsealsItself {
-		r.RecoveryShares, r.RecoveryThreshold, r.RecoveryPGPKeys = i.recoveryShares, i.recoveryThreshold, splitAll(i.recoveryPGP)
+		r.RecoveryShares, r.RecoveryThreshold, r.RecoveryPGPKeys = i.recoveryShares, i.recoveryThreshold, splitAll(
+			i.recoveryPGP)
 	}
 	return r
 }
@@ -68,10 +70,12 @@ func operatorInit() *command {
 	var i initFlags
 	return &command{
 		name: "init", short: "Set up an empty server",
-		long: "Makes the root key and splits it, opens the storage, and prints the keys and the\nroot token. They are shown this once.",
+		long: "Makes the root key and splits it, opens the storage, and prints the keys and the\nroot token. They " +
+			"are shown this once.",
 		examples: []example{
 			{"Set up with five keys, of which three unseal:", "keyturn operator init"},
-			{"Set up for a trial, with output for a program:", "keyturn operator init -key-shares=1 -key-threshold=1 -format=json"},
+			{"Set up for a trial, with output for a program:",
+				"keyturn operator init -key-shares=1 -key-threshold=1 -format=json"},
 		},
 		flags: i.declare,
 		run: func(ctx context.Context, s *session) error {
@@ -168,7 +172,8 @@ func operatorUnseal() *command {
 	var reset, migrate bool
 	return &command{
 		name: "unseal", short: "Unseal the server with one key", args: "[KEY]", max: 1, fields: true,
-		long: "Gives one key to a sealed server. When enough were given, it is unsealed. Without\nan argument the key is asked for and does not show; an argument may stay in the\nshell's history.",
+		long: "Gives one key to a sealed server. When enough were given, it is unsealed. Without\nan argument the " +
+			"key is asked for and does not show; an argument may stay in the\nshell's history.",
 		examples: []example{
 			{"Give a key:", "keyturn operator unseal"},
 			{"Forget the keys that were given so far:", "keyturn operator unseal -reset"},
@@ -214,7 +219,8 @@ func looksLikeKey(text string) bool {
 func operatorSeal() *command {
 	return &command{
 		name: "seal", short: "Seal the server",
-		long:     "Throws the server's keys away and ends what it does. It answers nothing until it is\nunsealed again.",
+		long: "Throws the server's keys away and ends what it does. It answers nothing until it is\nunsealed " +
+			"again.",
 		examples: []example{{"Seal the server:", "keyturn operator seal"}},
 		run: func(ctx context.Context, s *session) error {
 			client, err := s.connect()
@@ -232,7 +238,8 @@ func operatorSeal() *command {
 func operatorRotate() *command {
 	return &command{
 		name: "rotate", short: "Make a new data key",
-		long:     "Creates a new data key. Data that is stored from now on is encrypted with it, and\ndata that is already stored stays readable. The server also does this on its own,\nin time.",
+		long: "Creates a new data key. Data that is stored from now on is encrypted with it, and\ndata that is " +
+			"already stored stays readable. The server also does this on its own,\nin time.",
 		examples: []example{{"Make a new data key:", "keyturn operator rotate"}},
 		run: runChange(func(*session) (call, error) {
 			return call{

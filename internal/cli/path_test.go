@@ -110,7 +110,8 @@ func TestEveryPathIsTyped(t *testing.T) {
 // TestPathsAreSentAsTyped checks that the server receives each byte of a typed path.
 func TestPathsAreSentAsTyped(t *testing.T) {
 	for _, typed := range []string{
-		"x", "x ", " x", "\tx", "x\u00a0", "X", "Größe", "a/b", "a /b", "x%2f", "%2e%2e/x", "x?list=true", "x#y", "x,y", "x;y", "x:y=z", `x\y`, "x*", "+", "...", "x..", "team/PA",
+		"x", "x ", " x", "\tx", "x\u00a0", "X", "Größe", "a/b", "a /b", "x%2f", "%2e%2e/x", "x?list=true", "x#y",
+		"x,y", "x;y", "x:y=z", `x\y`, "x*", "+", "...", "x..", "team/PA",
 	} {
 		for _, p := range pathLines {
 			want := strings.ReplaceAll(p.request, "@", typed)
@@ -131,7 +132,8 @@ func TestPathsAreSentAsTyped(t *testing.T) {
 // the right form, and that nothing is sent.
 func TestPathsThatWouldChange(t *testing.T) {
 	for typed, canonical := range map[string]string{
-		"a//b": "a/b", "a/./b": "a/b", "a/../b": "b", "../mounts": "mounts", "a/..": "", "a/b//": "a/b", "./a": "a", ".": "", "..": "", "a/b/": "a/b", "/a/b": "a/b",
+		"a//b": "a/b", "a/./b": "a/b", "a/../b": "b", "../mounts": "mounts", "a/..": "", "a/b//": "a/b", "./a": "a",
+		".": "", "..": "", "a/b/": "a/b", "/a/b": "a/b",
 	} {
 		for _, p := range pathLines {
 			kind, _, _ := strings.Cut(p.request, " ")
@@ -145,7 +147,8 @@ func TestPathsThatWouldChange(t *testing.T) {
 			if len(got) > 0 {
 				t.Errorf("%s with %q: sent %q", p.line, typed, got)
 			}
-			if !strings.Contains(out, "exit 1") || !strings.Contains(out, "; write ") || !strings.Contains(out, canonical) {
+			if !strings.Contains(out, "exit 1") || !strings.Contains(out, "; write ") ||
+				!strings.Contains(out, canonical) {
 				t.Errorf("%s with %q: %s", p.line, typed, out)
 			}
 		}
@@ -194,7 +197,8 @@ func sent(t *testing.T, line, typed string) (requests []string, out string) {
 	var stdout, stderr bytes.Buffer
 	env := map[string]string{"VAULT_ADDR": server.URL, "VAULT_TOKEN": "root"}
 	code := Main(t.Context(), append([]string{"keyturn"}, args...), Env{
-		Stdin: strings.NewReader("path"), Stdout: &stdout, Stderr: &stderr, Getenv: func(name string) string { return env[name] },
+		Stdin: strings.NewReader("path"), Stdout: &stdout, Stderr: &stderr,
+		Getenv: func(name string) string { return env[name] },
 	})
 	return requests, fmt.Sprintf("%s%sexit %d", &stdout, &stderr, code)
 }
@@ -205,7 +209,8 @@ func hasRequest(got []string, want, typed string) bool {
 		if request == want {
 			return true
 		}
-		if field, ok := strings.CutPrefix(want, "body "); ok && strings.HasPrefix(request, "body "+field+" ") && strings.Contains(request, fmt.Sprintf("%q", typed)[1:]) {
+		if field, ok := strings.CutPrefix(want, "body "); ok && strings.HasPrefix(request, "body "+field+" ") &&
+			strings.Contains(request, fmt.Sprintf("%q", typed)[1:]) {
 			return true
 		}
 	}
@@ -224,7 +229,9 @@ func TestTargetsAreMadeInOnePlace(t *testing.T) {
 		home  string
 	}{
 		{regexp.MustCompile(`\btarget\(`), "path.go"},
-		{regexp.MustCompile(`\.Logical\(\)\.(Read|Write|List|Delete|JSONMergePatch|Patch)|\.NewRequest\(|\.HelpWithContext\(`), "requests.go"},
+		{regexp.MustCompile(
+			`\.Logical\(\)\.(Read|Write|List|Delete|JSONMergePatch|Patch)|\.NewRequest\(|\.HelpWithContext\(`),
+			"requests.go"},
 		{regexp.MustCompile(`"strings"[\s\S]*strings\.Trim(Space|Left|Right)?\(s\.args`), "prompt.go"},
 	}
 	for _, file := range files {

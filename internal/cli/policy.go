@@ -54,7 +54,8 @@ func policyWrite() *command {
 		long: "Writes a policy from a file or, for -, from standard input.",
 		examples: []example{
 			{"Write a policy from a file:", "keyturn policy write deploy-service deploy-service.hcl"},
-			{"Write one in place:", "echo 'path \"database/creds/app-readonly\" { capabilities = [\"read\"] }' | keyturn policy write deploy-service -"},
+			{"Write one in place:", "echo 'path \"database/creds/app-readonly\" { capabilities = [\"read\"] }' | " +
+				"keyturn policy write deploy-service -"},
 		},
 		run: runChange(func(s *session) (call, error) {
 			name := s.args[0]

@@ -31,7 +31,8 @@ func (c *client) policyFor(ctx context.Context, accesses []access) string {
 	}
 	blocks := make([]string, len(paths))
 	for i, path := range paths {
-		blocks[i] = fmt.Sprintf("%spath %s {\n  capabilities = [\"%s\"]\n}", notes[path], strconv.Quote(string(path)), strings.Join(granted[path], `", "`))
+		blocks[i] = fmt.Sprintf("%spath %s {\n  capabilities = [\"%s\"]\n}", notes[path], strconv.Quote(string(path)),
+			strings.Join(granted[path], `", "`))
 	}
 	return strings.Join(blocks, "\n\n")
 }
@@ -80,7 +81,8 @@ func (c *client) needs(ctx context.Context, a access) string {
 }
 
 // servedMounts are the mounts whose path is fixed.
-var servedMounts = []struct{ prefix, kind string }{{"sys/", "sys"}, {"auth/token/", "token"}, {"cubbyhole/", "cubbyhole"}}
+var servedMounts = []struct{ prefix, kind string }{{"sys/", "sys"}, {"auth/token/", "token"},
+	{"cubbyhole/", "cubbyhole"}}
 
 // servedAs returns the key of the mount's routes in served.
 func (m *mountInfo) servedAs() string {

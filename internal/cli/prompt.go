@@ -22,7 +22,8 @@ const maxAnswer = 1 << 20
 // standard input.
 func (s *session) prompt(ctx context.Context, question string) (secret.Value, error) {
 	if s.opt.noPrompt {
-		return secret.Value{}, usagef("an answer is missing, and -non-interactive forbids asking: %s", strings.TrimSuffix(question, ": "))
+		return secret.Value{},
+			usagef("an answer is missing, and -non-interactive forbids asking: %s", strings.TrimSuffix(question, ": "))
 	}
 	fmt.Fprint(s.env.Stderr, question)
 	if f, ok := s.env.Stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {

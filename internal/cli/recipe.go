@@ -14,8 +14,9 @@ import (
 func recipeCommand() *command {
 	return &command{
 		name: "recipe", short: "Write, test and show recipes for keys of third parties",
-		long: "A recipe tells the rotation engine how one kind of key is created, verified and\nretired at its provider. It is a file with expressions and no code.",
-		sub:  []*command{recipeNew(), recipeTest(), recipeList(), recipeShow()},
+		long: "A recipe tells the rotation engine how one kind of key is created, verified and\nretired at its " +
+			"provider. It is a file with expressions and no code.",
+		sub: []*command{recipeNew(), recipeTest(), recipeList(), recipeShow()},
 	}
 }
 
@@ -33,7 +34,8 @@ func recipeList() *command {
 	var offline bool
 	return &command{
 		name: "list", short: "List the recipes of a server", max: 0,
-		long: "Lists the recipes that a rotation engine knows: those built in, and those that were\nwritten to it. With -built-in it lists those of this program and asks no server.",
+		long: "Lists the recipes that a rotation engine knows: those built in, and those that were\nwritten to it. " +
+			"With -built-in it lists those of this program and asks no server.",
 		examples: []example{
 			{"List the recipes of the server:", "keyturn recipe list"},
 			{"List those built in:", "keyturn recipe list -built-in"},
@@ -166,7 +168,8 @@ func recipeNew() *command {
 	var file string
 	return &command{
 		name: "new", short: "Write the beginnings of a recipe", args: "NAME", min: 1, max: 1, local: true,
-		long:     "Writes NAME.hcl, a commented recipe in which everything that depends on the provider\nis marked with CHANGE. When it is filled in, recipe test tries it.",
+		long: "Writes NAME.hcl, a commented recipe in which everything that depends on the provider\nis marked " +
+			"with CHANGE. When it is filled in, recipe test tries it.",
 		examples: []example{{"Begin a recipe:", "keyturn recipe new acme"}},
 		flags: func(f *flags) {
 			f.String(&file, "o", "file", "the file to write, which must not exist; - for standard output")
@@ -174,7 +177,8 @@ func recipeNew() *command {
 		run: func(_ context.Context, s *session) error {
 			name := s.args[0]
 			if !recipeName.MatchString(name) {
-				return usagef("%q is no name of a recipe; use 1 to 64 of a-z, 0-9 and -, beginning and ending with a letter or digit", name)
+				return usagef("%q is no name of a recipe; use 1 to 64 of a-z, 0-9 and -, beginning and ending with "+
+					"a letter or digit", name)
 			}
 			content := strings.ReplaceAll(newRecipe, "NAME", name)
 			if file == "-" {
@@ -199,7 +203,8 @@ func recipeNew() *command {
 			if done, err := s.out.encode(map[string]any{"name": name, "file": file}); done {
 				return err
 			}
-			return s.out.say("Success! Wrote %s. Fill in what is marked with %s, then run: %s recipe test %s", file, changeMark, s.name, file)
+			return s.out.say("Success! Wrote %s. Fill in what is marked with %s, then run: %s recipe test %s", file,
+				changeMark, s.name, file)
 		},
 	}
 }

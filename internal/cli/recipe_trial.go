@@ -61,7 +61,9 @@ func recipeTest() *command {
 				return err
 			}
 			if live && !yes {
-				question := printable(fmt.Sprintf("This creates a real key at %s, verifies it and retires it. Go on? (yes or no) ", t.hosts()))
+				question := printable(
+					fmt.Sprintf("This creates a real key at %s, verifies it and retires it. Go on? (yes or no) ",
+						t.hosts()))
 				if err := confirm(ctx, s, question); err != nil {
 					return err
 				}
@@ -142,7 +144,8 @@ func newTrial(ctx context.Context, s *session, live bool) (*trial, error) {
 	file := s.args[0]
 	source, err := hostfile.ReadNamed(file, maxInput)
 	if err != nil {
-		return nil, hinted(local(err, "reading the recipe"), "\"%s recipe new NAME\" writes the beginnings of one", s.name)
+		return nil, hinted(local(err, "reading the recipe"), "\"%s recipe new NAME\" writes the beginnings of one",
+			s.name)
 	}
 	d, err := s.env.Recipes.Parse(filepath.Base(file), source)
 	if err != nil {
@@ -150,14 +153,16 @@ func newTrial(ctx context.Context, s *session, live bool) (*trial, error) {
 	}
 	if lines := unfilledLines(string(source)); len(lines) > 0 {
 		return nil, hinted(
-			refuse(exitLocal, "Error: %s is not filled in: lines %s are marked with %s", file, strings.Join(lines, ", "), changeMark),
+			refuse(exitLocal, "Error: %s is not filled in: lines %s are marked with %s", file,
+				strings.Join(lines, ", "), changeMark),
 			"fill in what the provider's documentation says, and take the marks out")
 	}
 	t := &trial{
 		s: s, definition: d, live: live,
 		report: trialReport{Recipe: d.Name, Live: live, Steps: []trialStep{}, Left: []rotation.Remnant{}},
 	}
-	c := rotation.OpenConfig{Definition: d, Redactor: new(secret.Redactor), OnExchange: func(x rotate.Exchange) { t.exchanges = append(t.exchanges, x) }}
+	c := rotation.OpenConfig{Definition: d, Redactor: new(secret.Redactor),
+		OnExchange: func(x rotate.Exchange) { t.exchanges = append(t.exchanges, x) }}
 	given, err := t.arguments(s.args[1:])
 	if err != nil {
 		return nil, err
@@ -173,7 +178,8 @@ func newTrial(ctx context.Context, s *session, live bool) (*trial, error) {
 	if live {
 		// The person at this machine may reach what runs on it; addresses of clouds' metadata stay
 		// closed.
-		dialer := &outbound.Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
+		dialer := &outbound.Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
+			netip.MustParsePrefix("::1/128")}}
 		c.Dial, open = dialer.DialContext, s.env.Recipes.Open
 	}
 	if t.source, err = open(c); err != nil {
@@ -234,7 +240,8 @@ func (t *trial) placeholder(f rotation.Field) string {
 		return `["example"]`
 	case f.Type == "map(string)":
 		return `{"example":"example"}`
-	case slices.Contains(t.definition.Hosts, "${param."+f.Name+"}") && strings.Contains(string(t.definition.Source), "://${param."+f.Name+"}"):
+	case slices.Contains(t.definition.Hosts, "${param."+f.Name+"}") &&
+		strings.Contains(string(t.definition.Source), "://${param."+f.Name+"}"):
 		return `"api.example.com"`
 	case slices.Contains(t.definition.Hosts, "${param."+f.Name+"}"):
 		return `"https://api.example.com"`
@@ -258,7 +265,8 @@ func (t *trial) adminCredentials(ctx context.Context, given map[string]string) (
 			}
 			out[f.Name] = secret.Text(strings.TrimSpace(string(b)))
 		case ok && f.Secret:
-			return nil, hinted(usagef("%s is secret, and other users of this machine can read arguments", f.Name), "give %s=@FILE, or set %s",
+			return nil, hinted(usagef("%s is secret, and other users of this machine can read arguments", f.Name),
+				"give %s=@FILE, or set %s",
 				f.Name, variable)
 		case ok:
 			out[f.Name] = secret.Text(value)
@@ -304,7 +312,8 @@ func (t *trial) run(ctx context.Context) error {
 		if r.ID != "" {
 			what = "the key " + r.ID + ", with the label " + r.Marker
 		}
-		fmt.Fprintln(t.s.env.Stderr, printable("WARNING! Left at the provider: "+what+": "+r.Error+". Delete it there"+t.removal(r.ID)+"."))
+		fmt.Fprintln(t.s.env.Stderr,
+			printable("WARNING! Left at the provider: "+what+": "+r.Error+". Delete it there"+t.removal(r.ID)+"."))
 	}
 	switch {
 	case unwritten != nil:
@@ -319,9 +328,11 @@ func (t *trial) run(ctx context.Context) error {
 	case len(left) > 0:
 		return refuse(exitLocal, "Error: something was left at the provider.")
 	case !t.live:
-		return t.s.out.say("\nSuccess! The recipe passes with its examples. Test it at the provider with -live, then: %s write rotation/recipes/%s source=@%s", t.s.name, t.definition.Name, t.s.args[0])
+		return t.s.out.say("\nSuccess! The recipe passes with its examples. Test it at the provider with -live, "+
+			"then: %s write rotation/recipes/%s source=@%s", t.s.name, t.definition.Name, t.s.args[0])
 	}
-	return t.s.out.say("\nSuccess! One key was created, verified and retired. Write the recipe with: %s write rotation/recipes/%s source=@%s", t.s.name, t.definition.Name, t.s.args[0])
+	return t.s.out.say("\nSuccess! One key was created, verified and retired. Write the recipe with: %s write "+
+		"rotation/recipes/%s source=@%s", t.s.name, t.definition.Name, t.s.args[0])
 }
 
 // removal names the request with which the recipe deletes the key, if the trial has sent it.
@@ -344,7 +355,8 @@ func (t *trial) recordStep(step, found string, err error) {
 		one.Error = describe(err)
 	}
 	for _, x := range exchanges {
-		one.Requests = append(one.Requests, trialRequest{Exchange: x, Query: x.Query, Headers: x.Headers, Body: x.Body})
+		one.Requests = append(one.Requests,
+			trialRequest{Exchange: x, Query: x.Query, Headers: x.Headers, Body: x.Body})
 	}
 	t.report.Steps = append(t.report.Steps, one)
 	var b strings.Builder

@@ -63,7 +63,8 @@ func (c *client) help(ctx context.Context, t target) (*api.Help, error) {
 }
 
 // raw sends a request and returns the answer without decoding it.
-func (c *client) raw(ctx context.Context, method string, t target, params url.Values, body map[string]any) (*api.Response, error) {
+func (c *client) raw(ctx context.Context, method string, t target, params url.Values,
+	body map[string]any) (*api.Response, error) {
 	request := c.api.NewRequest(method, "/v1/"+string(t))
 	for key, values := range params {
 		request.Params[key] = values

@@ -43,7 +43,8 @@ func actionCommand(name string, action target, success string, c *command) *comm
 			}
 		}
 		sec, err := s.send(ctx, call{
-			op: "update", path: path.below(action), body: data, doing: fmt.Sprintf("calling %s of key %s", action, name),
+			op: "update", path: path.below(action), body: data,
+			doing: fmt.Sprintf("calling %s of key %s", action, name),
 		})
 		if err != nil {
 			return rotationHint(ctx, s, err, mount, name)
@@ -64,7 +65,8 @@ func actionCommand(name string, action target, success string, c *command) *comm
 
 func rotatePlan() *command {
 	return keyReadCommand("plan", &command{
-		short: "Show when a key will be rotated", long: "Shows when the next rotations of a key are due, and what each will do.",
+		short:    "Show when a key will be rotated",
+		long:     "Shows when the next rotations of a key are due, and what each will do.",
 		examples: []example{{"Show the plan:", "keyturn rotate plan stripe"}},
 	})
 }

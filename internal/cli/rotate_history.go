@@ -19,7 +19,11 @@ func rotateHistory() *command {
 	return &command{
 		name: "history", short: "Show the rotations of a key or another credential",
 		args: "NAME [NUMBER]", min: 1, max: 2, fields: true,
-		long: "Shows the rotations of a key, newest first: the result of each, how its new key was\nverified, and how its old key was verified to be dead. With the number of a rotation,\nshows everything that is recorded about it; with -v, also the requests to the\nprovider and its replies, without secrets. NAME is the name of a key, or the path of\nany credential that rotates, as rotate status prints it.",
+		long: "Shows the rotations of a key, newest first: the result of each, how its new key was\nverified, and " +
+			"how its old key was verified to be dead. With the number of a rotation,\nshows everything that is " +
+			"recorded about it; with -v, also the requests to the\nprovider and its replies, without secrets. " +
+			"NAME is the name of a key, or the path of\nany credential that rotates, as rotate status " +
+			"prints it.",
 		examples: []example{
 			{"Show the rotations of a key:", "keyturn rotate history stripe"},
 			{"Show one of them, with its states and errors:", "keyturn rotate history stripe 12"},
@@ -66,7 +70,8 @@ func rotatingPath(s *session, mount, name string) (target, error) {
 		return keyPath(mount, name)
 	}
 	if s.flags.given("mount") {
-		return "", usagef("%s is a full path, as rotate status prints it; leave -mount out, or give the name of a key alone", name)
+		return "", usagef(
+			"%s is a full path, as rotate status prints it; leave -mount out, or give the name of a key alone", name)
 	}
 	return exact(name)
 }
@@ -84,7 +89,8 @@ func rotationsOf(sec *api.Secret) []map[string]any {
 }
 
 func historyTable(rotations []map[string]any) string {
-	header := []string{"Rotation", "Result", "Reason", "Started", "Published", "Retired", "Key ID", "Proof", "Old Key", "Note"}
+	header := []string{"Rotation", "Result", "Reason", "Started", "Published", "Retired", "Key ID", "Proof", "Old Key",
+		"Note"}
 	var rows [][]string
 	for _, r := range rotations {
 		reason := text(r["reason"])
@@ -190,5 +196,6 @@ func showReplies(ctx context.Context, s *session, mount string, path target, num
 	if out.Len() == 0 {
 		out.WriteString("None is kept.\n")
 	}
-	return s.out.write("\n" + section("requests to the provider", strings.TrimRight(printable(out.String()), "\n")+"\n"))
+	return s.out.write("\n" +
+		section("requests to the provider", strings.TrimRight(printable(out.String()), "\n")+"\n"))
 }

@@ -7,7 +7,8 @@ func rotateOrphans() *command {
 	return &command{
 		name: "orphans", short: "Show keys at the provider that no record knows",
 		args: "NAME", min: 1, max: 1, fields: true,
-		long: "Lists the keys that the provider shows with a label of this server and that no record\nof the server knows. Nothing is retired without -confirm, which names one of them.",
+		long: "Lists the keys that the provider shows with a label of this server and that no record\nof the server " +
+			"knows. Nothing is retired without -confirm, which names one of them.",
 		examples: []example{
 			{"Show them:", "keyturn rotate orphans stripe"},
 			{"Retire one:", "keyturn rotate orphans -confirm=key_1 stripe"},

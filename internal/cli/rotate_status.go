@@ -18,7 +18,9 @@ func rotateStatus() *command {
 	var failing, overdue, watch bool
 	return &command{
 		name: "status", short: "Show the state of rotations", args: "[NAME]", max: 1, fields: true, colors: true,
-		long: "Shows every credential that rotates on this server, under any engine; those that need\nattention come first. With a name, shows one key: the present step and what it waits\nfor, the current key, and the times of the last and the next rotation.",
+		long: "Shows every credential that rotates on this server, under any engine; those that need\nattention " +
+			"come first. With a name, shows one key: the present step and what it waits\nfor, the current key, and " +
+			"the times of the last and the next rotation.",
 		examples: []example{
 			{"Show everything that rotates:", "keyturn rotate status"},
 			{"Show only those that need attention:", "keyturn rotate status -failing"},
@@ -198,7 +200,8 @@ func sentence(text string) string {
 const followEvery = time.Second
 
 // follow prints the summary of a key each time its progress changes, until done returns true.
-func follow(ctx context.Context, s *session, mount string, path target, done func(data map[string]any) (bool, error)) error {
+func follow(ctx context.Context, s *session, mount string, path target,
+	done func(data map[string]any) (bool, error)) error {
 	shown := ""
 	for {
 		sec, err := s.readKey(ctx, mount, path)
@@ -237,9 +240,13 @@ func waitPublished(ctx context.Context, s *session, mount string, path target) e
 		state := text(data["state"])
 		switch {
 		case data["paused"] == true, state == "scheduled" && text(data["failures"]) != "0":
-			return true, refuse(exitRemote, "The rotation has failed, and the old key stays current: %s", text(data["last_error"]))
+			return true,
+				refuse(exitRemote, "The rotation has failed, and the old key stays current: %s",
+					text(data["last_error"]))
 		case text(data["rolled_back_because"]) != "":
-			return true, refuse(exitRemote, "The rotation is rolled back, and the old key stays current: %s", text(data["rolled_back_because"]))
+			return true,
+				refuse(exitRemote, "The rotation is rolled back, and the old key stays current: %s",
+					text(data["rolled_back_because"]))
 		case state == "grace", state == "retiring", state == "scheduled":
 			return true, s.out.say("Success! The new key is published: %s", text(data["current_key_id"]))
 		}

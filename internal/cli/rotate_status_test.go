@@ -35,12 +35,14 @@ func TestRotationNote(t *testing.T) {
 		turn map[string]any
 		want string
 	}{
-		"done":        {map[string]any{"result": "done", "errors": failed("creating", "creating")}, "went on after 2 errors"},
-		"once":        {map[string]any{"result": "grace", "errors": failed("creating")}, "went on after 1 error"},
-		"failing":     {map[string]any{"result": "retiring", "errors": failed("creating", "retiring")}, "broken"},
-		"failed":      {map[string]any{"result": "failed", "errors": failed("creating")}, "broken"},
-		"rolled back": {map[string]any{"result": "failed", "errors": failed("creating"), "rolled_back_because": "why"}, "why"},
-		"well":        {map[string]any{"result": "done"}, ""},
+		"done": {map[string]any{"result": "done", "errors": failed("creating", "creating")},
+			"went on after 2 errors"},
+		"once":    {map[string]any{"result": "grace", "errors": failed("creating")}, "went on after 1 error"},
+		"failing": {map[string]any{"result": "retiring", "errors": failed("creating", "retiring")}, "broken"},
+		"failed":  {map[string]any{"result": "failed", "errors": failed("creating")}, "broken"},
+		"rolled back": {map[string]any{"result": "failed", "errors": failed("creating"), "rolled_back_because": "why"},
+			"why"},
+		"well": {map[string]any{"result": "done"}, ""},
 	} {
 		if got := rotationNote(tt.turn); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)

@@ -18,7 +18,8 @@ type servedRoute struct {
 // capabilities maps an operation to the capabilities that it needs, without sudo. A policy for a
 // write grants create and update, because what is stored decides which of them is needed.
 var capabilities = map[string][]string{
-	"read": {"read"}, "update": {"create", "update"}, "patch": {"patch"}, "delete": {"delete"}, "list": {"list"}, "help": {"read"},
+	"read": {"read"}, "update": {"create", "update"}, "patch": {"patch"}, "delete": {"delete"}, "list": {"list"},
+	"help": {"read"},
 }
 
 // findRoute returns what the route of a path needs. A literal segment wins over a name, and a name

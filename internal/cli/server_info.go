@@ -10,18 +10,20 @@ import (
 func operatorKeyStatus() *command {
 	return &command{
 		name: "key-status", short: "Show the data key in use", fields: true,
-		long:     "Shows which data key is in use, since when, and how many blocks it has encrypted.\nThe server makes a new one in time; operator rotate makes one now.",
+		long: "Shows which data key is in use, since when, and how many blocks it has encrypted.\nThe server " +
+			"makes a new one in time; operator rotate makes one now.",
 		examples: []example{{"Show the data key:", "keyturn operator key-status"}},
-		run: runRead(call{op: "read", path: "sys/key-status", doing: "reading the state of the data key"}, func(s *session, sec *api.Secret) error {
-			if s.out.field != "" || s.out.format != "table" {
-				return s.out.show(sec)
-			}
-			return s.out.write(columns([][]string{
-				{"Key Term", text(sec.Data["term"])},
-				{"Install Time", text(sec.Data["install_time"])},
-				{"Encryption Count", text(sec.Data["encryptions"])},
-			}))
-		}),
+		run: runRead(call{op: "read", path: "sys/key-status", doing: "reading the state of the data key"},
+			func(s *session, sec *api.Secret) error {
+				if s.out.field != "" || s.out.format != "table" {
+					return s.out.show(sec)
+				}
+				return s.out.write(columns([][]string{
+					{"Key Term", text(sec.Data["term"])},
+					{"Install Time", text(sec.Data["install_time"])},
+					{"Encryption Count", text(sec.Data["encryptions"])},
+				}))
+			}),
 	}
 }
 
@@ -30,21 +32,25 @@ func operatorMembers() *command {
 		name: "members", short: "List the servers of the cluster",
 		long:     "Lists the servers of the cluster, and which of them is active.",
 		examples: []example{{"List the servers:", "keyturn operator members"}},
-		run: runRead(call{op: "read", path: "sys/ha-status", doing: "reading the state of the cluster"}, func(s *session, sec *api.Secret) error {
-			if done, err := s.out.encode(sec.Data); done {
-				return err
-			}
-			nodes, _ := sec.Data["nodes"].([]any)
-			var rows [][]string
-			for _, item := range nodes {
-				n, _ := item.(map[string]any)
-				rows = append(rows, []string{
-					text(n["hostname"]), text(n["api_address"]), text(n["cluster_address"]),
-					text(n["active_node"]), text(n["version"]), text(n["last_echo"]),
-				})
-			}
-			return s.out.write(table([]string{"Host Name", "API Address", "Cluster Address", "Active Node", "Version", "Last Echo"}, rows))
-		}),
+		run: runRead(call{op: "read", path: "sys/ha-status", doing: "reading the state of the cluster"},
+			func(s *session, sec *api.Secret) error {
+				if done, err := s.out.encode(sec.Data); done {
+					return err
+				}
+				nodes, _ := sec.Data["nodes"].([]any)
+				var rows [][]string
+				for _, item := range nodes {
+					n, _ := item.(map[string]any)
+					rows = append(rows, []string{
+						text(n["hostname"]), text(n["api_address"]), text(n["cluster_address"]),
+						text(n["active_node"]), text(n["version"]), text(n["last_echo"]),
+					})
+				}
+				return s.out.write(
+					table([]string{"Host Name", "API Address", "Cluster Address", "Active Node", "Version",
+						"Last Echo"},
+						rows))
+			}),
 	}
 }
 
@@ -53,18 +59,20 @@ func versionHistoryCommand() *command {
 		name: "version-history", short: "List the versions that the server has had",
 		long:     "Lists the versions that the server has had, the oldest first, and since when.",
 		examples: []example{{"List the versions:", "keyturn version-history"}},
-		run: runRead(call{op: "list", path: "sys/version-history", doing: "listing versions"}, func(s *session, sec *api.Secret) error {
-			if done, err := s.out.encode(sec.Data); done {
-				return err
-			}
-			info, _ := sec.Data["key_info"].(map[string]any)
-			var rows [][]string
-			for _, version := range keysOf(sec) {
-				one, _ := info[version].(map[string]any)
-				rows = append(rows, []string{version, toSecond(one["timestamp_installed"]), toSecond(one["build_date"])})
-			}
-			return s.out.write(table([]string{"Version", "Installation Time", "Build Date"}, rows))
-		}),
+		run: runRead(call{op: "list", path: "sys/version-history", doing: "listing versions"},
+			func(s *session, sec *api.Secret) error {
+				if done, err := s.out.encode(sec.Data); done {
+					return err
+				}
+				info, _ := sec.Data["key_info"].(map[string]any)
+				var rows [][]string
+				for _, version := range keysOf(sec) {
+					one, _ := info[version].(map[string]any)
+					rows = append(rows,
+						[]string{version, toSecond(one["timestamp_installed"]), toSecond(one["build_date"])})
+				}
+				return s.out.write(table([]string{"Version", "Installation Time", "Build Date"}, rows))
+			}),
 	}
 }
 
@@ -83,34 +91,35 @@ func pluginList() *command {
 		long:     "Lists everything that is built in, or one type: auth, database or secret.",
 		examples: []example{{"List the kinds of database:", "keyturn plugin list database"}},
 		flags:    func(f *flags) { f.Bool(&detailed, "detailed", "show whether it is supported, too") },
-		run: runRead(call{op: "read", path: catalog, doing: "listing plugins"}, func(s *session, sec *api.Secret) error {
-			all, _ := sec.Data["detailed"].([]any)
-			var shown []any
-			rows, header := [][]string{}, []string{"Name", "Type", "Version"}
-			if detailed {
-				header = append(header, "Deprecation Status")
-			}
-			for _, item := range all {
-				p, _ := item.(map[string]any)
-				if kind := first(s.args); kind != "" && text(p["type"]) != kind {
-					continue
-				}
-				shown = append(shown, p)
-				row := []string{text(p["name"]), text(p["type"]), text(p["version"])}
+		run: runRead(call{op: "read", path: catalog, doing: "listing plugins"},
+			func(s *session, sec *api.Secret) error {
+				all, _ := sec.Data["detailed"].([]any)
+				var shown []any
+				rows, header := [][]string{}, []string{"Name", "Type", "Version"}
 				if detailed {
-					row = append(row, text(p["deprecation_status"]))
+					header = append(header, "Deprecation Status")
 				}
-				rows = append(rows, row)
-			}
-			if len(shown) == 0 {
-				return usagef("there are no plugins of type %q; the types are auth, database and secret",
-					first(s.args))
-			}
-			if done, err := s.out.encode(shown); done {
-				return err
-			}
-			return s.out.write(table(header, rows))
-		}),
+				for _, item := range all {
+					p, _ := item.(map[string]any)
+					if kind := first(s.args); kind != "" && text(p["type"]) != kind {
+						continue
+					}
+					shown = append(shown, p)
+					row := []string{text(p["name"]), text(p["type"]), text(p["version"])}
+					if detailed {
+						row = append(row, text(p["deprecation_status"]))
+					}
+					rows = append(rows, row)
+				}
+				if len(shown) == 0 {
+					return usagef("there are no plugins of type %q; the types are auth, database and secret",
+						first(s.args))
+				}
+				if done, err := s.out.encode(shown); done {
+					return err
+				}
+				return s.out.write(table(header, rows))
+			}),
 	}
 }
 
@@ -121,7 +130,10 @@ func pluginInfo() *command {
 		args: "TYPE NAME", min: 2, max: 2, fields: true,
 		long:     "Shows an auth method, database or secrets engine of the server.",
 		examples: []example{{"Show a kind of database:", "keyturn plugin info database postgresql-database-plugin"}},
-		flags:    func(f *flags) { f.String(&version, "version", "version", "its version, where the server has several") },
+		flags: func(f *flags) {
+			f.String(&version, "version", "version",
+				"its version, where the server has several")
+		},
 		run: func(ctx context.Context, s *session) error {
 			path, err := catalog.child(s.args[0])
 			if err == nil {

@@ -111,8 +111,9 @@ func runLine(t *testing.T, fake *fakeServer, url, folder, line string) string {
 	var stdout, stderr bytes.Buffer
 	fake.seen = nil
 	code := Main(t.Context(), words, Env{
-		Stdin: strings.NewReader(strings.ReplaceAll(stdin, `\n`, "\n")), Stdout: &stdout, Stderr: &stderr, Layout: 1, Implements: "1.21.0",
-		Getenv: func(name string) string { return environment[name] },
+		Stdin: strings.NewReader(strings.ReplaceAll(stdin, `\n`, "\n")), Stdout: &stdout, Stderr: &stderr, Layout: 1,
+		Implements: "1.21.0",
+		Getenv:     func(name string) string { return environment[name] },
 	})
 	var b strings.Builder
 	for _, request := range fake.seen {
@@ -214,7 +215,8 @@ func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if len(body) > 0 {
 		note += " " + compact(body)
 	}
-	for _, pair := range [][2]string{{"X-Vault-Wrap-Ttl", "wrap"}, {"X-Vault-Namespace", "namespace"}, {"X-Extra", "extra"}} {
+	for _, pair := range [][2]string{{"X-Vault-Wrap-Ttl", "wrap"}, {"X-Vault-Namespace", "namespace"},
+		{"X-Extra", "extra"}} {
 		header, label := pair[0], pair[1]
 		if v := r.Header.Get(header); v != "" {
 			note += fmt.Sprintf(" [%s %s]", label, v)

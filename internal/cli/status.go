@@ -11,7 +11,8 @@ import (
 func statusCommand() *command {
 	return &command{
 		name: "status", short: "Show whether the server is sealed", fields: true,
-		long: "Shows the state of the seal. The exit code is 0 when the server is unsealed, 2\nwhen it is sealed and 1 when it does not answer.",
+		long: "Shows the state of the seal. The exit code is 0 when the server is unsealed, 2\nwhen it is sealed " +
+			"and 1 when it does not answer.",
 		examples: []example{
 			{"Show the state:", "keyturn status"},
 			{"Wait until the server is unsealed:", "until keyturn status >/dev/null; do sleep 1; done"},

@@ -84,13 +84,16 @@ func tokenCreate() *command {
 		name: "create", short: "Create a token", fields: true,
 		long: "Creates a token under the session's own: it dies with that one, unless it is an\norphan.",
 		examples: []example{
-			{"Create a token for a service:", "keyturn token create -policy=deploy-service -ttl=24h -display-name=deploy"},
-			{"Put one into a variable:", "VAULT_TOKEN=$(keyturn token create -field=token -policy=deploy-service -type=batch -ttl=15m)"},
+			{"Create a token for a service:",
+				"keyturn token create -policy=deploy-service -ttl=24h -display-name=deploy"},
+			{"Put one into a variable:",
+				"VAULT_TOKEN=$(keyturn token create -field=token -policy=deploy-service -type=batch -ttl=15m)"},
 		},
 		flags: t.declare,
 		run: runChange(func(s *session) (call, error) {
 			path, body, err := t.request(s.flags)
-			return call{op: "update", path: path, body: body, doing: "creating a token", success: "Success! Token created"}, err
+			return call{op: "update", path: path, body: body, doing: "creating a token",
+				success: "Success! Token created"}, err
 		}),
 	}
 }
@@ -102,7 +105,8 @@ func tokenLookup() *command {
 		long: "Shows a token's policies, times and limits.",
 		examples: []example{
 			{"Look at one's own token:", "keyturn token lookup"},
-			{"Look at another by its accessor:", "keyturn token lookup -accessor 9793c9b3-e04a-46f3-e7b8-748d7da248da"},
+			{"Look at another by its accessor:",
+				"keyturn token lookup -accessor 9793c9b3-e04a-46f3-e7b8-748d7da248da"},
 		},
 		flags: func(f *flags) { accessorFlag(f, &accessor) },
 		run: func(ctx context.Context, s *session) error {
@@ -164,7 +168,8 @@ func tokenRenew() *command {
 			default:
 				path, body["token"] = "auth/token/renew", s.args[0]
 			}
-			return call{op: "update", path: path, body: body, doing: "renewing token", success: "Success! Token renewed"}, nil
+			return call{op: "update", path: path, body: body, doing: "renewing token",
+				success: "Success! Token renewed"}, nil
 		}),
 	}
 }
@@ -177,7 +182,8 @@ func tokenRevoke() *command {
 		long: "Revokes a token, with its children and all their leases.",
 		examples: []example{
 			{"Revoke a token:", "keyturn token revoke 96ddf4bc-d217-f3ba-f9bd-017055595017"},
-			{"Revoke it and let its children live:", "keyturn token revoke -mode=orphan 96ddf4bc-d217-f3ba-f9bd-017055595017"},
+			{"Revoke it and let its children live:",
+				"keyturn token revoke -mode=orphan 96ddf4bc-d217-f3ba-f9bd-017055595017"},
 			{"End this session:", "keyturn token revoke -self"},
 		},
 		flags: func(f *flags) {
@@ -234,7 +240,8 @@ func tokenCapabilities() *command {
 		long: "Prints the capabilities that a token has at a path.",
 		examples: []example{
 			{"May I read this?", "keyturn token capabilities database/creds/app-readonly"},
-			{"May that token?", "keyturn token capabilities 96ddf4bc-d217-f3ba-f9bd-017055595017 database/creds/app-readonly"},
+			{"May that token?",
+				"keyturn token capabilities 96ddf4bc-d217-f3ba-f9bd-017055595017 database/creds/app-readonly"},
 		},
 		flags: func(f *flags) { accessorFlag(f, &accessor) },
 		run: func(ctx context.Context, s *session) error {

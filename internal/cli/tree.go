@@ -9,9 +9,12 @@ import (
 // tree returns all commands.
 func tree(env Env) *command {
 	return &command{
-		long: "Keyturn issues credentials that live for minutes, and rotates the keys that other services issue.\n\nkeyturn -autocomplete-install makes Tab complete commands, flags, mounts and paths in\nbash, zsh and fish; keyturn -autocomplete-uninstall takes that back.",
+		long: "Keyturn issues credentials that live for minutes, and rotates the keys that other services " +
+			"issue.\n\nkeyturn -autocomplete-install makes Tab complete commands, flags, mounts and paths in\nbash, " +
+			"zsh and fish; keyturn -autocomplete-uninstall takes that back.",
 		sub: []*command{
-			readCommand(), writeCommand(), listCommand(), deleteCommand(), patchCommand(), unwrapCommand(), pathHelpCommand(),
+			readCommand(), writeCommand(), listCommand(), deleteCommand(), patchCommand(), unwrapCommand(),
+			pathHelpCommand(),
 			kvCommand(), rotateCommand(), recipeCommand(),
 			loginCommand(), tokenCommand(), leaseCommand(), policyCommand(), printCommand(),
 			secretsCommand(), authCommand(), auditCommand(), operatorCommand(), statusCommand(),

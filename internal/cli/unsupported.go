@@ -3,12 +3,17 @@ package cli
 // unsupportedCommands maps the commands of Vault that this program does not have to what to do
 // instead.
 var unsupportedCommands = map[string]string{
-	"agent":                agentInstead,
-	"proxy":                agentInstead,
-	"debug":                "collect the parts by hand: \"read -format=json sys/host-info\", \"read -format=json sys/in-flight-req\", \"read -format=json sys/config/state/sanitized\", \"read -format=raw sys/pprof/goroutine >goroutine.pprof\", \"read -format=raw sys/metrics format=prometheus\", and the server's log at -log-level=debug.",
-	"monitor":              "follow the log with \"read -format=raw sys/monitor log_level=debug\", as long as VAULT_CLIENT_TIMEOUT says; the server also writes it to standard error, and to log_file.",
-	"events":               "follow an audit device (\"audit enable file file_path=…\"): it has every request.",
-	"namespace":            "the server has no namespaces; keep tenants apart by a server for each, or by mounts with policies of their own.",
+	"agent": agentInstead,
+	"proxy": agentInstead,
+	"debug": "collect the parts by hand: \"read -format=json sys/host-info\", \"read -format=json " +
+		"sys/in-flight-req\", \"read -format=json sys/config/state/sanitized\", \"read -format=raw " +
+		"sys/pprof/goroutine >goroutine.pprof\", \"read -format=raw sys/metrics format=prometheus\", and the " +
+		"server's log at -log-level=debug.",
+	"monitor": "follow the log with \"read -format=raw sys/monitor log_level=debug\", as long as " +
+		"VAULT_CLIENT_TIMEOUT says; the server also writes it to standard error, and to log_file.",
+	"events": "follow an audit device (\"audit enable file file_path=…\"): it has every request.",
+	"namespace": "the server has no namespaces; keep tenants apart by a server for each, or by mounts " +
+		"with policies of their own.",
 	"plugin deregister":    pluginInstead,
 	"plugin register":      pluginInstead,
 	"plugin reload":        pluginInstead,
@@ -21,24 +26,32 @@ var unsupportedCommands = map[string]string{
 	"transform":            engineInstead,
 	"hcp":                  "this program does not connect to HCP; name the server with -address or VAULT_ADDR.",
 
-	"operator diagnose":      "\"server -config=FILE -check\" checks a configuration.",
-	"operator generate-root": "keep a token that may do what is needed: \"token create -orphan -period=720h -policy=…\".",
-	"operator rekey":         "the keys that \"operator init\" printed stay valid.",
-	"operator rotate-keys":   "the keys that \"operator init\" printed stay valid; \"operator rotate\" makes a new data key.",
-	"operator raft":          clusterInstead,
-	"operator step-down":     clusterInstead,
-	"operator migrate":       "read from the old server and write to the new one: \"kv get -format=json -field=data PATH\", \"kv put PATH @file\".",
-	"operator import":        "write each secret: \"kv put PATH @file\".",
-	"operator usage":         utilizationInstead,
-	"operator utilization":   utilizationInstead,
+	"operator diagnose": "\"server -config=FILE -check\" checks a configuration.",
+	"operator generate-root": "keep a token that may do what is needed: \"token create -orphan -period=720h " +
+		"-policy=…\".",
+	"operator rekey": "the keys that \"operator init\" printed stay valid.",
+	"operator rotate-keys": "the keys that \"operator init\" printed stay valid; \"operator rotate\" makes a new " +
+		"data key.",
+	"operator raft":      clusterInstead,
+	"operator step-down": clusterInstead,
+	"operator migrate": "read from the old server and write to the new one: \"kv get -format=json -field=data " +
+		"PATH\", \"kv put PATH @file\".",
+	"operator import":      "write each secret: \"kv put PATH @file\".",
+	"operator usage":       utilizationInstead,
+	"operator utilization": utilizationInstead,
 }
 
 const (
-	agentInstead       = "run HashiCorp's Vault Agent, Vault Proxy or consul-template; they work with this server unchanged."
-	pluginInstead      = "every engine is built in; \"plugin list\" shows them, and \"secrets enable TYPE\" mounts one."
-	engineInstead      = "there are no commands for that engine; use \"read\" and \"write\" on its paths, if the server has it."
-	clusterInstead     = "there are no clusters; to back a server up, stop it, copy the storage folder, and start it again."
-	utilizationInstead = "clients are not counted, because nothing is billed by client; \"read sys/internal/counters/tokens\" counts tokens, and \"read -format=raw sys/metrics format=prometheus\" has the server's figures."
+	agentInstead = "run HashiCorp's Vault Agent, Vault Proxy or consul-template; they work with this server " +
+		"unchanged."
+	pluginInstead = "every engine is built in; \"plugin list\" shows them, and \"secrets enable TYPE\" mounts one."
+	engineInstead = "there are no commands for that engine; use \"read\" and \"write\" on its paths, if the " +
+		"server has it."
+	clusterInstead = "there are no clusters; to back a server up, stop it, copy the storage folder, and start " +
+		"it again."
+	utilizationInstead = "clients are not counted, because nothing is billed by client; \"read " +
+		"sys/internal/counters/tokens\" counts tokens, and \"read -format=raw sys/metrics format=prometheus\" has " +
+		"the server's figures."
 )
 
 // unsupportedCommand returns the error for an unsupported command of Vault, or nil if line is

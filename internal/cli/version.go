@@ -41,14 +41,18 @@ func Commit() string {
 func versionCommand(env Env) *command {
 	return &command{
 		name: "version", short: "Print the version", local: true,
-		long:     "Prints the version, the commit it was built from and the number of the storage\nlayout: a binary with a lower number refuses the storage. Started under the name\nvault, it prints the version of Vault whose behaviour is implemented first.",
+		long: "Prints the version, the commit it was built from and the number of the storage\nlayout: a binary " +
+			"with a lower number refuses the storage. Started under the name\nvault, it prints the version of Vault " +
+			"whose behaviour is implemented first.",
 		examples: []example{{"Print the version:", "keyturn version"}},
 		run: func(_ context.Context, s *session) error {
 			commit := Commit()
 			if commit == "" {
 				commit = "unknown"
 			}
-			done, err := s.out.encode(map[string]any{"version": Version, "vault_version": env.Implements, "commit": commit, "storage_layout": env.Layout})
+			done, err := s.out.encode(
+				map[string]any{"version": Version, "vault_version": env.Implements, "commit": commit,
+					"storage_layout": env.Layout})
 			if done {
 				return err
 			}
@@ -68,8 +72,9 @@ func printCommand() *command {
 		long: "Prints what the commands of this session run with.",
 		sub: []*command{{
 			name: "token", short: "Print the session's token", local: true,
-			long:     "Prints the token that requests carry: VAULT_TOKEN, or the stored one.",
-			examples: []example{{"Use the token in another program:", "curl -H \"X-Vault-Token: $(keyturn print token)\" $VAULT_ADDR/v1/sys/mounts"}},
+			long: "Prints the token that requests carry: VAULT_TOKEN, or the stored one.",
+			examples: []example{{"Use the token in another program:",
+				"curl -H \"X-Vault-Token: $(keyturn print token)\" $VAULT_ADDR/v1/sys/mounts"}},
 			run: func(_ context.Context, s *session) error {
 				token, err := s.sessionToken()
 				if err != nil {

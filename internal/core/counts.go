@@ -11,8 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/token"
 )
 
-// storedCounts is the row in which this node stores its counts each second, and from which it loads
-// them at its start. A crash loses at most one second of changes, which recount corrects.
+// storedCounts is the row in which this node stores its counts each second, and from which it
+// loads them at its start. A crash loses at most one second of changes, which recount corrects.
 const storedCounts barrier.Rows[countRow] = "count/local"
 
 // counts stores the numbers of leases, which the lease manager counts in memory, for the next
@@ -30,7 +30,8 @@ type countRow struct {
 }
 
 func (c *counts) save(ctx context.Context) error {
-	op, err := storedCounts.Set("", countRow{Leases: c.leases.Stats.Live.Load(), Waiting: c.leases.Stats.Waiting.Load()})
+	op, err := storedCounts.Set("",
+		countRow{Leases: c.leases.Stats.Live.Load(), Waiting: c.leases.Stats.Waiting.Load()})
 	if err != nil {
 		return err
 	}

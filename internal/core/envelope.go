@@ -130,6 +130,7 @@ func wrappable(x *exchange) bool {
 // errCannotWrap is for an answer that cannot be wrapped although the policy requires it.
 func errCannotWrap(x *exchange) error {
 	return fault.New("core.wrap", fault.Denied,
-		"permission denied: your policies demand a wrapped answer (min_wrapping_ttl, max_wrapping_ttl), and that of %q cannot be wrapped; use a token whose policies set no such bound for this path",
+		"permission denied: your policies demand a wrapped answer (min_wrapping_ttl, max_wrapping_ttl), and that of "+
+			"%q cannot be wrapped; use a token whose policies set no such bound for this path",
 		x.r.Shown())
 }

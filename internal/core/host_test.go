@@ -77,13 +77,17 @@ func TestMayPublish(t *testing.T) {
 		}
 		for rules, allowed := range map[string]bool{
 			"": false,
-			`path "secret/data/victim" { capabilities = ["create"] }`:                                                                    false,
-			`path "secret/victim" { capabilities = ["create", "update"] }`:                                                               false,
-			`path "secret/data/victim" { capabilities = ["create", "update"] }`:                                                          true,
-			"path \"secret/data/victim\" {\n capabilities = [\"create\", \"update\"]\n required_parameters = [\"data\"]\n}":              true,
-			"path \"secret/data/victim\" {\n capabilities = [\"create\", \"update\"]\n denied_parameters = { \"data\" = [] }\n}":         false,
-			"path \"secret/data/victim\" {\n capabilities = [\"create\", \"update\"]\n allowed_parameters = { \"options\" = [] }\n}":     false,
-			"path \"secret/*\" { capabilities = [\"create\", \"update\"] }\npath \"secret/data/victim\" { capabilities = [\"deny\"] }\n": false,
+			`path "secret/data/victim" { capabilities = ["create"] }`:           false,
+			`path "secret/victim" { capabilities = ["create", "update"] }`:      false,
+			`path "secret/data/victim" { capabilities = ["create", "update"] }`: true,
+			"path \"secret/data/victim\" {\n capabilities = [\"create\", \"update\"]\n required_parameters = " +
+				"[\"data\"]\n}": true,
+			"path \"secret/data/victim\" {\n capabilities = [\"create\", \"update\"]\n denied_parameters = { " +
+				"\"data\" = [] }\n}": false,
+			"path \"secret/data/victim\" {\n capabilities = [\"create\", \"update\"]\n allowed_parameters = { " +
+				"\"options\" = [] }\n}": false,
+			"path \"secret/*\" { capabilities = [\"create\", \"update\"] }\npath \"secret/data/victim\" { " +
+				"capabilities = [\"deny\"] }\n": false,
 		} {
 			token := s.Login(configures + rules)
 			if allowed {

@@ -18,8 +18,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// placeRows are by the hash of a path and field. The row names the record that publishes there, and
-// is written in the same commit as that record.
+// placeRows are by the hash of a path and field. The row names the record that publishes there,
+// and is written in the same commit as that record.
 const placeRows barrier.Rows[publisher] = "place/"
 
 // places stores which record publishes to a path and field. At most one record does.
@@ -74,7 +74,8 @@ func (p *places) reserve(ctx context.Context, uuid string, r engine.Reservation)
 			}
 			if record.Version != 0 {
 				return nil, fault.New("core.reserve", fault.Conflict,
-					"fields \"path\" and \"fields\": %s already publishes to %q at %q; choose another path or field, or delete that key first",
+					"fields \"path\" and \"fields\": %s already publishes to %q at %q; choose another path or "+
+						"field, or delete that key first",
 					p.publisherName(*other),
 					place.Field,
 					place.Path)

@@ -30,7 +30,8 @@ func (p *publishing) publish(ctx context.Context, pub engine.Publication) (int, 
 	}
 	full := o.Entry().Path + "data/" + rest
 	denied := fault.New("core.publish", fault.Denied,
-		"the policies %s of the person who configured the key do not allow writing %q; grant create and update, or configure the key again with a token that may write there",
+		"the policies %s of the person who configured the key do not allow writing %q; grant create and update, or "+
+			"configure the key again with a token that may write there",
 		strings.Join(pub.Policies, ", "),
 		full)
 	if err := p.writable(ctx, pub.Policies, full, denied); err != nil {
@@ -59,7 +60,8 @@ func (p *publishing) mayPublish(ctx context.Context, names []string, path string
 	full := o.Entry().Path + "data/" + rest
 	return p.writable(ctx, names, full,
 		fault.New("core.mayPublish", fault.Denied,
-			"field \"path\": your policies must allow writing %q, where the key is published; add a rule for %q with the capabilities create and update, or name another path",
+			"field \"path\": your policies must allow writing %q, where the key is published; add a rule for %q "+
+				"with the capabilities create and update, or name another path",
 			path,
 			full))
 }

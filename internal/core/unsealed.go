@@ -256,7 +256,8 @@ func (u *unsealed) watchClock() {
 	}
 }
 
-const clockJumped = "the clock has jumped ahead: nothing is revoked or rotated; set it right, or, if it is, run: keyturn write -f sys/clock/trust"
+const clockJumped = "the clock has jumped ahead: nothing is revoked or rotated; set it right, or, if it is, run: " +
+	"keyturn write -f sys/clock/trust"
 
 // handleDue handles one item of the due index.
 func (u *unsealed) handleDue(ctx context.Context, it due.Item) due.Outcome {

@@ -44,7 +44,8 @@ func (s installed) list(ctx context.Context) ([]node.InstalledVersion, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, node.InstalledVersion{Version: strings.TrimPrefix(row.Key, string(versionRows)), Since: v.Since})
+		all = append(all,
+			node.InstalledVersion{Version: strings.TrimPrefix(row.Key, string(versionRows)), Since: v.Since})
 	}
 	slices.SortStableFunc(all, func(a, b node.InstalledVersion) int {
 		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Version, b.Version))

@@ -22,7 +22,8 @@ func (w When) Check(least time.Duration) error {
 	switch {
 	case w.Period != 0 && w.Schedule != "":
 		return fault.New(op, fault.Invalid,
-			"fields \"rotation_period\" and \"rotation_schedule\" exclude each other; give one, and set the other to \"\"")
+			"fields \"rotation_period\" and \"rotation_schedule\" exclude each other; give one, and set the other "+
+				"to \"\"")
 	case w.Period != 0 && w.Period < least:
 		return fault.New(op, fault.Invalid, "field \"rotation_period\": %s is less than %s; give a longer one",
 			w.Period, least)

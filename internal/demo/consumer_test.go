@@ -86,7 +86,8 @@ func TestConsumerFollows(t *testing.T) {
 			t.Errorf("after the time that the answer named: uses %q, want two", got)
 		}
 		if c.failed.Load() != 0 || c.calls.Load() < 250 || c.trouble() != nil {
-			t.Errorf("got %d calls, %d failed (%v), want at least 250 and none", c.calls.Load(), c.failed.Load(), c.trouble())
+			t.Errorf("got %d calls, %d failed (%v), want at least 250 and none", c.calls.Load(), c.failed.Load(),
+				c.trouble())
 		}
 		if len(s.reads) != 2 {
 			t.Errorf("read %d times, want 2", len(s.reads))

@@ -123,7 +123,8 @@ func (s *stage) watchEnd(ctx context.Context, pg *postgres, users []issuedUser) 
 			}
 			continue
 		}
-		s.out.say("database", "their leases have expired: all %d users are dropped, although they had grants", len(users))
+		s.out.say("database", "their leases have expired: all %d users are dropped, although they had grants",
+			len(users))
 		if _, err := pg.query(ctx, users[0].Data.Username, users[0].Data.Password, "SELECT 1"); err == nil {
 			return fmt.Errorf("database user %s still works", users[0].Data.Username)
 		}

@@ -80,7 +80,8 @@ func (j *journal) fetch(ctx context.Context) ([]turn, error) {
 		Turns []turn `json:"rotations"`
 		Steps []step `json:"steps"`
 	}
-	if err := j.server().do(ctx, http.MethodGet, "rotation/keys/"+keyName+"/history?steps=true", nil, &all); err != nil {
+	if err := j.server().do(ctx, http.MethodGet, "rotation/keys/"+keyName+"/history?steps=true", nil,
+		&all); err != nil {
 		return nil, err
 	}
 	if len(all.Steps) > j.seen {

@@ -17,7 +17,8 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	o := new(options)
 	f := flag.NewFlagSet("demo", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
-	f.BoolVar(&o.keep, "keep", false, "leave everything running at the end, until Ctrl-C, and print addresses and tokens")
+	f.BoolVar(&o.keep, "keep", false,
+		"leave everything running at the end, until Ctrl-C, and print addresses and tokens")
 	f.BoolVar(&o.noPostgres, "no-postgres", false, "leave the database's part out")
 	switch err := f.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):

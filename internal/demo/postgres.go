@@ -97,9 +97,11 @@ func (p *postgres) build(ctx context.Context) error {
 			return err
 		}
 	}
-	cmd := p.command(ctx, "initdb", "-D", p.data(), "-U", superuser, "--pwfile="+secret, "--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync")
+	cmd := p.command(ctx, "initdb", "-D", p.data(), "-U", superuser, "--pwfile="+secret, "--auth=scram-sha-256", "-E",
+		"UTF8", "--locale=C", "--no-sync")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("running initdb: %w (who runs it must be able to enter %s; -no-postgres leaves this part out)\n%s",
+		return fmt.Errorf(
+			"running initdb: %w (who runs it must be able to enter %s; -no-postgres leaves this part out)\n%s",
 			err, filepath.Dir(p.dir), out)
 	}
 	return os.Remove(secret)
@@ -111,7 +113,8 @@ func (p *postgres) data() string { return filepath.Join(p.dir, "data") }
 func (p *postgres) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, name), args...)
 	cmd.Dir = p.dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "LC_ALL=C", "TZ=UTC", "SYSTEMROOT=" + os.Getenv("SYSTEMROOT")}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "LC_ALL=C", "TZ=UTC",
+		"SYSTEMROOT=" + os.Getenv("SYSTEMROOT")}
 	p.account.run(cmd)
 	return cmd
 }
@@ -124,7 +127,8 @@ func (p *postgres) start(ctx context.Context) (err error) {
 	args := []string{"-D", p.data()}
 	for _, setting := range []string{
 		"port=" + strconv.Itoa(p.port), "listen_addresses=127.0.0.1", "unix_socket_directories=",
-		"shared_buffers=16MB", "max_connections=30", "fsync=off", "synchronous_commit=off", "full_page_writes=off", "jit=off",
+		"shared_buffers=16MB", "max_connections=30", "fsync=off", "synchronous_commit=off", "full_page_writes=off",
+		"jit=off",
 	} {
 		args = append(args, "-c", setting)
 	}
@@ -145,7 +149,8 @@ func (p *postgres) start(ctx context.Context) (err error) {
 // query logs in over TCP as a user and runs SQL, as an application would.
 func (p *postgres) query(ctx context.Context, user, password, sql string) (string, error) {
 	cmd := p.command(ctx, "psql", "-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-c", sql)
-	cmd.Env = append(cmd.Env, "PGHOST=127.0.0.1", "PGPORT="+strconv.Itoa(p.port), "PGUSER="+user, "PGPASSWORD="+password,
+	cmd.Env = append(cmd.Env, "PGHOST=127.0.0.1", "PGPORT="+strconv.Itoa(p.port), "PGUSER="+user,
+		"PGPASSWORD="+password,
 		"PGDATABASE=postgres", "PGSSLMODE=disable", "PGCONNECT_TIMEOUT=5")
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
@@ -158,7 +163,8 @@ func (p *postgres) query(ctx context.Context, user, password, sql string) (strin
 
 // template returns the connection URL with placeholders for the credentials.
 func (p *postgres) template() string {
-	u := url.URL{Scheme: "postgresql", Host: "127.0.0.1:" + strconv.Itoa(p.port), Path: "/postgres", RawQuery: "sslmode=disable"}
+	u := url.URL{Scheme: "postgresql", Host: "127.0.0.1:" + strconv.Itoa(p.port), Path: "/postgres",
+		RawQuery: "sslmode=disable"}
 	return strings.Replace(u.String(), "//", "//{{username}}:{{password}}@", 1)
 }
 

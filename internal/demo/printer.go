@@ -62,7 +62,9 @@ func (p *printer) paint(colour, text string, width int) string {
 // say prints an event of one part of the demo.
 func (p *printer) say(who, format string, args ...any) {
 	when := fmt.Sprintf("%6.2f s", time.Since(p.start).Seconds())
-	p.write(strings.TrimRight(fmt.Sprintf("%s  %s %s", p.paint(faint, when, 0), p.paint(shades[who], who, 9), fmt.Sprintf(format, args...)), " ") + "\n")
+	p.write(strings.TrimRight(
+		fmt.Sprintf("%s  %s %s", p.paint(faint, when, 0), p.paint(shades[who], who, 9), fmt.Sprintf(format, args...)),
+		" ") + "\n")
 }
 
 // chapter prints the title of a section.

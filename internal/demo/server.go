@@ -34,7 +34,8 @@ func prepareServer(ctx context.Context, dir string) (*server, error) {
 		return nil, err
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", port)
-	s := &server{dir: dir, program: program, client: &client{url: "http://" + address, http: &http.Client{Transport: &http.Transport{}}}}
+	s := &server{dir: dir, program: program,
+		client: &client{url: "http://" + address, http: &http.Client{Transport: &http.Transport{}}}}
 	var key [32]byte
 	_, _ = rand.Read(key[:]) // never fails
 	if err := os.WriteFile(s.path("seal.key"), []byte(hex.EncodeToString(key[:])+"\n"), 0o600); err != nil {
@@ -70,7 +71,8 @@ func (s *server) start(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
 	cmd := exec.Command(s.program, "server", "-config", s.path("keyturn.hcl"))
 	cmd.Dir = s.dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + os.TempDir(), "SYSTEMROOT=" + os.Getenv("SYSTEMROOT")}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + os.TempDir(),
+		"SYSTEMROOT=" + os.Getenv("SYSTEMROOT")}
 	p, err := launch(cmd, s.path("server.log"))
 	if err != nil {
 		return 0, fmt.Errorf("starting the server: %w", err)
@@ -92,7 +94,8 @@ func (s *server) initialize(ctx context.Context) error {
 	var made struct {
 		Token string `json:"root_token"`
 	}
-	if err := s.raw(ctx, http.MethodPut, "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1}, &made); err != nil {
+	if err := s.raw(ctx, http.MethodPut, "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1},
+		&made); err != nil {
 		return err
 	}
 	s.client = s.as(made.Token)

@@ -127,7 +127,8 @@ func (s *stage) furnish(ctx context.Context) error {
 		return err
 	}
 	for name, text := range policies {
-		if err := root.do(ctx, http.MethodPut, "sys/policies/acl/"+name, map[string]string{"policy": text}, nil); err != nil {
+		if err := root.do(ctx, http.MethodPut, "sys/policies/acl/"+name, map[string]string{"policy": text},
+			nil); err != nil {
 			return err
 		}
 	}
@@ -216,7 +217,8 @@ func (s *stage) rotateAndRollBack(ctx context.Context) error {
 		return err
 	}
 	s.out.say("key", "rotation %d: an operator finds a fault in the new key", n)
-	if err := s.operator.do(ctx, http.MethodPost, "rotation/keys/"+keyName+"/rollback", map[string]string{"reason": "on purpose"}, nil); err != nil {
+	if err := s.operator.do(ctx, http.MethodPost, "rotation/keys/"+keyName+"/rollback",
+		map[string]string{"reason": "on purpose"}, nil); err != nil {
 		return err
 	}
 	return s.journal.until(ctx, n, "rolled-back")
@@ -248,7 +250,8 @@ func (s *stage) rotateAndKill(ctx context.Context) error {
 	s.server.kill()
 	s.kills++
 	before := s.consumer.calls.Load()
-	s.out.say("server", "KILLED (SIGKILL) during rotation %d; %d keys are valid at the provider", n, len(s.provider.Live()))
+	s.out.say("server", "KILLED (SIGKILL) during rotation %d; %d keys are valid at the provider", n,
+		len(s.provider.Live()))
 	if err := wait(ctx, 1500*time.Millisecond); err != nil {
 		return err
 	}
@@ -257,7 +260,8 @@ func (s *stage) rotateAndKill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.out.say("server", "restarted; unsealed and serving after %d ms, it continues the rotation from its journal", took.Milliseconds())
+	s.out.say("server", "restarted; unsealed and serving after %d ms, it continues the rotation from its journal",
+		took.Milliseconds())
 	return s.journal.until(ctx, n, "done")
 }
 
@@ -306,10 +310,12 @@ func (s *stage) judge(ctx context.Context) ([]row, error) {
 		exactly("rotations", done, 4, "the first key, and three that replaced another"),
 		exactly("rollbacks", back, 1, "on purpose"),
 		exactly("server kills", s.kills, 1, "in the middle of a rotation"),
-		atLeast("consumer's calls", int(c.calls.Load()), 100, fmt.Sprintf("%d reads of the key, %d while the server was down", c.reads.Load(), c.missed.Load())),
+		atLeast("consumer's calls", int(c.calls.Load()), 100,
+			fmt.Sprintf("%d reads of the key, %d while the server was down", c.reads.Load(), c.missed.Load())),
 		exactly("failed calls", int(c.failed.Load()), 0, ""),
 		exactly("old keys proven dead", dead, 4, "each was used after it was retired, and refused"),
-		exactly("valid keys at the provider", len(live), 1, fmt.Sprintf("of %d that it has issued", len(s.provider.Issued()))),
+		exactly("valid keys at the provider", len(live), 1,
+			fmt.Sprintf("of %d that it has issued", len(s.provider.Issued()))),
 	}
 	if len(live) == 1 && live[0].Secret != c.current.Load().Key {
 		rows[len(rows)-1].good, rows[len(rows)-1].note = false, "not the consumer's"

@@ -54,8 +54,9 @@ func (s *stage) narrate(now step) {
 // may do only this.
 func (s *stage) configureKey(ctx context.Context) error {
 	return s.operator.do(ctx, http.MethodPost, "rotation/keys/"+keyName, map[string]any{
-		"recipe": "http-demo", "params": map[string]string{"url": s.provider.url}, "admin": map[string]string{"token": s.provider.admin},
-		"path": "secret/" + keyName, "rotation_period": "1h", "grace_period": grace.String(), "read_ttl": "1s",
+		"recipe": "http-demo", "params": map[string]string{"url": s.provider.url},
+		"admin": map[string]string{"token": s.provider.admin},
+		"path":  "secret/" + keyName, "rotation_period": "1h", "grace_period": grace.String(), "read_ttl": "1s",
 		"idle_period": "1s", "settle_successes": 1, "settle_interval": "1s",
 	}, nil)
 }
@@ -85,5 +86,6 @@ func (s *stage) readKey(ctx context.Context) (reading, error) {
 	if err == nil && got.Data.Key == "" {
 		err = fmt.Errorf("no api_key at %s", secretPath)
 	}
-	return reading{got.Data.Key, got.Metadata.Custom["key_id"], got.Metadata.Version, time.Duration(got.TTL) * time.Second}, err
+	return reading{got.Data.Key, got.Metadata.Custom["key_id"], got.Metadata.Version,
+		time.Duration(got.TTL) * time.Second}, err
 }

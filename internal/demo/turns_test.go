@@ -44,7 +44,8 @@ func history(steps ...step) map[string]any {
 func TestJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := []step{
-			{What: "begun", Turn: 1}, {What: "done", Turn: 1}, {What: "rotate-now", Turn: 2}, {What: "created", Turn: 2},
+			{What: "begun", Turn: 1}, {What: "done", Turn: 1}, {What: "rotate-now", Turn: 2},
+			{What: "created", Turn: 2},
 			{What: "published", Turn: 2}, {What: "done", Turn: 2},
 		}
 		began := time.Now()
@@ -82,12 +83,15 @@ func TestJournalStops(t *testing.T) {
 	}{
 		"given up": {
 			func(*http.Request) (int, any, error) {
-				return 200, history(step{What: "gave-up", Turn: 1, More: map[string]string{"alert": "the provider refuses"}}), nil
+				return 200, history(
+					step{What: "gave-up", Turn: 1, More: map[string]string{"alert": "the provider refuses"}}), nil
 			},
 			"the provider refuses",
 		},
-		"too slow": {func(*http.Request) (int, any, error) { return 200, history(), nil }, `rotation 1 was not "done" within 2m0s`},
-		"dead":     {func(*http.Request) (int, any, error) { return 0, nil, errors.New("connection refused") }, "connection refused"},
+		"too slow": {func(*http.Request) (int, any, error) { return 200, history(), nil },
+			`rotation 1 was not "done" within 2m0s`},
+		"dead": {func(*http.Request) (int, any, error) { return 0, nil, errors.New("connection refused") },
+			"connection refused"},
 		"refusing": {
 			func(*http.Request) (int, any, error) {
 				return 403, map[string]any{"errors": []string{"permission denied"}}, nil
@@ -114,7 +118,8 @@ func TestReadKey(t *testing.T) {
 		"ttl":      1, "rotation_period": 3600,
 	}}
 	var asked *http.Request
-	s := &stage{reader: teller(func(r *http.Request) (int, any, error) { asked = r; return 200, answer, nil }).client()}
+	s := &stage{reader: teller(
+		func(r *http.Request) (int, any, error) { asked = r; return 200, answer, nil }).client()}
 	got, err := s.readKey(t.Context())
 	if err != nil {
 		t.Fatal(err)

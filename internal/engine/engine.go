@@ -87,7 +87,8 @@ func (m *Mount) Rotations() rotate.Config {
 		Schedule: h.Schedule, ClockHeld: h.ClockHeld,
 		Event: func(kind string, details map[string]string) storage.Op { return h.Event(kind, Details(details)...) },
 		Audited: func(ctx context.Context, a rotate.Action, act func(ctx context.Context) error) error {
-			return h.Audited(ctx, Automatic{Operation: "rotate", Path: a.Path, Detail: a.Detail, Takes: a.OnlyRevokes}, act)
+			return h.Audited(ctx, Automatic{Operation: "rotate", Path: a.Path, Detail: a.Detail, Takes: a.OnlyRevokes},
+				act)
 		},
 	}
 }
@@ -302,8 +303,8 @@ func (e leaseOnly) Unwrap() error { return e.err }
 
 func (leaseOnly) Is(target error) bool { return target == errLeaseOnly }
 
-// RoutesOf returns the routes of an opened engine. An engine that issues leases must be an [Undoer],
-// because otherwise nothing could revoke them; the error is [fault.Internal].
+// RoutesOf returns the routes of an opened engine. An engine that issues leases must be an
+// [Undoer], because otherwise nothing could revoke them; the error is [fault.Internal].
 func RoutesOf(e Engine) ([]route.Route, error) {
 	routes := e.Routes()
 	_, undoes := e.(Undoer)

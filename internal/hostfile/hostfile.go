@@ -37,13 +37,15 @@ func (f Folders) Read(path string) ([]byte, error) {
 	folder, rest := f.find(path)
 	if folder == "" {
 		return nil, fault.New("hostfile.Read", fault.Invalid,
-			"files of the server are not read for clients; give the text itself, in PEM form, or let the operator list the file's folder in connection_folders")
+			"files of the server are not read for clients; give the text itself, in PEM form, or let the operator "+
+				"list the file's folder in connection_folders")
 	}
 	text, err := read(folder, rest)
 	if err != nil {
 		return nil, &fault.Error{
 			Op: "hostfile.Read", Kind: fault.Invalid, Err: err,
-			Msg: "the file on the server cannot be read; name a regular file of at most 1 MiB that the server's user may read",
+			Msg: "the file on the server cannot be read; name a regular file of at most 1 MiB that the server's " +
+				"user may read",
 		}
 	}
 	return text, nil

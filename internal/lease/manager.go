@@ -71,7 +71,8 @@ func (m *Manager) Lookup(ctx context.Context, id string) (*Lease, error) {
 	}
 	if id == "" || e.Version == 0 {
 		return nil, fault.New("lease.Lookup", fault.Invalid,
-			"lease %q was not found: it has expired, was revoked, or never was; list sys/leases/lookup/PREFIX for the current ones",
+			"lease %q was not found: it has expired, was revoked, or never was; list sys/leases/lookup/PREFIX for "+
+				"the current ones",
 			id)
 	}
 	return Decode(e)

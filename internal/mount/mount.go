@@ -94,7 +94,8 @@ func CleanPath(class, path string) (string, error) {
 	for seg := range strings.SplitSeq(p, "/") {
 		if !segment.MatchString(seg) || strings.Trim(seg, ".") == "" {
 			return "", fault.New("mount.CleanPath", fault.Invalid,
-				"the mount path %q may have letters, digits and . _ @ : ~ - only, in segments divided by single slashes",
+				"the mount path %q may have letters, digits and . _ @ : ~ - only, in segments divided by single "+
+					"slashes",
 				path)
 		}
 	}

@@ -41,7 +41,8 @@ func ParseOrigin(s string) (Origin, error) {
 	}
 	if strings.ContainsAny(s, "@?#") { // the error does not repeat it, because it may contain a secret
 		return "", fault.New("outbound.ParseOrigin", fault.Invalid,
-			"a host is refused: it has a user, parameters or a fragment; give the host alone, such as api.example.com:8443")
+			"a host is refused: it has a user, parameters or a fragment; give the host alone, such as "+
+				"api.example.com:8443")
 	}
 	scheme, rest := "https", s
 	if before, after, ok := strings.Cut(s, "://"); ok {
@@ -163,7 +164,8 @@ func (d *declared) RoundTrip(r *http.Request) (*http.Response, error) {
 		// A host may contain a secret, so it is only in the cause, which callers redact.
 		err = &fault.Error{
 			Op: "outbound.Client", Kind: fault.Denied,
-			Msg: "the address is not of a declared host; add its host to those that may be called, with http:// in front if it has no TLS",
+			Msg: "the address is not of a declared host; add its host to those that may be called, with http:// in " +
+				"front if it has no TLS",
 			Err: errors.New(string(origin)),
 		}
 	}

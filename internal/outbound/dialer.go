@@ -93,7 +93,8 @@ func (d *Dialer) Check(addr netip.Addr) error {
 		case err != nil:
 			return &fault.Error{Op: "outbound.Dial", Kind: fault.Denied, Err: err,
 				Msg: fmt.Sprintf(
-					"connecting to %s is refused: whether it is an address of this machine cannot be found out; allow the server AF_NETLINK, or let the operator list the address in outbound_allow",
+					"connecting to %s is refused: whether it is an address of this machine cannot be found out; "+
+						"allow the server AF_NETLINK, or let the operator list the address in outbound_allow",
 					plain)}
 		case !own:
 			return nil
@@ -101,7 +102,8 @@ func (d *Dialer) Check(addr netip.Addr) error {
 		why = "an address of this machine"
 	}
 	return fault.New("outbound.Dial", fault.Denied,
-		"connecting to %s is refused: it is %s; the operator can allow it with outbound_allow in the server's configuration",
+		"connecting to %s is refused: it is %s; the operator can allow it with outbound_allow in the server's "+
+			"configuration",
 		plain,
 		why)
 }

@@ -33,7 +33,8 @@ const (
 // errLong is the error of a reply that is too large.
 func errLong(most int64) error {
 	return fault.New("outbound.Read", fault.TooLarge,
-		"the reply is larger than %d KiB, and was not read to its end; check that the address is that of the right service",
+		"the reply is larger than %d KiB, and was not read to its end; check that the address is that of the right "+
+			"service",
 		most>>10)
 }
 

@@ -70,7 +70,8 @@ func (r *reader) item(item *ast.ObjectItem) {
 		}
 	case k != "path":
 		r.bad(line,
-			"unknown key %.100q; a policy has path blocks, such as path \"secret/data/app\" { capabilities = [\"read\"] }",
+			"unknown key %.100q; a policy has path blocks, such as path \"secret/data/app\" { capabilities = "+
+				"[\"read\"] }",
 			k)
 	case len(item.Keys) == 2:
 		r.path(key(item, 1), item)
@@ -153,7 +154,8 @@ func (b *block) checkPath() {
 			b.bad(b.line, "a + stands for one whole segment, not for a part of %q", seg)
 		case seg == "+" && i == len(segs)-1 && strings.HasSuffix(path, "*"):
 			b.bad(b.line,
-				"+* at the end is refused, for it reads as one segment and matches many; end with + for one segment, or with * for everything below")
+				"+* at the end is refused, for it reads as one segment and matches many; end with + for one "+
+					"segment, or with * for everything below")
 		case seg == "" && i < len(segs)-1:
 			b.bad(b.line, "it has an empty segment (two slashes in a row), which no request has")
 		case (seg == "." || seg == "..") && (i < len(segs)-1 || !strings.HasSuffix(path, "*")):
@@ -203,7 +205,8 @@ func (b *block) attribute(item *ast.ObjectItem) {
 		b.bad(line, "%s is not built; take it out", name)
 	default:
 		b.bad(line,
-			"unknown key %.100q; there are capabilities, policy, allowed_parameters, denied_parameters, required_parameters, min_wrapping_ttl and max_wrapping_ttl",
+			"unknown key %.100q; there are capabilities, policy, allowed_parameters, denied_parameters, "+
+				"required_parameters, min_wrapping_ttl and max_wrapping_ttl",
 			name)
 	}
 }

@@ -165,9 +165,10 @@ func TestForeignCapabilities(t *testing.T) {
 // be a denial of service.
 func TestHugeTexts(t *testing.T) {
 	for name, block := range map[string]string{
-		"one path":       "path \"a\" {}\n",
-		"one path, caps": "path \"a\" { capabilities = [\"read\"]\n required_parameters = [\"x\"]\n allowed_parameters = { x = [\"y\"] } }\n",
-		"one glob":       "path \"a/+/*\" { capabilities = [\"deny\"] }\n",
+		"one path": "path \"a\" {}\n",
+		"one path, caps": "path \"a\" { capabilities = [\"read\"]\n required_parameters = [\"x\"]\n " +
+			"allowed_parameters = { x = [\"y\"] } }\n",
+		"one glob": "path \"a/+/*\" { capabilities = [\"deny\"] }\n",
 	} {
 		text := strings.Repeat(block, (1<<20)/len(block))
 		start := time.Now()

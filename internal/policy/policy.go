@@ -19,10 +19,11 @@
 //   - Denied values match in any case, and each element of a list and each
 //     part between commas; allowed ones must hold for every element. Values are compared
 //     as texts, and true and false as what engines read as them.
-//   - Amounts are compared by value, too: the number 5 is also "05" and 5.0, and the duration "1h" is also
-//     "60m" and 3600. A denied amount is denied in every form, also in a parameter of which nothing is known
-//     or that is a text: who denies "7" denies the password "007". An allowed amount is allowed in other
-//     forms only where the parameter is known to be a number or a duration. A pattern, such as "6*", is compared with the text alone.
+//   - Amounts are compared by value, too: the number 5 is also "05" and 5.0, and the duration "1h"
+//     is also "60m" and 3600. A denied amount is denied in every form, also in a parameter of
+//     which nothing is known or that is a text: who denies "7" denies the password "007". An
+//     allowed amount is allowed in other forms only where the parameter is known to be a number or
+//     a duration. A pattern, such as "6*", is compared with the text alone.
 //   - A required parameter must be spelled as the rule spells it.
 //   - What can never match, such as an empty segment or a "*" in the middle, is an error.
 package policy
@@ -95,7 +96,8 @@ func Name(s string) (string, error) {
 	}
 	if len(name) > maxName || strings.ContainsFunc(name, bad) || hasEmptySegment(name) {
 		return "", fault.New("policy.Name", fault.Invalid,
-			"the policy name %.40q must have 1 to %d ASCII letters, digits, spaces or . _ : @ - /, with something between slashes",
+			"the policy name %.40q must have 1 to %d ASCII letters, digits, spaces or . _ : @ - /, with something "+
+				"between slashes",
 			s,
 			maxName)
 	}

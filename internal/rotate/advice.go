@@ -21,7 +21,8 @@ func adviceWorking(e *Edit) string {
 	if version == 0 || t.Published().IsZero() {
 		return adviceRotate(e)
 	}
-	return fmt.Sprintf("publish the current key %s again with \"kv rollback -version=%d %s\"", t.Live().Key(), version, e.kind.Place(e.Rec))
+	return fmt.Sprintf("publish the current key %s again with \"kv rollback -version=%d %s\"", t.Live().Key(), version,
+		e.kind.Place(e.Rec))
 }
 
 // adviceRotate says how to get another credential if there is none to go back to.
@@ -37,7 +38,8 @@ func adviceRotate(e *Edit) string {
 	case t.Published().IsZero() && t.Back == nil:
 		return fmt.Sprintf("wait for rotation %d, which is about to publish another one", t.N)
 	case t.State == Grace && !t.End.Now:
-		return fmt.Sprintf("rotate once rotation %d has ended (the old key's grace ends at %s), or rotate now with leaked=true, which retires the old key at once", t.N, t.End.After.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("rotate once rotation %d has ended (the old key's grace ends at %s), or rotate now with "+
+			"leaked=true, which retires the old key at once", t.N, t.End.After.UTC().Format(time.RFC3339))
 	}
 	return fmt.Sprintf("rotate once rotation %d has ended", t.N)
 }

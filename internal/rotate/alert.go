@@ -82,7 +82,8 @@ func (e *Edit) alertStep(step State, text string) {
 // alertPlace raises an alert about what consumers read.
 func (e *Edit) alertPlace(about, format string, args ...any) {
 	all := e.Rec.alerts()
-	all.place = e.newAlert(all.place, Alert{Text: e.name() + ": " + fmt.Sprintf(format, args...), Place: true, About: about})
+	all.place = e.newAlert(all.place,
+		Alert{Text: e.name() + ": " + fmt.Sprintf(format, args...), Place: true, About: about})
 	e.Rec.setAlerts(all)
 }
 

@@ -14,7 +14,8 @@ import (
 func (m *Manager) lock(ctx context.Context, k *Kind, name string) (release func(), err error) {
 	release, err = m.locks.Take(ctx, k.Records+name)
 	if err != nil {
-		err = fault.New("rotate.lock", fault.Timeout, "%s %q is busy: a call to its provider is under way; try again", k.Noun, name)
+		err = fault.New("rotate.lock", fault.Timeout, "%s %q is busy: a call to its provider is under way; try again",
+			k.Noun, name)
 	}
 	return release, err
 }
@@ -47,7 +48,8 @@ func (m *Manager) Change(ctx context.Context, kind, name string, missing error, 
 func (m *Manager) Target(ctx context.Context, kind, name string) (Target, Credential, error) {
 	e, err := m.View(ctx, kind, name)
 	if err == nil && e == nil {
-		err = fault.New("rotate.Target", fault.NotFound, "there is no %s %q; list what rotates with rotation/status", m.kinds[kind].Noun, name)
+		err = fault.New("rotate.Target", fault.NotFound, "there is no %s %q; list what rotates with rotation/status",
+			m.kinds[kind].Noun, name)
 	}
 	if err == nil {
 		if e.Rec.Turn == nil {
@@ -70,7 +72,8 @@ func (e *Edit) Delete(ctx context.Context) error {
 			return err
 		}
 	}
-	ops := append([]storage.Op{storage.Remove(k.Records + name).If(e.version), storage.Remove(k.Secrets + name)}, e.Ops...)
+	ops := append([]storage.Op{storage.Remove(k.Records + name).If(e.version), storage.Remove(k.Secrets + name)},
+		e.Ops...)
 	if k.Unchecked != "" {
 		ops = append(ops, storage.Remove(k.Unchecked+name))
 	}

@@ -65,7 +65,8 @@ func asleep(e *Edit) time.Duration {
 
 func beginNow(ctx context.Context, e *Edit, ask RotateRequest, why Start, out *RotateResult) error {
 	if ask.KeyID != "" && ask.KeyID != e.Rec.Current.Key() {
-		return fault.New("rotate.RotateNow", fault.Invalid, "field \"key_id\": %q is not a valid key; the current one is %q", ask.KeyID, e.Rec.Current.Key())
+		return fault.New("rotate.RotateNow", fault.Invalid,
+			"field \"key_id\": %q is not a valid key; the current one is %q", ask.KeyID, e.Rec.Current.Key())
 	}
 	if q := e.Rec.Queued; q != nil {
 		why.Leaked = why.Leaked || q.Leaked
@@ -91,13 +92,17 @@ func beginNow(ctx context.Context, e *Edit, ask RotateRequest, why Start, out *R
 func requestInFlight(e *Edit, ask RotateRequest, why Start, out *RotateResult) error {
 	t := e.turn()
 	if !ask.Leaked {
-		return fault.New("rotate.RotateNow", fault.Conflict, "rotation %d of %s is in flight (%s); %s, or give leaked=true, which retires the old key at once", t.N, e.name(), t.State, t.Advice())
+		return fault.New("rotate.RotateNow", fault.Conflict,
+			"rotation %d of %s is in flight (%s); %s, or give leaked=true, which retires the old key at once", t.N,
+			e.name(), t.State, t.Advice())
 	}
 	victim := t.Victim().Key()
 	if ask.KeyID != "" && ask.KeyID != victim && ask.KeyID != t.New.Key() && ask.KeyID != t.Old.Key() {
-		return fault.New("rotate.RotateNow", fault.Invalid, "field \"key_id\": %q is not a key of the rotation in flight; name one of %q", ask.KeyID, t.IDs())
+		return fault.New("rotate.RotateNow", fault.Invalid,
+			"field \"key_id\": %q is not a key of the rotation in flight; name one of %q", ask.KeyID, t.IDs())
 	}
-	if fresh := ask.KeyID != "" && ask.KeyID == t.New.Key() && t.Back == nil && t.Put.At.IsZero(); fresh && e.kind.Style == TwoKey {
+	if fresh := ask.KeyID != "" && ask.KeyID == t.New.Key() && t.Back == nil && t.Put.At.IsZero(); fresh &&
+		e.kind.Style == TwoKey {
 		why.Leaked = t.Start.Leaked // the old one has not
 		e.Rec.markLeaked(t.New.Key())
 		e.Rec.Queued, out.Queued = &why, true
@@ -142,7 +147,8 @@ func mayBegin(ctx context.Context, e *Edit) error {
 			return err
 		}
 		if on {
-			return fault.New(op, fault.Held, "rotation is paused for this mount (the brake is on); write brake=false to config first")
+			return fault.New(op, fault.Held,
+				"rotation is paused for this mount (the brake is on); write brake=false to config first")
 		}
 	}
 	switch {
@@ -175,7 +181,8 @@ func (c Control) RollBack(ctx context.Context, reason string, force bool) error 
 		return err
 	}
 	if t := e.turn(); e.kind.Style == InPlace && (t.New == nil || accountCredential(e, t.New.Account).ID == "") {
-		return fault.New("rotate.RollBack", fault.Conflict, "rotation %d of %s replaces a secret that is not known; there is nothing to go back to", t.N, e.name())
+		return fault.New("rotate.RollBack", fault.Conflict,
+			"rotation %d of %s replaces a secret that is not known; there is nothing to go back to", t.N, e.name())
 	}
 	t := e.turn()
 	t.Back = &Back{At: e.Now, Reason: reason, ByUser: true, Put: Put{Again: t.Rollbacks}}
@@ -184,7 +191,8 @@ func (c Control) RollBack(ctx context.Context, reason string, force bool) error 
 	}
 	e.moveTo(RollingBack)
 	if t.mayBeRead() && t.Old.hasLeaked() {
-		e.alertPerson("%s: the key %s, which has leaked, is published again by a forced rollback; rotate again as soon as consumers no longer need it", e.name(), t.Old.Key())
+		e.alertPerson("%s: the key %s, which has leaked, is published again by a forced rollback; rotate again as "+
+			"soon as consumers no longer need it", e.name(), t.Old.Key())
 	}
 	return e.Commit(ctx, "rollback", e.Now)
 }
@@ -196,9 +204,11 @@ func mayRollBack(ctx context.Context, e *Edit, force bool) error {
 	t := e.turn()
 	switch {
 	case t == nil:
-		return refuse("no rotation of %s is in flight, and the key before %q has been retired; rotate instead", e.name(), e.Rec.Current.Key())
+		return refuse("no rotation of %s is in flight, and the key before %q has been retired; rotate instead",
+			e.name(), e.Rec.Current.Key())
 	case t.Back != nil:
-		return refuse("rotation %d of %s is already being rolled back (%s); wait until it has ended", t.N, e.name(), t.State)
+		return refuse("rotation %d of %s is already being rolled back (%s); wait until it has ended", t.N, e.name(),
+			t.State)
 	case t.State == Retiring:
 		return refuse("rotation %d of %s is already retiring the old key; rotate once it has ended", t.N, e.name())
 	case !t.mayBeRead():
@@ -226,7 +236,8 @@ func checkOldWorks(ctx context.Context, e *Edit, force bool) error {
 	if e.Now = time.Now().UTC(); err == nil || OutcomeOf(err) != Rejected {
 		return nil
 	}
-	return fault.New("rotate.RollBack", fault.Conflict, "the provider refuses the old key %q: somebody has deleted or disabled it there; %s, or give force=true to publish it nevertheless", old.ID, adviceRotate(e))
+	return fault.New("rotate.RollBack", fault.Conflict, "the provider refuses the old key %q: somebody has deleted "+
+		"or disabled it there; %s, or give force=true to publish it nevertheless", old.ID, adviceRotate(e))
 }
 
 // canPublishOld reports whether a rollback is possible although consumers read nothing before the

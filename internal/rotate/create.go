@@ -77,7 +77,8 @@ func create(ctx context.Context, e *Edit) error {
 	return created(ctx, e, made)
 }
 
-var errSlow = &Failure{Outcome: Transient, Err: fault.New("rotate.create", fault.Unavailable, "the storage was too slow to record the attempt")}
+var errSlow = &Failure{Outcome: Transient,
+	Err: fault.New("rotate.create", fault.Unavailable, "the storage was too slow to record the attempt")}
 
 // created stores the new key, sealed as pending.
 func created(ctx context.Context, e *Edit, made Credential) error {
@@ -107,14 +108,16 @@ func created(ctx context.Context, e *Edit, made Credential) error {
 func notNew(e *Edit, id string, fresh map[string]secret.Value) string {
 	t := e.turn()
 	if id == t.Old.Key() || id == e.Rec.Current.Key() {
-		return fmt.Sprintf("the provider answered with the current key %s instead of a new one, and may have changed its secret", id)
+		return fmt.Sprintf(
+			"the provider answered with the current key %s instead of a new one, and may have changed its secret", id)
 	}
 	if slices.Contains(t.last().Before, id) {
 		return fmt.Sprintf("the provider answered with the key %s, which existed before the call", id)
 	}
 	old := e.Sec.Keys[t.Old.Key()].Secret
 	if len(fresh) > 0 && len(old) > 0 && maps.EqualFunc(fresh, old, secret.Value.Equal) {
-		return fmt.Sprintf("the provider answered with the secret of the current key %s under another id, %s", t.Old.Key(), id)
+		return fmt.Sprintf("the provider answered with the secret of the current key %s under another id, %s",
+			t.Old.Key(), id)
 	}
 	return ""
 }
@@ -149,7 +152,8 @@ func createFailed(ctx context.Context, e *Edit, again bool, err error) error {
 	case f != nil && f.Outcome == Permanent && e.kind.Resumable:
 		e.recordError(err)
 		t.Back = &Back{At: e.Now, Reason: e.Rec.LastError, Pause: true}
-		e.alertPerson("rotation %d of %s failed: %s; the old key stays current; correct the cause, then resume", t.N, e.name(), e.Rec.LastError)
+		e.alertPerson("rotation %d of %s failed: %s; the old key stays current; correct the cause, then resume", t.N,
+			e.name(), e.Rec.LastError)
 		e.moveTo(RollingBack)
 		return e.Commit(ctx, "asks", e.Now)
 	}
@@ -175,10 +179,12 @@ func stopForPerson(ctx context.Context, e *Edit, why string) error {
 	}
 	t.Back = &Back{At: e.Now, Reason: why, Pause: true}
 	if a := t.last(); a != nil && len(a.IDs) > 0 { // it is known, and retired without a person
-		e.alertPerson("%s: %s; the key %s, which the call left behind, is retired; correct the cause, then resume", e.name(), why, strings.Join(a.IDs, ", "))
+		e.alertPerson("%s: %s; the key %s, which the call left behind, is retired; correct the cause, then resume",
+			e.name(), why, strings.Join(a.IDs, ", "))
 	} else {
 		t.unproven("a creating call of unknown outcome may have left a key at the provider")
-		e.alertPerson("%s: %s; look at the provider for a key that belongs to %q, remove it, then resume", e.name(), why, markers)
+		e.alertPerson("%s: %s; look at the provider for a key that belongs to %q, remove it, then resume", e.name(),
+			why, markers)
 	}
 	e.Rec.Queued = nil
 	e.moveTo(RollingBack)
@@ -227,7 +233,8 @@ func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 	}
 	if len(unsure) > 0 {
 		settleAll(open)
-		why := fmt.Sprintf("keys appeared at the provider, %q, and it has no labels to tell whether one is ours", unsure)
+		why := fmt.Sprintf("keys appeared at the provider, %q, and it has no labels to tell whether one is ours",
+			unsure)
 		if final {
 			t.unproven(why)
 			e.alertPerson("%s: %s", e.name(), why)
@@ -348,7 +355,8 @@ func sweepOne(ctx context.Context, e *Edit, a *Attempt) error {
 		if id == e.Rec.Current.Key() {
 			continue // whoever says what: the key in use is never swept
 		}
-		failure, err := destructiveCall(ctx, e, "sweeping", callTimeout, func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) })
+		failure, err := destructiveCall(ctx, e, "sweeping", callTimeout,
+			func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) })
 		switch {
 		case err != nil:
 			return err

@@ -184,7 +184,8 @@ func commitKept(ctx context.Context, e *Edit, what string, due time.Time) error 
 		if errors.Is(err, storage.ErrConflict) && try > 1 {
 			row, rerr := e.m.cfg.Store.Get(ctx, e.kind.Records+e.Rec.Name)
 			var there Record
-			if rerr == nil && decode(row, &there) == nil && there.Turn != nil && there.Turn.New.Key() == e.turn().New.Key() {
+			if rerr == nil && decode(row, &there) == nil && there.Turn != nil &&
+				there.Turn.New.Key() == e.turn().New.Key() {
 				e.committed(row.Version)
 				return nil
 			}
@@ -274,13 +275,16 @@ func (e *Edit) committed(v storage.Version) {
 // logFailure logs and counts a failed call and a missed window.
 func logFailure(e *Edit) {
 	if t := e.logErr; t != nil {
-		e.m.cfg.Log.Warn("a step of a rotation failed", "path", e.m.cfg.Mount()+e.kind.Path(requestName(e.kind, e.Rec)), "rotation", e.Rec.Number(), "step", t.State,
+		e.m.cfg.Log.Warn("a step of a rotation failed", "path",
+			e.m.cfg.Mount()+e.kind.Path(requestName(e.kind, e.Rec)), "rotation", e.Rec.Number(), "step", t.State,
 			"class", t.Outcome, "next_try", e.Rec.Due, "error", t.Text)
 		e.m.census.countFailed(t.State, t.Outcome)
 	}
 	e.logErr = nil
 	if !e.missed.IsZero() {
-		e.m.cfg.Log.Warn("a rotation missed its window", "path", e.m.cfg.Mount()+e.kind.Path(requestName(e.kind, e.Rec)), "due", e.missed, "next_rotation", e.Rec.Next, "error", e.Rec.LastError)
+		e.m.cfg.Log.Warn("a rotation missed its window", "path",
+			e.m.cfg.Mount()+e.kind.Path(requestName(e.kind, e.Rec)), "due", e.missed, "next_rotation", e.Rec.Next,
+			"error", e.Rec.LastError)
 		e.m.census.countMissed()
 	}
 	e.missed = time.Time{}
@@ -349,7 +353,8 @@ type JournalRow struct {
 }
 
 func journalRow(e *Edit, what string, made []Exchange) JournalRow {
-	return JournalRow{At: e.Now, What: what, Turn: e.Rec.Number(), State: e.Rec.State(), Due: e.Rec.Due, More: e.details, Requests: made}
+	return JournalRow{At: e.Now, What: what, Turn: e.Rec.Number(), State: e.Rec.State(), Due: e.Rec.Due,
+		More: e.details, Requests: made}
 }
 
 // event returns the operation that records an event.

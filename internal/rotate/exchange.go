@@ -67,9 +67,11 @@ var (
 	// assigned matches a secret in a form or a query: "token=abc".
 	assigned = regexp.MustCompile(`(?i)((?:secret|token|passw|pwd|key|credential|auth)[a-z_-]*=)[^\s&;,"'<>]+`)
 	// namesSecret matches names of fields that hold secrets.
-	namesSecret = regexp.MustCompile(`(?i)secret|token|passw|pwd|key|credential|auth|private|cert|signature|session|cookie`)
+	namesSecret = regexp.MustCompile(
+		`(?i)secret|token|passw|pwd|key|credential|auth|private|cert|signature|session|cookie`)
 	// saysWhy matches names of fields that say why a call has failed.
-	saysWhy = regexp.MustCompile(`(?i)^(error|errors|error_?(code|message|description|type)|message|msg|detail|details|title|reason|type|code|status|description|cause)$`)
+	saysWhy = regexp.MustCompile(
+		`(?i)^(error|errors|error_?(code|message|description|type)|message|msg|detail|details|title|reason|type|code|status|description|cause)$`)
 )
 
 // mask removes known secrets, and whatever looks like a secret, from a third party's text.
@@ -214,7 +216,8 @@ func (w *walker) text(v, name string, hidden bool) {
 		w.quote(redacted)
 	default:
 		if inner := strings.TrimSpace(v); strings.HasPrefix(inner, "{") || strings.HasPrefix(inner, "[") {
-			if text, ok := walkJSON([]byte(inner), &walker{red: w.red, keepValues: w.keepValues, creates: w.creates}); ok {
+			if text, ok := walkJSON([]byte(inner),
+				&walker{red: w.red, keepValues: w.keepValues, creates: w.creates}); ok {
 				w.quote(text)
 				return
 			}

@@ -36,7 +36,9 @@ func (c Control) ResolveSecret(ctx context.Context) error {
 		return resolveOld(ctx, e)
 	}
 	if outdated(e, t.New) {
-		return fault.New("rotate.ResolveSecret", fault.Unavailable, "the secret was created for a server that %s no longer points to; a new one is set at the current server", e.name())
+		return fault.New("rotate.ResolveSecret", fault.Unavailable,
+			"the secret was created for a server that %s no longer points to; a new one is set at the current server",
+			e.name())
 	}
 	err := tryNew(ctx, e)
 	switch {

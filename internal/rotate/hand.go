@@ -42,15 +42,20 @@ func (r *Record) handWrites() *HandWrites {
 // storeThrottled handles a write of a value that may not be tried now. A forced write is stored
 // untried.
 func storeThrottled(w *placeWrite, wait time.Duration) error {
-	why := fmt.Sprintf("the secret was written at least %d times in the last hour with values that had to be tested at the provider", handCalls)
+	why := fmt.Sprintf(
+		"the secret was written at least %d times in the last hour with values that had to be tested at the provider",
+		handCalls)
 	if !w.o.Force {
 		w.refused = true
-		return fault.New("rotate.Overwrite", fault.Unavailable, "nothing was written: %s; try again in %s, or write it untested with -force (options.force in the API)", why, Rough(wait))
+		return fault.New("rotate.Overwrite", fault.Unavailable,
+			"nothing was written: %s; try again in %s, or write it untested with -force (options.force in the API)",
+			why, Rough(wait))
 	}
 	w.e.Rec.Look.By = w.o.by()
 	w.e.Rec.planLook(w.e.Now)
 	w.e.Rec.Look.At = later(w.e.Rec.Look.At, w.e.Now.Add(wait))
-	w.e.alertPlace(aboutWrite(w), "the published secret holds a value, written by %s, that was not tested at the provider: %s; find out who writes it; write the right value, or %s", w.o.by(), why, adviceWorking(w.e))
+	w.e.alertPlace(aboutWrite(w), "the published secret holds a value, written by %s, that was not tested at the "+
+		"provider: %s; find out who writes it; write the right value, or %s", w.o.by(), why, adviceWorking(w.e))
 	w.o.Warn("it was written, but whether that key works was not checked: %s", why)
 	return w.store("unchecked", w.e.unchangedDue())
 }
@@ -96,7 +101,8 @@ func (m *Manager) countRefused(ctx context.Context, k *Kind, name, by string, as
 		}
 		err = e.Commit(ctx, what, e.unchangedDue())
 		if err == nil && what != refusalCounted {
-			m.cfg.Log.Warn("writes of a published secret are refused", "path", m.cfg.Mount()+k.Path(requestName(k, e.Rec)), "by", by, "refused", h.Refused)
+			m.cfg.Log.Warn("writes of a published secret are refused", "path",
+				m.cfg.Mount()+k.Path(requestName(k, e.Rec)), "by", by, "refused", h.Refused)
 		}
 		if !fault.Is(err, fault.Conflict) {
 			return err

@@ -65,7 +65,8 @@ func (m *Manager) History(ctx context.Context, kind, name string, missing error,
 	if q.Turn != 0 {
 		past = slices.DeleteFunc(past, func(t *Turn) bool { return int(t.N) != q.Turn })
 		if len(past) == 0 {
-			return nil, fault.New("rotate.History", fault.NotFound, "%s has no rotation %d in its history; leave the parameter \"rotation\" out to list those that are kept", e.name(), q.Turn)
+			return nil, fault.New("rotate.History", fault.NotFound, "%s has no rotation %d in its history; leave "+
+				"the parameter \"rotation\" out to list those that are kept", e.name(), q.Turn)
 		}
 	}
 	if q.Limit <= 0 {
@@ -76,15 +77,18 @@ func (m *Manager) History(ctx context.Context, kind, name string, missing error,
 		out.Turns = append(out.Turns, t.shown())
 	}
 	if q.Steps {
-		out.Steps, err = m.Journal(ctx, kind, name, uint32(q.Turn)) //nolint:gosec // it is 0, or that of a rotation that was found
+		//nolint:gosec // it is 0, or that of a rotation that was found
+		out.Steps, err = m.Journal(ctx, kind, name, uint32(q.Turn))
 	}
 	return out, err
 }
 
 func (t *Turn) shown() PastTurn {
 	out := PastTurn{
-		N: int(t.N), Result: t.State, Reason: t.Start.Reason, By: t.Start.By, Leaked: t.Start.Leaked, Started: t.Started, Published: t.Put.At, Ended: t.Ended,
-		KeyID: t.New.Key(), PreviousID: t.Old.Key(), Version: t.Put.Version, Proof: t.Proof, DeadProof: t.End.Proof, RetireAfter: t.End.After, Retired: t.End.Retired,
+		N: int(t.N), Result: t.State, Reason: t.Start.Reason, By: t.Start.By, Leaked: t.Start.Leaked,
+		Started: t.Started, Published: t.Put.At, Ended: t.Ended,
+		KeyID: t.New.Key(), PreviousID: t.Old.Key(), Version: t.Put.Version, Proof: t.Proof, DeadProof: t.End.Proof,
+		RetireAfter: t.End.After, Retired: t.End.Retired,
 		Proven: t.State == Done && len(t.Unproven) == 0, Unproven: t.Unproven, Stages: t.Stages, Errors: t.Errors,
 	}
 	if t.Back != nil {

@@ -33,7 +33,8 @@ func TestTable(t *testing.T) {
 }
 
 func FuzzNewTag(f *testing.F) {
-	for _, name := range []string{"stripe", "Stripe.Live", "", "日本", "a b/c", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"} {
+	for _, name := range []string{"stripe", "Stripe.Live", "", "日本", "a b/c",
+		"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"} {
 		f.Add(name, "0b9e-77F1-3")
 	}
 	f.Fuzz(func(t *testing.T, name, id string) {
@@ -53,8 +54,9 @@ func FuzzNewTag(f *testing.F) {
 
 func TestSecretsRoundTrip(t *testing.T) {
 	in := &Secrets{
-		Admin:    map[string]secret.Value{"token": secret.New([]byte{0, 255, 'x'})},
-		Keys:     map[string]Credential{"k1": {ID: "k1", Secret: map[string]secret.Value{"a": secret.Text("ä\x00")}, Public: map[string]string{"p": "q"}, Expires: time.Unix(5, 0).UTC()}},
+		Admin: map[string]secret.Value{"token": secret.New([]byte{0, 255, 'x'})},
+		Keys: map[string]Credential{"k1": {ID: "k1", Secret: map[string]secret.Value{"a": secret.Text("ä\x00")},
+			Public: map[string]string{"p": "q"}, Expires: time.Unix(5, 0).UTC()}},
 		Previous: map[string]secret.Value{"f": secret.Text("")},
 	}
 	b, err := in.encode()
@@ -66,7 +68,8 @@ func TestSecretsRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := out.Keys["k1"]
-	if !out.Admin["token"].Equal(in.Admin["token"]) || !k.Secret["a"].Equal(secret.Text("ä\x00")) || k.Public["p"] != "q" || !k.Expires.Equal(time.Unix(5, 0)) || k.ID != "k1" {
+	if !out.Admin["token"].Equal(in.Admin["token"]) || !k.Secret["a"].Equal(secret.Text("ä\x00")) ||
+		k.Public["p"] != "q" || !k.Expires.Equal(time.Unix(5, 0)) || k.ID != "k1" {
 		t.Errorf("read back %+v", out)
 	}
 	if _, ok := out.Previous["f"]; !ok {
@@ -87,11 +90,15 @@ func TestErrorTextIsRedactedAndShort(t *testing.T) {
 	if got := r.errorText(fault.New("op", fault.Upstream, "refused %s", long)); len(got) > maxText+10 {
 		t.Errorf("%d bytes", len(got))
 	}
-	if got := r.errorText(&Failure{Err: fault.Wrap("op", fault.Upstream, errors.New("no canary-0815 here"))}); got != "op: no [secret] here" {
+	if got := r.errorText(
+		&Failure{Err: fault.Wrap("op", fault.Upstream,
+			errors.New("no canary-0815 here"))}); got != "op: no [secret] here" {
 		t.Errorf("a third party's text: %q", got)
 	}
 	r.Redactor.Know(secret.Text("provider"))
-	if got := r.errorText(&Failure{Err: fault.New("op", fault.Upstream, "the provider answered 401")}); got != "the provider answered 401" {
+	if got := r.errorText(
+		&Failure{Err: fault.New("op", fault.Upstream,
+			"the provider answered 401")}); got != "the provider answered 401" {
 		t.Errorf("our own message: %q", got)
 	}
 }

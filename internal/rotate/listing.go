@@ -24,7 +24,9 @@ func listIDs(ctx context.Context, e *Edit) (out []string, err error) {
 		out = append(out, l.ID)
 	}
 	if len(out) > maxBefore {
-		return nil, &Failure{Outcome: Permanent, Err: fault.New("rotate.listIDs", fault.TooLarge, "the provider lists %d keys without labels, more than can be told apart; delete at the provider those that nobody uses", len(out))}
+		return nil, &Failure{Outcome: Permanent,
+			Err: fault.New("rotate.listIDs", fault.TooLarge, "the provider lists %d keys without labels, more than "+
+				"can be told apart; delete at the provider those that nobody uses", len(out))}
 	}
 	return out, err
 }

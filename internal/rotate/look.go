@@ -36,8 +36,11 @@ func tryCurrent(ctx context.Context, w *placeWrite) error {
 	rec.planLook(e.Now)
 	e.addDetail("error", e.errorText(err))
 	if rec.Look.Failed >= refusalsBeforeAlert {
-		e.alertPlace(aboutWrite(w), "the provider refuses the key %s, which its consumers read: somebody has deleted or disabled it there (%s); %s", rec.Current.Key(), e.errorText(err), adviceWorking(e))
-		e.m.cfg.Log.Warn("the provider refuses the published key", "path", e.m.cfg.Mount()+e.kind.Path(requestName(e.kind, rec)), "key_id", rec.Current.Key(), "next_look", rec.Look.At)
+		e.alertPlace(aboutWrite(w), "the provider refuses the key %s, which its consumers read: somebody has "+
+			"deleted or disabled it there (%s); %s", rec.Current.Key(), e.errorText(err), adviceWorking(e))
+		e.m.cfg.Log.Warn("the provider refuses the published key", "path",
+			e.m.cfg.Mount()+e.kind.Path(requestName(e.kind, rec)), "key_id", rec.Current.Key(), "next_look",
+			rec.Look.At)
 	}
 	return e.Commit(ctx, "refused", e.Planned())
 }
@@ -71,7 +74,8 @@ func look(ctx context.Context, e *Edit) error {
 	switch {
 	case w.isValueOf(e.Rec.Current):
 		return tryCurrent(ctx, w)
-	case onlyLooks(e) && alertedAbout(e, about(there)): // who has written that, and what there is to do about it, is known
+	case onlyLooks(e) && alertedAbout(e, about(there)):
+		// who has written that, and what there is to do about it, is known
 		endLooks(e)
 		return e.Commit(ctx, nothingWrong, e.Planned())
 	}

@@ -12,10 +12,12 @@ import (
 // A look reads what consumers read and checks it. Looks come once a day, and more often while it
 // is unknown whether that credential works.
 const (
-	dailyLook        = 24 * time.Hour
-	firstLook        = time.Minute
-	longestLook      = time.Hour
-	looksBeforeAlert = 4 // after so many that have failed, an alert stands: the value may be one that can never be tried
+	dailyLook   = 24 * time.Hour
+	firstLook   = time.Minute
+	longestLook = time.Hour
+	// after so many that have failed, an alert stands: the value may be one that can never be
+	// tried
+	looksBeforeAlert = 4
 	// refusalsBeforeAlert is how often in a row the provider must refuse the current credential
 	// before an alert is raised.
 	refusalsBeforeAlert = 2
@@ -47,7 +49,8 @@ func (r *Record) inDoubt() bool {
 func onlyLooks(e *Edit) bool {
 	r := e.Rec
 	at := later(r.Next, r.Retry)
-	return r.Turn == nil && r.Queued == nil && !r.Look.At.IsZero() && r.Look.Failed == 0 && r.Look.By == "" && (at.IsZero() || at.After(e.Now))
+	return r.Turn == nil && r.Queued == nil && !r.Look.At.IsZero() && r.Look.Failed == 0 && r.Look.By == "" &&
+		(at.IsZero() || at.After(e.Now))
 }
 
 // planOwedLook plans a look at the end of a rotation, if somebody wrote the place during the

@@ -142,9 +142,11 @@ func begin(ctx context.Context, e *Edit) error {
 // planAfterMissed plans the next rotation after one that missed its window.
 func planAfterMissed(ctx context.Context, e *Edit, when cron.When) error {
 	if e.Rec.Failures == 0 { // else the last error says why
-		e.Rec.LastError = "the window of " + e.Rec.Next.UTC().Format(time.RFC3339) + " was missed: the server did not run, or waited for its clock; it is rotated in the next window"
+		e.Rec.LastError = "the window of " + e.Rec.Next.UTC().Format(time.RFC3339) +
+			" was missed: the server did not run, or waited for its clock; it is rotated in the next window"
 	}
-	e.alertPerson("%s was not rotated at %s: its window is over; it is rotated in the next window", e.name(), e.Rec.Next.UTC().Format(time.RFC3339))
+	e.alertPerson("%s was not rotated at %s: its window is over; it is rotated in the next window", e.name(),
+		e.Rec.Next.UTC().Format(time.RFC3339))
 	e.missed = e.Rec.Next
 	e.Rec.Next, e.Rec.Retry, e.Rec.Failures = when.Next(e.Rec.LastRotated, e.Now), time.Time{}, 0
 	return e.Commit(ctx, "missed", e.Rec.Next)

@@ -30,7 +30,8 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 		return nil, err
 	}
 	if !e.can.List || !e.can.Label {
-		return nil, fault.New("rotate.Orphans", fault.Unsupported, "the provider of %s does not list keys with their labels, so Keyturn cannot tell which of them are ours; check the provider yourself", e.name())
+		return nil, fault.New("rotate.Orphans", fault.Unsupported, "the provider of %s does not list keys with "+
+			"their labels, so Keyturn cannot tell which of them are ours; check the provider yourself", e.name())
 	}
 	listed, err := list(ctx, e)
 	if err != nil {
@@ -46,17 +47,21 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 	}
 	inst := installation(e.m.cfg.Installation)
 	for _, l := range listed {
-		if l.Marker.Installation != inst || known[l.ID] || slices.Contains(e.Rec.ids(), l.ID) || tags[l.Marker.Key] && l.Marker.Key != e.Rec.Tag {
+		if l.Marker.Installation != inst || known[l.ID] || slices.Contains(e.Rec.ids(), l.ID) || tags[l.Marker.Key] &&
+			l.Marker.Key != e.Rec.Tag {
 			continue
 		}
 		o := Orphan{ID: l.ID, Label: l.Label, Created: l.Created, LastUsed: l.LastUsed, Disabled: l.Disabled}
 		if l.Marker.Key != e.Rec.Tag {
-			o.Keep = "it was created for a key that was deleted, or for one of another mount; delete it at the provider if nobody uses it"
+			o.Keep = "it was created for a key that was deleted, or for one of another mount; delete it at the " +
+				"provider if nobody uses it"
 		} else if l.ID == read {
 			o.Keep = "consumers read it now, although another key is recorded as current; rotate first"
 		} else if t := e.turn(); t != nil {
 			if a := t.attempt(l.Marker.String()); a != nil && a.unresolved() && mayUse(e, a) {
-				o.Keep = fmt.Sprintf("rotation %d is creating a key with the call %s, and this may be that key; list the orphans again after %s", t.N, a.Marker, a.Deadline.Add(clockMargin).UTC().Format(time.RFC3339))
+				o.Keep = fmt.Sprintf("rotation %d is creating a key with the call %s, and this may be that key; "+
+					"list the orphans again after %s", t.N, a.Marker,
+					a.Deadline.Add(clockMargin).UTC().Format(time.RFC3339))
 			}
 		}
 		all = append(all, o)
@@ -68,7 +73,8 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 // call is under way, or will be repeated with the same marker. Otherwise nobody will ever know
 // the secret of that key.
 func mayUse(e *Edit, a *Attempt) bool {
-	return e.turn().State == Creating && (a.Outcome == "" && e.Now.Before(a.Deadline.Add(clockMargin)) || e.can.Retry == RetrySafe)
+	return e.turn().State == Creating &&
+		(a.Outcome == "" && e.Now.Before(a.Deadline.Add(clockMargin)) || e.can.Retry == RetrySafe)
 }
 
 // Adopt records a credential that somebody else created as the current one of a record that was
@@ -118,7 +124,8 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 	i := slices.IndexFunc(all, func(o Orphan) bool { return o.ID == id })
 	switch {
 	case i < 0:
-		return fault.New(op, fault.Invalid, "field \"confirm\": %q is no orphan of %s: it is not listed with our label, or a record knows it; list the orphans first", id, e.name())
+		return fault.New(op, fault.Invalid, "field \"confirm\": %q is no orphan of %s: it is not listed with our "+
+			"label, or a record knows it; list the orphans first", id, e.name())
 	case all[i].Keep != "":
 		return fault.New(op, fault.Conflict, "the key %s is not retired by request: %s", id, all[i].Keep)
 	}
@@ -133,7 +140,8 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 	}
 	e.addDetail("key_id", id)
 	e.addDetail("by", by)
-	failure, err := destructiveCall(ctx, e, "retiring-orphan", callTimeout, func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) })
+	failure, err := destructiveCall(ctx, e, "retiring-orphan", callTimeout,
+		func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) })
 	if err != nil {
 		return err
 	}
@@ -144,7 +152,8 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 		if err := e.Commit(ctx, "orphan-not-retired", due); err != nil {
 			return err
 		}
-		return fault.New(op, fault.Upstream, "the key %s may still be valid: %s; list the orphans again", id, e.errorText(failure))
+		return fault.New(op, fault.Upstream, "the key %s may still be valid: %s; list the orphans again", id,
+			e.errorText(failure))
 	}
 	if lost != nil && len(lost.IDs) == 1 {
 		lost.Swept = true
@@ -168,7 +177,8 @@ func currentlyRead(ctx context.Context, e *Edit) (string, error) {
 	}
 	there, err := place.Read(ctx)
 	switch {
-	case fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid): // there is no such place any more, and nobody reads it
+	case fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid):
+		// there is no such place any more, and nobody reads it
 		return "", nil
 	case err != nil || there == nil:
 		return "", err

@@ -18,7 +18,8 @@ import (
 // record. Those operations fail if the record has changed.
 //
 // The record's lock is taken before the locks of the place, as in publishing.
-func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite, commit func(along []storage.Op) error) error {
+func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
+	commit func(along []storage.Op) error) error {
 	k := m.kinds[kind]
 	short, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -58,7 +59,8 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 	if w.refused {
 		// Count the refusal even if the client has hung up.
 		if cerr := m.countRefused(context.WithoutCancel(ctx), k, name, w.o.by(), w.calledProvider); cerr != nil {
-			m.cfg.Log.Warn("a refused write of a published secret was not counted", "path", m.cfg.Mount()+k.Path(requestName(k, e.Rec)), "by", w.o.by(), "error", cerr)
+			m.cfg.Log.Warn("a refused write of a published secret was not counted", "path",
+				m.cfg.Mount()+k.Path(requestName(k, e.Rec)), "by", w.o.by(), "error", cerr)
 		}
 	}
 	return err
@@ -74,7 +76,8 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 // The commit does not change a record whose rotation is in flight: see creatingElsewhere. Instead
 // the commit writes a row of its own, which makes the server look when the rotation ends. The last
 // commit of the rotation asserts that row.
-func (m *Manager) storeUnchecked(ctx context.Context, k *Kind, name string, o Overwrite, commit func([]storage.Op) error) error {
+func (m *Manager) storeUnchecked(ctx context.Context, k *Kind, name string, o Overwrite,
+	commit func([]storage.Op) error) error {
 	e, err := m.load(ctx, k, name)
 	switch {
 	case err != nil:
@@ -88,11 +91,15 @@ func (m *Manager) storeUnchecked(ctx context.Context, k *Kind, name string, o Ov
 		return w.refuseAlways("%s has leaked; %s", w.past.describe(ctx, t.Victim()), adviceRotate(e))
 	case o.Fields == nil || o.Force:
 	case t == nil && e.Rec.CallUntil.After(e.Now):
-		return fault.New("rotate.Overwrite", fault.Unavailable, "a key of %s is being retired at this moment, and nothing was written; try again in a minute", w.name())
+		return fault.New("rotate.Overwrite", fault.Unavailable,
+			"a key of %s is being retired at this moment, and nothing was written; try again in a minute", w.name())
 	case t != nil && (t.State == Retiring || t.State == Grace && !e.Now.Before(t.End.After)):
-		return fault.New("rotate.Overwrite", fault.Unavailable, "rotation %d of %s is retiring a key at this moment, and nothing was written; try again in a minute", t.N, w.name())
+		return fault.New("rotate.Overwrite", fault.Unavailable,
+			"rotation %d of %s is retiring a key at this moment, and nothing was written; try again in a minute", t.N,
+			w.name())
 	}
-	o.Warn("%s is busy with a slow call to its provider, so the key that you wrote was not checked; see \"rotate status\"", w.name())
+	o.Warn("%s is busy with a slow call to its provider, so the key that you wrote was not checked; see \"rotate "+
+		"status\"", w.name())
 	if e.turn() == nil {
 		e.Rec.Look.At, e.Rec.Look.By = e.Now.Add(firstLook), o.by()
 		return w.store("unchecked", w.e.unchangedDue())
@@ -104,7 +111,8 @@ func (m *Manager) storeUnchecked(ctx context.Context, k *Kind, name string, o Ov
 		return err
 	}
 	ops := []storage.Op{event(e, "unchecked")}
-	for _, op := range []storage.Op{storage.Expect(k.Records+name, e.version), storage.Append(k.Journal+name+"/", b), storage.Set(k.Unchecked+name, []byte(o.by()))} {
+	for _, op := range []storage.Op{storage.Expect(k.Records+name, e.version), storage.Append(k.Journal+name+"/", b),
+		storage.Set(k.Unchecked+name, []byte(o.by()))} {
 		ops = append(ops, m.cfg.Store.Abs(op))
 	}
 	return commit(ops)
@@ -121,7 +129,8 @@ func (w *placeWrite) check(ctx, short context.Context) error {
 	case w.o.Fields == nil:
 		return w.storeEmptied()
 	case len(w.o.Lacks) > 0:
-		return w.refuse("it leaves out %q, which %s publishes there; send the whole secret, or change other fields with \"kv patch\"", w.o.Lacks, w.name())
+		return w.refuse("it leaves out %q, which %s publishes there; send the whole secret, or change other fields "+
+			"with \"kv patch\"", w.o.Lacks, w.name())
 	case err != nil:
 		return w.storeUnchecked(err)
 	case w.isValueOf(w.e.Rec.Current), t != nil && t.mayBeRead() && t.Back == nil && w.isValueOf(t.New):
@@ -136,7 +145,9 @@ func (w *placeWrite) check(ctx, short context.Context) error {
 func (w *placeWrite) storeRight() error {
 	what := "restored"
 	if w.e.Rec.alerts().place == nil && w.e.Rec.Look.By == "" {
-		if !w.alreadyWritten { // nothing of the record changes, but what is right may: a rotation may publish before this is written
+		// Nothing of the record changes, but what is right may: a rotation may publish before
+		// this is written.
+		if !w.alreadyWritten {
 			reportReads(w, writtenID(w))
 			return w.commit([]storage.Op{expectUnchangedAbs(w.e)})
 		}
@@ -162,11 +173,15 @@ func (w *placeWrite) checkVictim(ctx, short context.Context) error {
 	case t.leaked():
 		return w.refuseAlways("%s has leaked; %s", which, adviceRotate(w.e))
 	case !t.End.Disabled.IsZero():
-		return w.refuse("%s has been disabled since %s; enable it at the provider and write it again, or %s", which, date(t.End.Disabled), adviceFor(w))
+		return w.refuse("%s has been disabled since %s; enable it at the provider and write it again, or %s", which,
+			date(t.End.Disabled), adviceFor(w))
 	case t.Swaps > 0 && !w.e.Now.Before(t.Hold):
-		return w.refuse("two keys have replaced each other there %d times since %s, and neither is retired meanwhile; wait for the end of rotation %d, or rotate with leaked=true", t.Swaps, date(t.Put.IntendedAt), t.N)
+		return w.refuse("two keys have replaced each other there %d times since %s, and neither is retired "+
+			"meanwhile; wait for the end of rotation %d, or rotate with leaked=true", t.Swaps, date(t.Put.IntendedAt),
+			t.N)
 	case t.State == Retiring:
-		return w.refuse("%s is being retired by rotation %d, and may stop working at any moment; %s", which, t.N, adviceFor(w))
+		return w.refuse("%s is being retired by rotation %d, and may stop working at any moment; %s", which, t.N,
+			adviceFor(w))
 	}
 	if why := mismatch(w); why != "" {
 		return w.refuse("%s", why)
@@ -231,7 +246,8 @@ func (w *placeWrite) checkOther(ctx, short context.Context) error {
 			return w.storeUnchecked(err)
 		}
 		if !at.IsZero() {
-			return w.refuse("the key of rotation %d was retired on %s and cannot be used again; %s", made.n, date(at), adviceFor(w))
+			return w.refuse("the key of rotation %d was retired on %s and cannot be used again; %s", made.n, date(at),
+				adviceFor(w))
 		}
 		switch leaked, err := w.past.leaked(ctx, made.ref); {
 		case err != nil:
@@ -245,7 +261,8 @@ func (w *placeWrite) checkOther(ctx, short context.Context) error {
 	}
 	c, triable := w.candidate()
 	if !triable {
-		w.o.Warn("whether the key that you wrote works cannot be checked, because the provider of %s has no way to verify a key", w.name())
+		w.o.Warn("whether the key that you wrote works cannot be checked, because the provider of %s has no way to "+
+			"verify a key", w.name())
 		return w.storeForeign("it cannot be tested")
 	}
 	switch done, untested, err := w.tryOther(ctx, short, c); {
@@ -259,10 +276,12 @@ func (w *placeWrite) checkOther(ctx, short context.Context) error {
 		return w.storeRight()
 	}
 	if w.e.can.Proof == ProofManagement {
-		w.o.Warn("the provider knows the ID that you wrote, but cannot say whether the secret belongs to it; no rotation of %s created this key", w.name())
+		w.o.Warn("the provider knows the ID that you wrote, but cannot say whether the secret belongs to it; no "+
+			"rotation of %s created this key", w.name())
 		return w.storeForeign("the provider knows its ID, but cannot say whether the secret belongs to it")
 	}
-	w.o.Warn("the provider accepts the key that you wrote, but no rotation of %s created it: it is never retired automatically, and the next rotation replaces it", w.name())
+	w.o.Warn("the provider accepts the key that you wrote, but no rotation of %s created it: it is never retired "+
+		"automatically, and the next rotation replaces it", w.name())
 	return w.storeForeign("the provider accepts it, and the next rotation replaces it without retiring it")
 }
 
@@ -292,7 +311,8 @@ func mismatch(w *placeWrite) string {
 		ours, field := w.sameSecret(reads, w.o.Fields), idField(reads, id)
 		switch got := w.o.Fields[field].RevealString(); {
 		case ours && asked && !agree(reads, w.o.Fields):
-			return fmt.Sprintf("the fields beside the secret of the key %s are not those of that key, and the provider cannot say whether they are right", id)
+			return fmt.Sprintf("the fields beside the secret of the key %s are not those of that key, and the "+
+				"provider cannot say whether they are right", id)
 		case ours && got != "" && got != id:
 			return fmt.Sprintf("the field %q is not the id of the key whose secret you wrote, which is %s", field, id)
 		case !ours && asked && got == id:
@@ -328,7 +348,8 @@ func (w *placeWrite) candidate() (c Credential, triable bool) {
 
 // storeForeign stores a value that no rotation has published, with an alert.
 func (w *placeWrite) storeForeign(what string) error {
-	w.e.alertPlace(aboutWrite(w), "the published secret holds a value that no rotation has published, written by %s: %s; write the right value, or %s", w.o.by(), what, adviceWorking(w.e))
+	w.e.alertPlace(aboutWrite(w), "the published secret holds a value that no rotation has published, written by "+
+		"%s: %s; write the right value, or %s", w.o.by(), what, adviceWorking(w.e))
 	endLooks(w.e)
 	return w.store("written", w.e.unchangedDue())
 }

@@ -43,10 +43,11 @@ type Overwrite struct {
 	Version int                     // of the place, once it is written
 	Fields  map[string]secret.Value // of the credential, as consumers will read them; nil: they will read nothing
 	Lacks   []string                // fields with a secret that consumers will not find any more
-	Remedy  string                  // without Fields: the command by which consumers read something again, if there is one
-	Force   bool                    // what is refused is written nevertheless
-	Shown   bool                    // the client may know which record publishes there
-	Warn    func(format string, args ...any)
+	// without Fields: the command by which consumers read something again, if there is one
+	Remedy string
+	Force  bool // what is refused is written nevertheless
+	Shown  bool // the client may know which record publishes there
+	Warn   func(format string, args ...any)
 	// Reads is called before the write with what consumers will read after it. nil means that the
 	// caller does not need to know.
 	Reads func(r Reads)
@@ -94,7 +95,8 @@ func (w *placeWrite) store(what string, due time.Time) error {
 	if w.e.Rec.Alert != nil && w.e.Rec.Alert.Place {
 		log = m.cfg.Log.Warn
 	}
-	log("a published secret was changed by hand", "path", m.cfg.Mount()+k.Path(requestName(k, w.e.Rec)), "what", what, "by", w.o.By, "version", w.o.Version)
+	log("a published secret was changed by hand", "path", m.cfg.Mount()+k.Path(requestName(k, w.e.Rec)), "what", what,
+		"by", w.o.By, "version", w.o.Version)
 	return nil
 }
 
@@ -160,12 +162,14 @@ func (w *placeWrite) addWriteDetails() {
 // storeUnchecked stores a write whose credential could not be tried. The write is not refused,
 // because consumers' secrets must stay writable while a provider is down.
 func (w *placeWrite) storeUnchecked(err error) error {
-	w.o.Warn("it was written, but whether that key works could not be checked (%s); %s checks it again, and raises an alert if it does not work", w.e.errorText(err), w.name())
+	w.o.Warn("it was written, but whether that key works could not be checked (%s); %s checks it again, and raises "+
+		"an alert if it does not work", w.e.errorText(err), w.name())
 	w.e.addDetail("error", w.e.errorText(err))
 	w.e.Rec.Look.By = w.o.by()
 	w.e.Rec.planLook(w.e.Now) // while a rotation is in flight, the look comes at its end
 	if w.e.Rec.Look.Failed > looksBeforeAlert {
-		w.e.alertPlace(aboutWrite(w), "the value of the published secret could not be tested in several attempts: %s; check whether it is a key of this provider, or %s", w.e.errorText(err), adviceWorking(w.e))
+		w.e.alertPlace(aboutWrite(w), "the value of the published secret could not be tested in several attempts: "+
+			"%s; check whether it is a key of this provider, or %s", w.e.errorText(err), adviceWorking(w.e))
 	}
 	return w.store("unchecked", w.e.unchangedDue())
 }
@@ -185,7 +189,8 @@ func (w *placeWrite) refuseAlways(format string, args ...any) error {
 		return w.refuse(format, args...)
 	}
 	w.refused = true
-	return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write, even with options.force: %s", title(w), fmt.Sprintf(format, args...))
+	return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write, even with options.force: %s", title(w),
+		fmt.Sprintf(format, args...))
 }
 
 // refuse refuses the write. A forced write is stored with an alert instead.
@@ -193,9 +198,11 @@ func (w *placeWrite) refuse(format string, args ...any) error {
 	why := fmt.Sprintf(format, args...)
 	if !w.o.Force {
 		w.refused = true
-		return fault.New("rotate.Overwrite", fault.Invalid, "%s refuses the write: %s, or write it nevertheless with -force (options.force in the API)", title(w), why)
+		return fault.New("rotate.Overwrite", fault.Invalid,
+			"%s refuses the write: %s, or write it nevertheless with -force (options.force in the API)", title(w), why)
 	}
-	w.e.alertPlace(aboutWrite(w), "%s wrote a value to the published secret that is not a working key: %s", w.o.by(), why)
+	w.e.alertPlace(aboutWrite(w), "%s wrote a value to the published secret that is not a working key: %s", w.o.by(),
+		why)
 	w.o.Warn("it was written nevertheless: %s", why)
 	endLooks(w.e)
 	return w.store("forced", w.e.unchangedDue())

@@ -27,7 +27,8 @@ func retryRotation(failures int) time.Duration {
 func (e *Edit) moveTo(s State) {
 	t := e.turn()
 	if !slices.Contains(transitions[e.kind.Style][t.State].next, s) {
-		panic(fmt.Sprintf("rotate: no transition from %s to %s", t.State, s)) // a programming error, found by the first test that walks it
+		// a programming error, found by the first test that walks it
+		panic(fmt.Sprintf("rotate: no transition from %s to %s", t.State, s))
 	}
 	callSucceeded(e)
 	t.enter(s, e.Now)
@@ -58,7 +59,9 @@ func (e *Edit) retry(ctx context.Context, err error) error {
 	}
 	wait = max(wait, retryAfter(err))
 	wait += rand.N(wait / 5)
-	e.alertStep(t.State, fmt.Sprintf("%s: %s has failed %s: %s; %s", e.name(), t.State, times(t.Tries), e.Rec.LastError, remedies[outcome]))
+	e.alertStep(t.State,
+		fmt.Sprintf("%s: %s has failed %s: %s; %s", e.name(), t.State, times(t.Tries), e.Rec.LastError,
+			remedies[outcome]))
 	return e.Commit(ctx, "stumbled", e.Now.Add(wait))
 }
 
@@ -116,7 +119,8 @@ func giveUp(ctx context.Context, e *Edit, format string, args ...any) error {
 //     Until then no other server drives the record or starts another such call.
 //
 // failure is the error of the call; err says why no call was made.
-func destructiveCall(ctx context.Context, e *Edit, what string, within time.Duration, do func(ctx context.Context) error) (failure, err error) {
+func destructiveCall(ctx context.Context, e *Edit, what string, within time.Duration,
+	do func(ctx context.Context) error) (failure, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -131,7 +135,8 @@ func destructiveCall(ctx context.Context, e *Edit, what string, within time.Dura
 	if calls.Err() == nil {
 		failure = do(calls)
 	} else { // others may act by now
-		err = fault.New("rotate.destructiveCall", fault.Unavailable, "the storage was too slow to record the next call, or this machine was suspended; the call is retried")
+		err = fault.New("rotate.destructiveCall", fault.Unavailable,
+			"the storage was too slow to record the next call, or this machine was suspended; the call is retried")
 	}
 	e.m.returnedCalls.Store(e.kind.Records+e.Rec.Name, e.Rec.CallUntil)
 	e.Now, e.Rec.CallUntil = time.Now().UTC(), time.Time{} // the next commit says so
@@ -143,7 +148,9 @@ func (e *Edit) busy(op string) error {
 	if !e.Rec.CallUntil.After(time.Now()) {
 		return nil
 	}
-	return fault.New(op, fault.Unavailable, "a call to the provider of %s may still be under way: another server started it, or a server stopped in the middle of it; try again after %s", e.name(), e.Rec.CallUntil.Format(time.RFC3339))
+	return fault.New(op, fault.Unavailable, "a call to the provider of %s may still be under way: another server "+
+		"started it, or a server stopped in the middle of it; try again after %s", e.name(),
+		e.Rec.CallUntil.Format(time.RFC3339))
 }
 
 // call makes a call to the provider with callTimeout.
@@ -201,7 +208,8 @@ func (e *Edit) start(why Start) {
 	rec.Turns++
 	rec.Queued = nil
 	why.Leaked = why.Leaked || rec.Current.hasLeaked()
-	t := &Turn{N: rec.Turns, ID: fmt.Sprintf("%s/%d", rec.Tag, rec.Turns), Start: why, Started: e.Now, Old: rec.Current}
+	t := &Turn{N: rec.Turns, ID: fmt.Sprintf("%s/%d", rec.Tag, rec.Turns), Start: why, Started: e.Now,
+		Old: rec.Current}
 	rec.Turn = t
 	t.enter(e.kind.Style.first(), e.Now)
 	e.addDetail("reason", why.Reason)

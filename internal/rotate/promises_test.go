@@ -106,7 +106,8 @@ func TestDeleteWhenDoneInGrace(t *testing.T) {
 					}
 					e.Rec.Current = &rotate.Ref{ID: id, Adopted: true}
 					if tt.secret {
-						e.Sec.Keys[id] = rotate.Credential{ID: id, Secret: map[string]secret.Value{"word": secret.Text("theirs")}}
+						e.Sec.Keys[id] = rotate.Credential{ID: id,
+							Secret: map[string]secret.Value{"word": secret.Text("theirs")}}
 					}
 					return e.Commit(i.Context(), "adopted", e.Now.Add(time.Hour))
 				})

@@ -12,7 +12,8 @@ import (
 func pending(e *Edit) (Credential, error) {
 	c, ok := e.Sec.Keys[e.turn().New.Key()]
 	if !ok {
-		return c, &Failure{Outcome: Permanent, Err: fault.New("rotate.pending", fault.Internal, "the new key's secret is not stored")}
+		return c, &Failure{Outcome: Permanent,
+			Err: fault.New("rotate.pending", fault.Internal, "the new key's secret is not stored")}
 	}
 	return c, nil
 }
@@ -173,7 +174,8 @@ func publishOnce(ctx context.Context, e *Edit, p Publication, to *Put) (done boo
 	// A rollback must not publish values of the new credential. If the place holds such values,
 	// this rotation published them, and a later writer kept them.
 	made, known := e.Sec.Keys[e.turn().New.Key()]
-	if e.turn().Back == nil && e.turn().Put.Again == 0 && (there == nil || there.ID != p.ID && !(known && readsSecretOf(e, there, made))) {
+	if e.turn().Back == nil && e.turn().Put.Again == 0 &&
+		(there == nil || there.ID != p.ID && !(known && readsSecretOf(e, there, made))) {
 		keepPrevious(e, there)
 	}
 	return false, e.Commit(ctx, "overtaken", e.Now)

@@ -378,7 +378,8 @@ func (t *Turn) leftBy(id string) *Attempt {
 
 // Touched reports whether a call of the rotation may have had an effect.
 func (t *Turn) Touched() bool {
-	return t.New != nil || slices.ContainsFunc(t.Attempts, func(a Attempt) bool { return a.unresolved() || len(a.IDs) > 0 })
+	return t.New != nil ||
+		slices.ContainsFunc(t.Attempts, func(a Attempt) bool { return a.unresolved() || len(a.IDs) > 0 })
 }
 
 // unproven records why the rotation does not count as proven.
@@ -456,7 +457,8 @@ func (r *Record) published() bool { return r.Turn != nil && !r.Turn.Published().
 
 // NextStep returns when the record is due for more than the daily look.
 func (r *Record) NextStep() time.Time {
-	if r.Turn == nil && r.Queued == nil && r.Look.Failed == 0 && r.Look.By == "" && !r.Look.At.IsZero() && r.Due.Sub(r.Look.At).Abs() < time.Second {
+	if r.Turn == nil && r.Queued == nil && r.Look.Failed == 0 && r.Look.By == "" && !r.Look.At.IsZero() &&
+		r.Due.Sub(r.Look.At).Abs() < time.Second {
 		return later(r.Next, r.Retry)
 	}
 	return r.Due

@@ -49,7 +49,8 @@ func wait(ctx context.Context, e *Edit) error {
 	e.addDetail("last_used", used.UTC().Format(time.RFC3339))
 	again := later(earlier(used.Add(idle), t.End.Hold), e.Now.Add(time.Minute))
 	if !e.Now.Before(t.End.Hold) {
-		e.alertPerson("%s: the old key %s is still in use %s after its grace period; find out who uses it, or rotate with leaked=true", e.name(), victim.ID, e.Now.Sub(t.End.After).Round(time.Minute))
+		e.alertPerson("%s: the old key %s is still in use %s after its grace period; find out who uses it, or "+
+			"rotate with leaked=true", e.name(), victim.ID, e.Now.Sub(t.End.After).Round(time.Minute))
 		again = e.Now.Add(max(idle, time.Minute))
 	}
 	return e.Commit(ctx, "in-use", again)
@@ -105,8 +106,9 @@ func keepOldIfLiveRefused(ctx context.Context, e *Edit) (done bool, err error) {
 	case e.kind.Resumable:
 		remedy += ", or roll back to the second"
 	}
-	e.alertStep(t.State, fmt.Sprintf("%s: the provider refuses the key %s, which its consumers read: somebody has deleted or "+
-		"disabled it there; the key %s is not retired; %s", e.name(), live.ID, t.Victim().ID, remedy))
+	e.alertStep(t.State,
+		fmt.Sprintf("%s: the provider refuses the key %s, which its consumers read: somebody has deleted or "+
+			"disabled it there; the key %s is not retired; %s", e.name(), live.ID, t.Victim().ID, remedy))
 	return true, e.Commit(ctx, "held", e.Now.Add(personWait))
 }
 
@@ -211,13 +213,20 @@ func retireVictim(ctx context.Context, e *Edit) error {
 
 // callOnVictim makes a repeatable call that disables or retires the victim. If done is false, undo
 // has committed what went wrong or returns an error.
-func callOnVictim(ctx context.Context, e *Edit, intent string, do func(context.Context, string) error) (done bool, err error) {
+func callOnVictim(ctx context.Context, e *Edit, intent string, do func(context.Context, string) error) (done bool,
+	err error) {
 	id := e.turn().Victim().ID
 	if id == e.Rec.Current.Key() {
-		return false, e.retry(ctx, &Failure{Outcome: Permanent, Err: fault.New("rotate.retire", fault.Internal, "the key %s is current and is not retired; this is a bug: report it with the key's history", id)})
+		return false,
+			e.retry(ctx,
+				&Failure{Outcome: Permanent,
+					Err: fault.New("rotate.retire", fault.Internal,
+						"the key %s is current and is not retired; this is a bug: report it with the key's history",
+						id)})
 	}
 	e.addDetail("key_id", id)
-	failure, err := destructiveCall(ctx, e, intent, callTimeout, func(ctx context.Context) error { return do(ctx, id) })
+	failure, err := destructiveCall(ctx, e, intent, callTimeout,
+		func(ctx context.Context) error { return do(ctx, id) })
 	switch {
 	case err != nil:
 		return false, err
@@ -301,9 +310,11 @@ func checkEndState(ctx context.Context, e *Edit) error {
 	if err != nil {
 		return err
 	}
-	if missing := t.Live(); len(wrong) == 0 && missing != nil && !slices.ContainsFunc(all, func(l Listed) bool { return l.ID == missing.ID }) {
+	if missing := t.Live(); len(wrong) == 0 && missing != nil &&
+		!slices.ContainsFunc(all, func(l Listed) bool { return l.ID == missing.ID }) {
 		wrong = append(wrong, fmt.Sprintf("the current key %s is not listed", missing.ID))
-		if t.End.WrongLists >= maxTries { // somebody has deleted it: the next rotation makes it good, and must not wait for this one
+		// somebody has deleted it: the next rotation makes it good, and must not wait for this one
+		if t.End.WrongLists >= maxTries {
 			t.unproven(wrong[0])
 			return finish(ctx, e)
 		}
@@ -315,7 +326,8 @@ func checkEndState(ctx context.Context, e *Edit) error {
 		e.addDetail("error", text)
 		e.Rec.LastError = text
 		if t.End.WrongLists >= maxWrongLists {
-			e.alertPerson("%s: the provider's list is not as expected: %s; it is read again with back-off; check which keys the provider shows", e.name(), text)
+			e.alertPerson("%s: the provider's list is not as expected: %s; it is read again with back-off; check "+
+				"which keys the provider shows", e.name(), text)
 		}
 		return e.Commit(ctx, "unaccounted", e.Now.Add(backoff(t.End.WrongLists, time.Hour)))
 	}
@@ -336,7 +348,8 @@ func compare(ctx context.Context, e *Edit, all []Listed) (wrong []string, err er
 		switch {
 		case l.ID == t.Live().Key():
 		case slices.Contains(e.Rec.Disowned, l.ID):
-			t.unproven(fmt.Sprintf("key %s, from before the configuration was changed, is still listed; delete it at the provider once nobody uses it", l.ID))
+			t.unproven(fmt.Sprintf("key %s, from before the configuration was changed, is still listed; delete it "+
+				"at the provider once nobody uses it", l.ID))
 		case l.ID == t.Victim().Key():
 			wrong = append(wrong, fmt.Sprintf("the retired key %s is still listed", l.ID))
 			t.End.Retired, t.End.Dead = time.Time{}, time.Time{} // once more
@@ -402,7 +415,8 @@ func finish(ctx context.Context, e *Edit) error {
 		rec.LastError = t.Back.Reason
 		planRetry(e)
 		if t.Start.Leaked && rec.Queued == nil { // what leaked does not wait for the schedule
-			rec.Queued = &Start{Reason: "retry", By: t.Start.By, Leaked: true, After: e.Now.Add(retryRotation(rec.Failures))}
+			rec.Queued = &Start{Reason: "retry", By: t.Start.By, Leaked: true,
+				After: e.Now.Add(retryRotation(rec.Failures))}
 		}
 		if t.Back.Pause && e.kind.Resumable {
 			rec.Paused = &Pause{At: e.Now, Reason: t.Back.Reason, Auto: true}

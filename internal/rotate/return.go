@@ -62,7 +62,9 @@ func (c Control) ReturnTo(ctx context.Context, r Return) error {
 		e.Sec.Previous = w.o.Fields // consumers may have read another value when the rotation published
 		return c.RollBack(ctx, reason, r.Force)
 	default:
-		return fault.New("rotate.ReturnTo", fault.Conflict, "rotation %d of %s is in flight (%s), and can only be rolled back to the key %q; to go on, %s", t.N, e.name(), t.State, t.Old.Key(), t.Advice())
+		return fault.New("rotate.ReturnTo", fault.Conflict,
+			"rotation %d of %s is in flight (%s), and can only be rolled back to the key %q; to go on, %s", t.N,
+			e.name(), t.State, t.Old.Key(), t.Advice())
 	}
 }
 
@@ -98,7 +100,9 @@ func (w *placeWrite) findVersion(ctx context.Context, r Return) error {
 			return nil
 		}
 	}
-	return fault.New("rotate.ReturnTo", fault.Invalid, "%s is not among the versions that the path of %s still has; to get another key, %s", what, w.name(), adviceRotate(w.e))
+	return fault.New("rotate.ReturnTo", fault.Invalid,
+		"%s is not among the versions that the path of %s still has; to get another key, %s", what, w.name(),
+		adviceRotate(w.e))
 }
 
 // checkRotation returns an error if the rotation's key is known to be retired.
@@ -108,7 +112,8 @@ func (w *placeWrite) checkRotation(ctx context.Context, publication string) erro
 	case err != nil:
 		return err
 	case made == nil:
-		return fault.New("rotate.ReturnTo", fault.Invalid, "%s has no such rotation on record; see \"rotate history\"", w.name())
+		return fault.New("rotate.ReturnTo", fault.Invalid, "%s has no such rotation on record; see \"rotate history\"",
+			w.name())
 	}
 	return w.checkNotRetired(ctx, made)
 }
@@ -119,9 +124,12 @@ func (w *placeWrite) checkNotRetired(ctx context.Context, made *origin) error {
 	case err != nil || lerr != nil:
 		return errors.Join(err, lerr)
 	case at.IsZero() && leaked && !w.o.Force && made.ref.Key() != w.e.Rec.Current.Key():
-		err = fault.New("rotate.ReturnTo", fault.Conflict, "the key of rotation %d is known to have leaked; give force=true to publish it nevertheless", made.n)
+		err = fault.New("rotate.ReturnTo", fault.Conflict,
+			"the key of rotation %d is known to have leaked; give force=true to publish it nevertheless", made.n)
 	case !at.IsZero():
-		err = fault.New("rotate.ReturnTo", fault.Invalid, "the key of rotation %d was retired on %s; it cannot be used again; %s", made.n, date(at), adviceRotate(w.e))
+		err = fault.New("rotate.ReturnTo", fault.Invalid,
+			"the key of rotation %d was retired on %s; it cannot be used again; %s", made.n, date(at),
+			adviceRotate(w.e))
 	}
 	return err
 }
@@ -140,7 +148,8 @@ func (w *placeWrite) publishAgain(ctx context.Context) error {
 		cas, reads = there.Version, there.Fields
 	}
 	if w.sameSecret(reads, w.o.Fields) {
-		return fault.New(op, fault.Conflict, "consumers of %s read that key already, and no rotation is in flight; rotate now to replace it", w.name())
+		return fault.New(op, fault.Conflict,
+			"consumers of %s read that key already, and no rotation is in flight; rotate now to replace it", w.name())
 	}
 	made, err := w.findOrigin(ctx)
 	if err == nil && made != nil {
@@ -157,7 +166,8 @@ func (w *placeWrite) publishAgain(ctx context.Context) error {
 	if err := w.e.Commit(ctx, "returning", w.e.Planned()); err != nil {
 		return err
 	}
-	p := Publication{ID: fmt.Sprintf("%s/return-%d", w.e.Rec.Tag, cas), IntendedAt: w.e.Now, Next: w.e.Rec.Next, CAS: cas, Fields: w.o.Fields, Along: []storage.Op{expectUnchangedAbs(w.e)}}
+	p := Publication{ID: fmt.Sprintf("%s/return-%d", w.e.Rec.Tag, cas), IntendedAt: w.e.Now, Next: w.e.Rec.Next,
+		CAS: cas, Fields: w.o.Fields, Along: []storage.Op{expectUnchangedAbs(w.e)}}
 	current := w.secretOf(w.e.Rec.Current)
 	if current {
 		p.NewID = w.e.Rec.Current.Key()
@@ -168,8 +178,10 @@ func (w *placeWrite) publishAgain(ctx context.Context) error {
 	}
 	w.e.Now, w.o.Version = time.Now().UTC(), version
 	if w.endDoubt(); !current {
-		w.e.alertPlace(aboutWrite(w), "the published secret holds a value that no rotation has published, written back by %s; the next rotation replaces it without retiring it", w.o.By)
-		w.o.Warn("no rotation of %s created that key: it is never retired automatically, and the next rotation replaces it", w.name())
+		w.e.alertPlace(aboutWrite(w), "the published secret holds a value that no rotation has published, written "+
+			"back by %s; the next rotation replaces it without retiring it", w.o.By)
+		w.o.Warn("no rotation of %s created that key: it is never retired automatically, and the next rotation "+
+			"replaces it", w.name())
 	}
 	w.addWriteDetails()
 	return w.e.Commit(ctx, "returned", w.e.Planned())
@@ -182,7 +194,8 @@ func (w *placeWrite) verifyWorks(ctx context.Context) error {
 	}
 	c, triable := w.candidate()
 	if !triable {
-		w.o.Warn("whether that key works cannot be checked, because the provider of %s has no way to verify a key", w.name())
+		w.o.Warn("whether that key works cannot be checked, because the provider of %s has no way to verify a key",
+			w.name())
 		return nil
 	}
 	err := call(ctx, func(ctx context.Context) error { return w.e.target.Verify(ctx, c) })
@@ -191,15 +204,19 @@ func (w *placeWrite) verifyWorks(ctx context.Context) error {
 	case err == nil:
 		return nil
 	case OutcomeOf(err) == Rejected:
-		return fault.New("rotate.ReturnTo", fault.Invalid, "the provider of %s refuses that key; it cannot be published again; %s", w.name(), adviceRotate(w.e))
+		return fault.New("rotate.ReturnTo", fault.Invalid,
+			"the provider of %s refuses that key; it cannot be published again; %s", w.name(), adviceRotate(w.e))
 	}
-	return fault.New("rotate.ReturnTo", fault.Unavailable, "whether that key still works could not be checked (%s), and nothing was published; try again", w.e.errorText(err))
+	return fault.New("rotate.ReturnTo", fault.Unavailable,
+		"whether that key still works could not be checked (%s), and nothing was published; try again",
+		w.e.errorText(err))
 }
 
 // checkMixed returns an error if the version holds parts of two credentials.
 func checkMixed(w *placeWrite) error {
 	if why := mismatch(w); why != "" {
-		return fault.New("rotate.ReturnTo", fault.Invalid, "that version cannot be published again: %s; roll back without a version, or rotate now", why)
+		return fault.New("rotate.ReturnTo", fault.Invalid,
+			"that version cannot be published again: %s; roll back without a version, or rotate now", why)
 	}
 	return nil
 }

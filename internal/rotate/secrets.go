@@ -59,12 +59,14 @@ func decodeSecrets(b []byte) (*Secrets, error) {
 	var in sealed
 	if len(b) > 0 {
 		if err := json.Unmarshal(b, &in); err != nil {
-			return nil, fault.New("rotate.Secrets", fault.Internal, "the stored secrets of a rotation record cannot be read")
+			return nil, fault.New("rotate.Secrets", fault.Internal,
+				"the stored secrets of a rotation record cannot be read")
 		}
 	}
 	s := &Secrets{hidden(in.Admin), map[string]Credential{}, hidden(in.Previous)}
 	for id, k := range in.Keys {
-		s.Keys[id] = Credential{ID: id, Account: k.Account, Secret: hidden(k.Secret), Public: k.Public, Expires: k.Expires}
+		s.Keys[id] = Credential{ID: id, Account: k.Account, Secret: hidden(k.Secret), Public: k.Public,
+			Expires: k.Expires}
 	}
 	return s, nil
 }

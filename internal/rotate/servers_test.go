@@ -66,8 +66,10 @@ func TestSlowSetIsWaitedFor(t *testing.T) {
 		"give a secret": {false, func(_ *world, c rotate.Control) error {
 			return c.SetCurrent(context.Background(), rotate.Credential{ID: "a#given", Account: "a"}, "")
 		}, false},
-		"roll back": {false, func(_ *world, c rotate.Control) error { return c.RollBack(context.Background(), "asked", false) }, true},
-		"read":      {true, func(_ *world, c rotate.Control) error { return c.ResolveSecret(context.Background()) }, true},
+		"roll back": {false,
+			func(_ *world, c rotate.Control) error { return c.RollBack(context.Background(), "asked", false) }, true},
+		"read": {true, func(_ *world, c rotate.Control) error { return c.ResolveSecret(context.Background()) },
+			true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(w *world) {
@@ -89,7 +91,8 @@ func TestSlowSetIsWaitedFor(t *testing.T) {
 						w.Errorf("another rotation ends with %v", err)
 					}
 					if name == "roll back" { // it is still open whether the old one is in force
-						if err := ask(w, func(c rotate.Control) error { return c.ResolveSecret(context.Background()) }); !fault.Is(err, fault.Unavailable) {
+						resolve := func(c rotate.Control) error { return c.ResolveSecret(context.Background()) }
+						if err := ask(w, resolve); !fault.Is(err, fault.Unavailable) {
 							w.Errorf("finding out ends with %v", err)
 						}
 					}
@@ -150,11 +153,13 @@ func TestSecondServerMakesNoDestructiveCall(t *testing.T) {
 					i.Error("the second server's step succeeded")
 				}
 				if i.retireCalls != gone || i.disableCalls != disabled {
-					i.Errorf("%d calls have retired a key and %d have disabled one", i.retireCalls-gone, i.disableCalls-disabled)
+					i.Errorf("%d calls have retired a key and %d have disabled one", i.retireCalls-gone,
+						i.disableCalls-disabled)
 				}
 				i.change(func(e *rotate.Edit) error { return e.Control().Resume(i.Context()) })
 				if i.pass(12 * time.Hour); i.retireCalls == gone || (i.disableCalls > disabled) != i.disables {
-					i.Errorf("after resume %d calls have retired a key and %d have disabled one", i.retireCalls-gone, i.disableCalls-disabled)
+					i.Errorf("after resume %d calls have retired a key and %d have disabled one", i.retireCalls-gone,
+						i.disableCalls-disabled)
 				}
 			})
 		})

@@ -174,7 +174,9 @@ func makeCurrent(ctx context.Context, e *Edit, untested error) error {
 // again, unless it is still in force. If no old secret is known, the attempt continues.
 func setRefused(ctx context.Context, e *Edit, err error) error {
 	t := e.turn()
-	err = &Failure{Outcome: Rejected, Err: fault.New("rotate.set", fault.Upstream, "the provider confirmed the new secret, but refuses it: %s", e.errorText(err))}
+	err = &Failure{Outcome: Rejected,
+		Err: fault.New("rotate.set", fault.Upstream, "the provider confirmed the new secret, but refuses it: %s",
+			e.errorText(err))}
 	// The refusal may come from a replica that lags. If the account sets its own secret, nobody
 	// could set another one after the new secret is forgotten, should the new one be in force
 	// after all.
@@ -237,7 +239,8 @@ func setOld(ctx context.Context, e *Edit, old Credential) (failure, err error) {
 	if err != nil {
 		return err, nil
 	}
-	return destructiveCall(ctx, e, "restoring", setTimeout, func(ctx context.Context) error { return e.target.(Setter).Set(ctx, made, old) })
+	return destructiveCall(ctx, e, "restoring", setTimeout,
+		func(ctx context.Context) error { return e.target.(Setter).Set(ctx, made, old) })
 }
 
 // setOpenFailed handles a target that cannot be opened. An error of our own store does not fail

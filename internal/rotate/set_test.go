@@ -63,7 +63,8 @@ func TestInPlace(t *testing.T) {
 				t.Error(err)
 			}
 			w.checkEnd()
-			if e := w.edit(); e.Rec.Next.Sub(time.Now()) != time.Hour || !strings.Contains(string(e.Rec.Data), "joined "+e.Rec.Current.ID) {
+			if e := w.edit(); e.Rec.Next.Sub(time.Now()) != time.Hour ||
+				!strings.Contains(string(e.Rec.Data), "joined "+e.Rec.Current.ID) {
 				t.Errorf("after a rotation on request the next is at %s, the data is %s", e.Rec.Next, e.Rec.Data)
 			}
 		})
@@ -230,7 +231,8 @@ func TestInPlaceRefusedIsReplaced(t *testing.T) {
 			t.Errorf("%d secrets are kept", len(e.Sec.Keys))
 		}
 		if late := e.Rec.Due.Sub(time.Now()); late > 72*time.Minute {
-			t.Errorf("the next attempt is in %s, want an hour at most, because it is unknown which secret is in force", late)
+			t.Errorf("the next attempt is in %s, want an hour at most, because it is unknown which secret is in force",
+				late)
 		}
 		w.p.behave = nil
 		w.runFor(2 * time.Hour)
@@ -252,7 +254,8 @@ func TestInPlaceIsNeverReplaced(t *testing.T) {
 		if w.made != 1 || w.edit().Rec.Turn == nil {
 			t.Errorf("%d secrets were made, turn %v", w.made, w.edit().Rec.Turn)
 		}
-		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return e.Control().ResolveSecret(context.Background()) })
+		err := w.m.Change(context.Background(), kind, "one", nil,
+			func(e *rotate.Edit) error { return e.Control().ResolveSecret(context.Background()) })
 		if w.wantWorks("found out"); err != nil {
 			t.Error(err)
 		}
@@ -489,7 +492,8 @@ func TestInPlaceOtherServer(t *testing.T) {
 			w.p.has["a"], w.p.calls = "of there", nil
 			w.p.mu.Unlock()
 			if before.Rec.Turn != nil {
-				err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return e.Control().ResolveSecret(context.Background()) })
+				err := w.m.Change(context.Background(), kind, "one", nil,
+					func(e *rotate.Edit) error { return e.Control().ResolveSecret(context.Background()) })
 				if (err == nil) != (before.Rec.State() == rotate.RollingBack) {
 					t.Errorf("%s: finding out: %v", first, err)
 				}
@@ -564,7 +568,8 @@ func TestResolveSecret(t *testing.T) {
 			sets := w.p.count("set")
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 			defer cancel()
-			err := w.m.Change(ctx, kind, "one", nil, func(e *rotate.Edit) error { return e.Control().ResolveSecret(ctx) })
+			err := w.m.Change(ctx, kind, "one", nil,
+				func(e *rotate.Edit) error { return e.Control().ResolveSecret(ctx) })
 			if (err == nil) != tt.known || (w.edit().Rec.Turn == nil) != tt.done || w.p.count("set") != sets {
 				t.Errorf("%s, %s: %v, turn %v", tt.set, tt.verify, err, w.edit().Rec.Turn)
 			}
@@ -591,7 +596,8 @@ func TestResolveSecret(t *testing.T) {
 		if s := w.edit().Rec.State(); s != rotate.RollingBack {
 			t.Fatalf("it is %s", s)
 		}
-		err := w.m.Change(context.Background(), kind, "one", nil, func(e *rotate.Edit) error { return e.Control().ResolveSecret(context.Background()) })
+		err := w.m.Change(context.Background(), kind, "one", nil,
+			func(e *rotate.Edit) error { return e.Control().ResolveSecret(context.Background()) })
 		if w.wantWorks("found out"); err != nil || w.edit().Rec.Turn != nil {
 			t.Errorf("%v, turn %v", err, w.edit().Rec.Turn)
 		}
@@ -607,7 +613,9 @@ func TestSetCurrent(t *testing.T) {
 		_ = w.rotate()
 		w.p.has["b"] = "by a person"
 		w.change(func(e *rotate.Edit) error {
-			c := rotate.Credential{ID: "b#hand", Account: "b", Secret: map[string]secret.Value{"word": secret.Text("by a person")}, Public: map[string]string{"place": "here"}}
+			c := rotate.Credential{ID: "b#hand", Account: "b",
+				Secret: map[string]secret.Value{"word": secret.Text("by a person")},
+				Public: map[string]string{"place": "here"}}
 			if err := e.Control().SetCurrent(context.Background(), c, "set by hand"); err != nil {
 				return err
 			}
@@ -704,7 +712,8 @@ func TestAlertKeepsItsTime(t *testing.T) {
 		w.runFor(61 * time.Minute)
 		first := w.edit().Rec
 		w.runFor(6 * time.Hour)
-		if now := w.edit().Rec; first.Alert == nil || now.Turns <= first.Turns || now.Alert == nil || !now.Alert.At.Equal(first.Alert.At) {
+		if now := w.edit().Rec; first.Alert == nil || now.Turns <= first.Turns || now.Alert == nil ||
+			!now.Alert.At.Equal(first.Alert.At) {
 			w.Errorf("after %d failed rotations the alert is %+v, and it was %+v", now.Turns, now.Alert, first.Alert)
 		}
 		w.p.behave = nil

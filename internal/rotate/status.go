@@ -111,8 +111,10 @@ func (m *Manager) braked(ctx context.Context) bool {
 
 func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {
 	s := Status{
-		Path: m.cfg.Mount() + k.Path(requestName(k, r)), Kind: k.Noun, State: r.State(), Rotation: int(r.Number()), CurrentID: r.Current.Key(), Last: r.LastRotated,
-		Next: notBefore(r.Next, now), NextStep: notBefore(r.NextStep(), now), Overdue: int64(r.Overdue(now) / time.Second), Failures: r.Failures,
+		Path: m.cfg.Mount() + k.Path(requestName(k, r)), Kind: k.Noun, State: r.State(), Rotation: int(r.Number()),
+		CurrentID: r.Current.Key(), Last: r.LastRotated,
+		Next: notBefore(r.Next, now), NextStep: notBefore(r.NextStep(), now),
+		Overdue: int64(r.Overdue(now) / time.Second), Failures: r.Failures,
 	}
 	if k.Place != nil {
 		s.Place = k.Place(r)
@@ -184,7 +186,8 @@ func (r *Record) activity(now time.Time) string {
 	switch t.State {
 	case Creating:
 		if a := t.last(); a != nil && a.unresolved() && !a.Late.IsZero() && r.Due.Sub(a.Late).Abs() < time.Second {
-			return "waiting in case a lost create call (" + a.Marker + ") takes effect, until " + strings.TrimPrefix(until, "at ")
+			return "waiting in case a lost create call (" + a.Marker + ") takes effect, until " +
+				strings.TrimPrefix(until, "at ")
 		}
 		return "creating the new key"
 	case Setting:
@@ -206,7 +209,8 @@ func (r *Record) activity(now time.Time) string {
 	case end.Retired.IsZero() && !end.Disabled.IsZero():
 		return "the old key " + t.Victim().Key() + " is disabled and will be deleted " + until
 	case !end.Dead.IsZero() && r.Due.After(now.Add(time.Second)):
-		return "the old key is retired; waiting in case a lost create call takes effect, until " + strings.TrimPrefix(until, "at ")
+		return "the old key is retired; waiting in case a lost create call takes effect, until " +
+			strings.TrimPrefix(until, "at ")
 	}
 	return "retiring the old key " + t.Victim().Key()
 }
@@ -227,7 +231,8 @@ func (r *Record) graceActivity(now time.Time) string {
 	case old == "":
 		return "published; there is no old key to retire"
 	case now.Before(t.End.After):
-		return "published; readers have until " + strings.TrimPrefix(when(t.End.After, now), "at ") + " to leave the old key " + old
+		return "published; readers have until " + strings.TrimPrefix(when(t.End.After, now), "at ") +
+			" to leave the old key " + old
 	}
 	return "published; the old key " + old + " is still in use, and is checked again " + when(r.Due, now)
 }

@@ -127,7 +127,8 @@ func oneIf(b bool) int64 {
 // asOf returns the standing at a given time. The path is below the mount.
 func (s *standing) asOf(now time.Time) Standing {
 	out := Standing{
-		Path: s.path, State: s.state, Age: -1, NextStep: -1, Failures: s.failures, Attempts: s.attempts, Alert: s.alert, Paused: s.paused,
+		Path: s.path, State: s.state, Age: -1, NextStep: -1, Failures: s.failures, Attempts: s.attempts,
+		Alert: s.alert, Paused: s.paused,
 	}
 	if s.since != 0 {
 		out.Age = max(now.Sub(time.Unix(s.since, 0)), 0)

@@ -52,30 +52,38 @@ func TestTally(t *testing.T) {
 		w.create("a")
 		one := map[rotate.State]int64{rotate.Scheduled: 1}
 		s := w.tally("new", w.m, rotate.Tally{States: one})
-		if want := (rotate.Standing{Path: "mount/accounts/one", State: rotate.Scheduled, NextStep: time.Hour}); s != want {
+		if want := (rotate.Standing{Path: "mount/accounts/one", State: rotate.Scheduled,
+			NextStep: time.Hour}); s != want {
 			t.Errorf("new: %+v, want %+v", s, want)
 		}
 		time.Sleep(59 * time.Minute)
-		if s = w.tally("before it is due", w.m, rotate.Tally{States: one}); s.Age != 59*time.Minute || s.NextStep != time.Minute {
+		if s = w.tally("before it is due", w.m, rotate.Tally{States: one}); s.Age != 59*time.Minute ||
+			s.NextStep != time.Minute {
 			t.Errorf("before it is due: %+v", s)
 		}
 		w.p.behave = func(string, string) behavior { return away }
 		w.runUntil(time.Now().Add(62 * time.Second))
 		failed := map[rotate.FailedStep]int64{{Step: rotate.Setting, Class: "transient"}: 1}
-		if s = w.tally("failed", w.m, rotate.Tally{States: one, Failing: 1, Alerts: 1, Failed: failed}); s.Failures != 1 || !s.Alert || s.NextStep <= 0 {
+		if s = w.tally("failed", w.m,
+			rotate.Tally{States: one, Failing: 1, Alerts: 1, Failed: failed}); s.Failures != 1 || !s.Alert ||
+			s.NextStep <= 0 {
 			t.Errorf("failed: %+v", s)
 		}
 		time.Sleep(10 * time.Minute)
-		if s = w.tally("late", w.m, rotate.Tally{States: one, Failing: 1, Alerts: 1, Overdue: 1, Failed: failed}); s.Overdue < 10*time.Minute || s.NextStep != 0 {
+		if s = w.tally("late", w.m,
+			rotate.Tally{States: one, Failing: 1, Alerts: 1, Overdue: 1,
+				Failed: failed}); s.Overdue < 10*time.Minute || s.NextStep != 0 {
 			t.Errorf("late: %+v", s)
 		}
 		w.p.behave = nil
 		w.runFor(time.Minute)
-		if s = w.tally("recovered", w.m, rotate.Tally{States: one, Failed: failed}); s.Alert || s.Failures != 0 || s.Overdue != 0 || s.Age > 2*time.Minute {
+		if s = w.tally("recovered", w.m, rotate.Tally{States: one, Failed: failed}); s.Alert || s.Failures != 0 ||
+			s.Overdue != 0 || s.Age > 2*time.Minute {
 			t.Errorf("recovered: %+v", s)
 		}
 		w.change(func(e *rotate.Edit) error { return e.Control().Pause(t.Context(), "by ann") })
-		if s = w.tally("paused", w.m, rotate.Tally{States: one, Paused: 1, Failed: failed}); !s.Paused || s.NextStep >= 0 {
+		if s = w.tally("paused", w.m, rotate.Tally{States: one, Paused: 1, Failed: failed}); !s.Paused ||
+			s.NextStep >= 0 {
 			t.Errorf("paused: %+v", s)
 		}
 		w.delete()
@@ -95,7 +103,8 @@ func TestTallyWithoutStore(t *testing.T) {
 			t.Fatal("a step succeeded without a store")
 		}
 		w.tally("without a store", w.m, rotate.Tally{
-			States: map[rotate.State]int64{rotate.Scheduled: 1}, Failed: map[rotate.FailedStep]int64{{Step: rotate.Scheduled, Class: "server"}: 1},
+			States: map[rotate.State]int64{rotate.Scheduled: 1},
+			Failed: map[rotate.FailedStep]int64{{Step: rotate.Scheduled, Class: "server"}: 1},
 		})
 	})
 }
@@ -110,8 +119,10 @@ func TestTallyOfMissedWindow(t *testing.T) {
 		if err := w.m.Work(t.Context(), kind, "one"); err != nil {
 			t.Fatal(err)
 		}
-		w.tally("after the window", w.m, rotate.Tally{States: map[rotate.State]int64{rotate.Scheduled: 1}, Alerts: 1, Missed: 1})
-		if text := w.logged.String(); strings.Count(text, "missed its window") != 1 || !strings.Contains(text, "next_rotation=2000-01-02T01:00:00") {
+		w.tally("after the window", w.m,
+			rotate.Tally{States: map[rotate.State]int64{rotate.Scheduled: 1}, Alerts: 1, Missed: 1})
+		if text := w.logged.String(); strings.Count(text, "missed its window") != 1 ||
+			!strings.Contains(text, "next_rotation=2000-01-02T01:00:00") {
 			t.Errorf("logged: %s", text)
 		}
 	})
@@ -135,11 +146,13 @@ func TestTallyOfDamaged(t *testing.T) {
 			value []byte
 			want  rotate.Tally
 		}{
-			{"damaged", []byte("not sealed"), rotate.Tally{States: map[rotate.State]int64{"unreadable": 1}, Alerts: 1}},
+			{"damaged", []byte("not sealed"),
+				rotate.Tally{States: map[rotate.State]int64{"unreadable": 1}, Alerts: 1}},
 			{"restored", row.Value, rotate.Tally{States: map[rotate.State]int64{rotate.Scheduled: 1}, Overdue: 1}},
 		} {
 			synctest.Wait()
-			if _, err := w.store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set("mount/r/one", tt.value)}}); err != nil {
+			if _, err := w.store.Commit(t.Context(),
+				storage.Batch{Ops: []storage.Op{storage.Set("mount/r/one", tt.value)}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Hour + time.Second)
@@ -171,7 +184,9 @@ func TestTallyOfAnotherServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour + time.Second)
-		w.tally("an hour later", other, rotate.Tally{States: map[rotate.State]int64{rotate.Setting: 1, "unreadable": 1}, Failing: 1, Alerts: 2, Overdue: 0})
+		w.tally("an hour later", other,
+			rotate.Tally{States: map[rotate.State]int64{rotate.Setting: 1, "unreadable": 1}, Failing: 1, Alerts: 2,
+				Overdue: 0})
 		if _, err := w.view.Commit(t.Context(), storage.Remove("r/damaged"), storage.Remove("r/one")); err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +221,8 @@ func TestTallyLimit(t *testing.T) {
 			return out
 		}
 		got := w.m.Tally(t.Context(), 3)
-		if diff := cmp.Diff([]string{"mount/accounts/3", "mount/accounts/0", "mount/accounts/1"}, paths(got)); diff != "" || got.Records() != 5 {
+		if diff := cmp.Diff([]string{"mount/accounts/3", "mount/accounts/0", "mount/accounts/1"},
+			paths(got)); diff != "" || got.Records() != 5 {
 			t.Errorf("%d records; (-want +got):\n%s", got.Records(), diff)
 		}
 		all := []rotate.Tally{

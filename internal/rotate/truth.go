@@ -35,7 +35,8 @@ func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
 	e.Now = time.Now().UTC()
 	switch {
 	case err == nil:
-	case fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid): // there is no such place any more, and nobody reads it
+	case fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid):
+		// there is no such place any more, and nobody reads it
 		there = nil
 	default:
 		return true, e.retry(ctx, err)
@@ -48,9 +49,11 @@ func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
 		if t.Live() == nil { // the first rotation is rolled back
 			break
 		}
-		t.PlaceProblem = "the published secret is gone: it was deleted, or its mount was; undelete it, or " + adviceRotate(e)
+		t.PlaceProblem = "the published secret is gone: it was deleted, or its mount was; undelete it, or " +
+			adviceRotate(e)
 	case readsOther:
-		t.PlaceProblem = "the published secret holds a value that no rotation has published; write the right value, or " + adviceWorking(e)
+		t.PlaceProblem = "the published secret holds a value that no rotation has published; write the right " +
+			"value, or " + adviceWorking(e)
 	}
 	switch {
 	case t.PlaceProblem != "" && alertedAbout(e, about(there)): // with who has done that, and the way back
@@ -115,16 +118,21 @@ func victimWritten(ctx context.Context, e *Edit, there *Published) error {
 	victim := t.Victim()
 	switch {
 	case !t.End.Disabled.IsZero():
-		e.alertPerson("%s: the published secret holds the key %s again, which is disabled; enable it at the provider, or %s", e.name(), victim.ID, adviceWorking(e))
+		e.alertPerson(
+			"%s: the published secret holds the key %s again, which is disabled; enable it at the provider, or %s",
+			e.name(), victim.ID, adviceWorking(e))
 		t.End.Held = e.Now
 		return e.Commit(ctx, "held", e.Now.Add(personWait))
 	case t.Back == nil && t.leaked():
-		e.alertPerson("%s: somebody wrote the leaked key %s to the published secret again; the new key is published once more", e.name(), victim.ID)
+		e.alertPerson(
+			"%s: somebody wrote the leaked key %s to the published secret again; the new key is published once more",
+			e.name(), victim.ID)
 		t.Put = Put{Again: t.Put.Again + 1}
 		e.moveTo(Publishing)
 		return e.Commit(ctx, "overwritten", e.Now)
 	case t.Back != nil && t.leaked() && len(oldFields(e)) > 0:
-		e.alertPerson("%s: somebody wrote the leaked key %s to the published secret again; the previous key is published once more", e.name(), victim.ID)
+		e.alertPerson("%s: somebody wrote the leaked key %s to the published secret again; the previous key is "+
+			"published once more", e.name(), victim.ID)
 		t.Back.Put = Put{Again: t.Rollbacks}
 		t.Rollbacks++
 		e.moveTo(RollingBack)
@@ -134,7 +142,8 @@ func victimWritten(ctx context.Context, e *Edit, there *Published) error {
 		err := call(ctx, func(ctx context.Context) error { return e.target.Verify(ctx, made) })
 		e.Now = time.Now().UTC()
 		if err != nil && OutcomeOf(err) == Rejected {
-			e.alertPerson("%s: the published secret holds the key %s again, which the provider refuses; %s", e.name(), victim.ID, adviceWorking(e))
+			e.alertPerson("%s: the published secret holds the key %s again, which the provider refuses; %s", e.name(),
+				victim.ID, adviceWorking(e))
 			t.End.Held = e.Now
 			return e.Commit(ctx, "held", e.Now.Add(personWait))
 		}
@@ -144,7 +153,8 @@ func victimWritten(ctx context.Context, e *Edit, there *Published) error {
 	}
 	swapVictim(e, there.Version, fmt.Sprintf("somebody wrote the key %s to the published secret", victim.ID))
 	if victim.hasLeaked() { // and there is no other one that consumers could read again
-		e.alertPerson("%s: consumers read the leaked key %s again, because somebody wrote it to the published secret; it is replaced", e.name(), victim.ID)
+		e.alertPerson("%s: consumers read the leaked key %s again, because somebody wrote it to the published "+
+			"secret; it is replaced", e.name(), victim.ID)
 		e.Rec.Queued = &Start{Reason: "leaked", Leaked: true}
 	}
 	if err := enterGrace(ctx, e); err != nil {
@@ -178,7 +188,9 @@ const manySwaps = 3
 // report the problem.
 func alertSwaps(e *Edit) {
 	if t := e.turn(); t.Swaps >= manySwaps {
-		e.alertPerson("%s: the keys %s and %s have replaced each other %d times since %s, and neither is retired meanwhile; find out who writes them to the published secret", e.name(), t.Old.Key(), t.New.Key(), t.Swaps, date(t.Put.IntendedAt))
+		e.alertPerson("%s: the keys %s and %s have replaced each other %d times since %s, and neither is retired "+
+			"meanwhile; find out who writes them to the published secret", e.name(), t.Old.Key(), t.New.Key(), t.Swaps,
+			date(t.Put.IntendedAt))
 	}
 }
 

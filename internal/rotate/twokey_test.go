@@ -45,7 +45,8 @@ func newIssuer(t *testing.T, eager bool) *issuer {
 	i := &issuer{world: newMount(t), when: cron.When{Period: 24 * time.Hour}, grace: 4 * time.Hour}
 	i.kind = func() rotate.Kind {
 		return rotate.Kind{
-			Name: kind, Noun: "pair", Style: rotate.TwoKey, Eager: eager, Records: "r/", Secrets: "s/", History: "h/", Journal: "j/",
+			Name: kind, Noun: "pair", Style: rotate.TwoKey, Eager: eager, Records: "r/", Secrets: "s/", History: "h/",
+			Journal: "j/",
 			Path:    func(name string) string { return "pairs/" + name },
 			Details: func(*rotate.Record) map[string]string { return map[string]string{} },
 			Timing: func(*rotate.Record) rotate.Timing {
@@ -81,7 +82,8 @@ func withIssuer(t *testing.T, rotations int, test func(i *issuer)) {
 }
 
 func (i *issuer) Capabilities() rotate.Capabilities {
-	can := rotate.Capabilities{List: true, LastUsed: true, Disable: i.disables, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: 30 * time.Second, Late: 15 * time.Minute}
+	can := rotate.Capabilities{List: true, LastUsed: true, Disable: i.disables, Proof: rotate.ProofUse,
+		Retry: rotate.RetryAdopt, Timeout: 30 * time.Second, Late: 15 * time.Minute}
 	if i.retry != "" {
 		can.Retry = i.retry
 	}
@@ -172,7 +174,8 @@ func (i *issuer) rotate() (err error) {
 		if _, err := e.Control().RotateNow(i.Context(), rotate.RotateRequest{By: "tester"}); err != nil {
 			return err
 		}
-		err = e.Control().Drive(i.Context(), func(r *rotate.Record) bool { return r.Turn == nil || r.Turn.Replaced() && r.Turn.Old != nil })
+		err = e.Control().Drive(i.Context(),
+			func(r *rotate.Record) bool { return r.Turn == nil || r.Turn.Replaced() && r.Turn.Old != nil })
 		return nil
 	})
 	return err
@@ -326,7 +329,8 @@ func TestAbandon(t *testing.T) {
 		i.change(func(e *rotate.Edit) error { return e.Control().Abandon(i.Context(), "it is out of reach") })
 		i.pass(10 * time.Hour)
 		i.want("after it was abandoned", "A", "B")
-		if r := i.record(); r.Turn != nil || r.Current.Key() != "B" || !slices.Contains(r.Unproven, "it is out of reach") {
+		if r := i.record(); r.Turn != nil || r.Current.Key() != "B" ||
+			!slices.Contains(r.Unproven, "it is out of reach") {
 			i.Errorf("the record is %+v", r)
 		}
 		i.createErr = errLost
@@ -376,14 +380,16 @@ func TestEager(t *testing.T) {
 				t.Fatal(err)
 			}
 			i.pass(23 * time.Hour)
-			i.createErr = &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("fake", fault.Denied, "no permission")}
+			i.createErr = &rotate.Failure{Outcome: rotate.Permanent,
+				Err: fault.New("fake", fault.Denied, "no permission")}
 			i.pass(90 * time.Minute)
 			if got := i.createCalls - 1; eager && got < 7 || !eager && got != 1 {
 				t.Errorf("eager %v: %d calls in half an hour", eager, got)
 			}
 			i.createErr = nil
 			i.pass(time.Hour)
-			if r := i.record(); r.Turn == nil || !r.Turn.Replaced() || r.Failures != 0 || r.LastError != "" || r.Alert != nil {
+			if r := i.record(); r.Turn == nil || !r.Turn.Replaced() || r.Failures != 0 || r.LastError != "" ||
+				r.Alert != nil {
 				t.Errorf("eager %v: after a success the record is %+v", eager, r)
 			}
 		})
@@ -411,7 +417,10 @@ func TestRetiredKeyIsListedForEver(t *testing.T) {
 		i.keepsRetired = true
 		i.pass(16 * time.Hour)
 		r := i.record()
-		if r.Alert == nil || !strings.HasPrefix(r.Alert.Text, `pair "one": the provider's list is not as expected: the retired key A is still listed; `) || i.retireCalls > 30 {
+		if r.Alert == nil ||
+			!strings.HasPrefix(r.Alert.Text,
+				`pair "one": the provider's list is not as expected: the retired key A is still listed; `) ||
+			i.retireCalls > 30 {
 			i.Errorf("after %d calls: %+v", i.retireCalls, r.Alert)
 		}
 		i.keepsRetired = false
@@ -433,7 +442,8 @@ func TestFailedCommit(t *testing.T) {
 				i.Errorf("committed: %v, current is %s", err, e.CurrentID())
 			}
 			e.Ops = nil
-			if err := e.Commit(i.Context(), "works", due.Add(2*time.Hour)); err != nil || e.CurrentID() != "another" || !i.from.Equal(due) {
+			if err := e.Commit(i.Context(), "works", due.Add(2*time.Hour)); err != nil || e.CurrentID() != "another" ||
+				!i.from.Equal(due) {
 				i.Errorf("the item is moved from %s, want %s; current is %s; %v", i.from, due, e.CurrentID(), err)
 			}
 			return nil
@@ -456,7 +466,8 @@ func TestNewKeyIsKept(t *testing.T) {
 			}
 			i.want(name, "A")
 			if r := i.record(); i.createCalls != 1 || r.Current.Key() != "A" || r.Failures != 0 {
-				i.Errorf("%s: %d creating calls, the current key is %q, and %d rotations have failed", name, i.createCalls, r.Current.Key(), r.Failures)
+				i.Errorf("%s: %d creating calls, the current key is %q, and %d rotations have failed", name,
+					i.createCalls, r.Current.Key(), r.Failures)
 			}
 		})
 	}
@@ -475,7 +486,8 @@ func TestLeakedKeyOfNoRotation(t *testing.T) {
 			before := i.record().State()
 			var err error
 			i.change(func(e *rotate.Edit) error {
-				_, err = e.Control().RotateNow(i.Context(), rotate.RotateRequest{By: "tester", Leaked: true, KeyID: id})
+				_, err = e.Control().RotateNow(i.Context(),
+					rotate.RotateRequest{By: "tester", Leaked: true, KeyID: id})
 				return nil
 			})
 			if fine != (err == nil) || !fine && (!fault.Is(err, fault.Invalid) || i.record().State() != before) {
@@ -600,7 +612,8 @@ func TestRevokingWaitsForNoDevice(t *testing.T) {
 				}
 			}
 			if (revoking[true] > 0) != leaked || revoking[false] == 0 {
-				t.Errorf("leaked %v: %d steps that only revoke, and %d others", leaked, revoking[true], revoking[false])
+				t.Errorf("leaked %v: %d steps that only revoke, and %d others", leaked, revoking[true],
+					revoking[false])
 			}
 		})
 	}
@@ -762,7 +775,8 @@ func TestAuditNamesTheRotation(t *testing.T) {
 			i.Fatal(err)
 		}
 		i.creating = func() {
-			if got, want := i.audited[len(i.audited)-1].Detail["rotation"], fmt.Sprint(i.orders[len(i.orders)-1].Marker.Turn); got != want {
+			if got, want := i.audited[len(i.audited)-1].Detail["rotation"], fmt.Sprint(
+				i.orders[len(i.orders)-1].Marker.Turn); got != want {
 				i.Errorf("the entry of the call for rotation %s names rotation %s", want, got)
 			}
 		}

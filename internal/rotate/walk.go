@@ -17,7 +17,8 @@ func (m *Manager) Walk(ctx context.Context) {
 		wait := walkEvery
 		if err := m.walkOnce(ctx); err != nil {
 			if ctx.Err() == nil {
-				m.cfg.Log.Warn("counting what rotates", "mount", m.cfg.Mount(), "next_try", time.Now().Add(walkAgain), "error", err)
+				m.cfg.Log.Warn("counting what rotates", "mount", m.cfg.Mount(), "next_try", time.Now().Add(walkAgain),
+					"error", err)
 			}
 			wait = walkAgain
 		}
@@ -53,7 +54,8 @@ func (m *Manager) walkOnce(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if r, _, err := k.Missing(ctx, name); err == nil && r != nil { // its first change counts for more: it has a version
+			// its first change counts for more: it has a version
+			if r, _, err := k.Missing(ctx, name); err == nil && r != nil {
 				m.census.set(k, name, 0, standingOf(k, r))
 			}
 		}

@@ -163,7 +163,8 @@ func (a *account) Generate(context.Context) (rotate.Credential, error) {
 	}
 	a.w.made++
 	word := fmt.Sprintf("canary-%d", a.w.made)
-	c := rotate.Credential{ID: fmt.Sprintf("%s#%d", name, a.w.made), Account: name, Secret: map[string]secret.Value{"word": secret.Text(word)}, Public: map[string]string{"place": a.place}}
+	c := rotate.Credential{ID: fmt.Sprintf("%s#%d", name, a.w.made), Account: name,
+		Secret: map[string]secret.Value{"word": secret.Text(word)}, Public: map[string]string{"place": a.place}}
 	if a.w.lifetime > 0 {
 		c.Expires = time.Now().Add(a.w.lifetime)
 	}
@@ -229,9 +230,11 @@ func newWorld(t *testing.T) *world {
 }
 
 func newMount(t *testing.T) *world {
-	w := &world{T: t, store: faulty.New(memory.Open(), 1), root: secret.New(make([]byte, barrier.RootKeySize)), place: "here"}
+	w := &world{T: t, store: faulty.New(memory.Open(), 1), root: secret.New(make([]byte, barrier.RootKeySize)),
+		place: "here"}
 	w.log = slog.New(slog.NewTextHandler(&w.logged, nil))
-	w.p = &provider{has: map[string]string{"a": "by hand", "b": "by hand"}, die: func() { w.dead = true; w.store.CrashAfter(0, faulty.NotStored) }}
+	w.p = &provider{has: map[string]string{"a": "by hand", "b": "by hand"},
+		die: func() { w.dead = true; w.store.CrashAfter(0, faulty.NotStored) }}
 	if err := barrier.Initialize(t.Context(), w.store, w.root); err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +341,9 @@ func adoptOld(row []byte, r *rotate.Record) (*rotate.Secrets, error) {
 	r.Tag, r.Current = "old", &rotate.Ref{ID: old.User + "#0", Account: old.User}
 	r.Data = json.RawMessage(fmt.Sprintf(`{"accounts":[%q]}`, old.User))
 	return &rotate.Secrets{Admin: map[string]secret.Value{}, Keys: map[string]rotate.Credential{
-		old.User + "#0": {ID: old.User + "#0", Account: old.User, Secret: map[string]secret.Value{"word": secret.Text(old.Word)}, Public: map[string]string{"place": "here"}},
+		old.User + "#0": {ID: old.User + "#0", Account: old.User,
+			Secret: map[string]secret.Value{"word": secret.Text(old.Word)},
+			Public: map[string]string{"place": "here"}},
 	}}, nil
 }
 
@@ -349,7 +354,9 @@ func (w *world) create(accounts ...string) {
 		d := data{Accounts: accounts, When: cron.When{Period: time.Hour}}
 		e.Rec.Data, _ = json.Marshal(d)
 		e.Rec.Next = e.Now.Add(time.Hour)
-		first := rotate.Credential{ID: accounts[0] + "#0", Account: accounts[0], Secret: map[string]secret.Value{"word": secret.Text("by hand")}, Public: map[string]string{"place": "here"}}
+		first := rotate.Credential{ID: accounts[0] + "#0", Account: accounts[0],
+			Secret: map[string]secret.Value{"word": secret.Text("by hand")},
+			Public: map[string]string{"place": "here"}}
 		if err := e.Control().SetCurrent(context.Background(), first, ""); err != nil {
 			return err
 		}
@@ -500,7 +507,8 @@ func (w *world) checkEnd() {
 	if err != nil || len(past) != min(int(r.Turns), rotate.MaxHistory) {
 		w.Errorf("%d rotations in the history, %v, want %d", len(past), err, r.Turns)
 	}
-	if row, err := w.view.Get(context.Background(), "joined/one"); err != nil || r.Turns > 0 && !r.Current.Adopted && string(row.Value) != e.Sec.Keys[r.Current.ID].Secret["word"].RevealString() {
+	if row, err := w.view.Get(context.Background(), "joined/one"); err != nil || r.Turns > 0 && !r.Current.Adopted &&
+		string(row.Value) != e.Sec.Keys[r.Current.ID].Secret["word"].RevealString() {
 		w.Errorf("the engine's own row holds %q, %v", row.Value, err)
 	}
 	w.mu.Lock()

@@ -54,7 +54,8 @@ func TestDevTLS(t *testing.T) {
 // TestDevFlags: flags that are not there say what to do, and near ones are named.
 func TestDevFlags(t *testing.T) {
 	for args, want := range map[string]string{
-		"-dev -dev-plugin-dir=x":   "the flag -dev-plugin-dir is not supported: every engine is built in; leave the flag out",
+		"-dev -dev-plugin-dir=x": "the flag -dev-plugin-dir is not supported: every engine is built in; leave the " +
+			"flag out",
 		"-recovery":                "the flag -recovery is not supported: ",
 		"-dev-root-tokenid=x -dev": "did you mean -dev-root-token-id?",
 		"-nonesuch":                "there is no flag -nonesuch",

@@ -7,8 +7,8 @@
 //     and loss of power.
 //   - A [Version] is a store-wide commit number, and is never reused: not after a delete, a failed
 //     commit or a restart.
-//   - [ErrConflict] and [ErrTooLarge] mean that nothing was stored. After any other error of Commit,
-//     the outcome is unknown: re-read, and look for an ID of your own.
+//   - [ErrConflict] and [ErrTooLarge] mean that nothing was stored. After any other error of
+//     Commit, the outcome is unknown: re-read, and look for an ID of your own.
 package storage
 
 import (

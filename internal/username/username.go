@@ -21,7 +21,8 @@ import (
 )
 
 // Repeats is the warning about a template that has made the same name twice.
-const Repeats = "%s makes the same name again, such as %q: a user cannot be created while another has its name; put {{random 20}} into it"
+const Repeats = "%s makes the same name again, such as %q: a user cannot be created while another has its name; put " +
+	"{{random 20}} into it"
 
 // MarkLen is the length of the installation's marker in a random part.
 const MarkLen = 4
@@ -87,7 +88,8 @@ func (n Maker) template(text string) (*template.Template, error) {
 	}
 	if !bounded(t.Root) {
 		return nil, fault.New(op, fault.Invalid,
-			"field \"username_template\": only text, conditions and {{...}} with fields and functions are accepted, and no loops")
+			"field \"username_template\": only text, conditions and {{...}} with fields and functions are accepted, "+
+				"and no loops")
 	}
 	return t, nil
 }

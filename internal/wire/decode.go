@@ -24,10 +24,10 @@ import (
 //
 // An update has a pointer for each field, and nil means that the field keeps what it has:
 //   - A field that the object does not name stays nil.
-//   - null clears: the pointer leads to the zero value. A field whose zero value is not its default is a pointer to a
-//     pointer, which leads to nil then; see [Default].
-//   - "" stays nil where an empty text is no value: for numbers, booleans, times, durations and [TTL]s. Clients that
-//     send all fields of a type send it for those that nobody has set.
+//   - null clears: the pointer leads to the zero value. A field whose zero value is not its
+//     default is a pointer to a pointer, which leads to nil then; see [Default].
+//   - "" stays nil where an empty text is no value: for numbers, booleans, times, durations and
+//     [TTL]s. Clients that send all fields of a type send it for those that nobody has set.
 func Decode(body []byte, into any) (unknown []string, err error) {
 	if len(body) == 0 {
 		return nil, nil

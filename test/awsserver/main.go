@@ -31,7 +31,8 @@ func run() error {
 	key := flag.String("key", "AKIAIOSFODNN7EXAMPLE", "the administrator's access key")
 	secret := flag.String("secret", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "the administrator's secret key")
 	lag := flag.Duration("lag", 0, "how long a new access key is refused")
-	mfa := flag.Bool("mfa", false, "whether the administrator has an MFA device, whose codes are any six digits, a console password and more")
+	mfa := flag.Bool("mfa", false,
+		"whether the administrator has an MFA device, whose codes are any six digits, a console password and more")
 	flag.Parse()
 	s := awsserver.New(awsserver.Options{KeyLag: *lag, ListLag: *lag})
 	s.AddAdmin(awsserver.Account, "keyturn", *key, *secret)

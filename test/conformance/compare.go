@@ -11,7 +11,8 @@ import (
 
 // neverCompared are fields about the build or host, not the behaviour of the API.
 var neverCompared = []string{
-	"request_id", "warnings", "errors", "mount_type", "data.mount_type", "wrap_info.wrapped_accessor", "auth.mfa_requirement",
+	"request_id", "warnings", "errors", "mount_type", "data.mount_type", "wrap_info.wrapped_accessor",
+	"auth.mfa_requirement",
 	"data.*.running_plugin_version", "data.*.running_sha256", "data.*.plugin_version", "data.*.deprecation_status",
 	"data.running_plugin_version", "data.running_sha256", "data.plugin_version", "data.deprecation_status",
 	"data.*.external_entropy_access", "data.external_entropy_access", "data.*.config.listing_visibility",

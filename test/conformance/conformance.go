@@ -73,7 +73,8 @@ func (s *Session) send(ctx context.Context, st *Step) (*Answer, error) {
 	if st.Body != nil {
 		body = string(st.Body)
 	}
-	req, err := http.NewRequestWithContext(ctx, st.Method, s.Address+"/v1/"+s.expand(st.Path), strings.NewReader(s.expand(body)))
+	req, err := http.NewRequestWithContext(ctx, st.Method, s.Address+"/v1/"+s.expand(st.Path),
+		strings.NewReader(s.expand(body)))
 	if err != nil {
 		return nil, err
 	}

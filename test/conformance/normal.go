@@ -88,7 +88,8 @@ func normalText(text string, names map[string]string, key string) any {
 		return "<random>"
 	case leaseForm.MatchString(text):
 		return leaseForm.FindStringSubmatch(text)[1] + "<random>"
-	case randomForm.MatchString(text) && (key == "keys" || strings.ContainsAny(text, "0123456789")) && strings.ToLower(text) != text:
+	case randomForm.MatchString(text) && (key == "keys" || strings.ContainsAny(text, "0123456789")) &&
+		strings.ToLower(text) != text:
 		return "<random>"
 	}
 	for v, name := range names {

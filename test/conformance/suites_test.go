@@ -42,7 +42,8 @@ func TestSuites(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			replay(t, &Session{Address: "http://" + server.Address, Root: server.Root, Vars: maps.Clone(vars)}, name, suite)
+			replay(t, &Session{Address: "http://" + server.Address, Root: server.Root, Vars: maps.Clone(vars)}, name,
+				suite)
 		})
 	}
 }

@@ -98,8 +98,8 @@ func (d *Daemon) Run(path string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Started closes a started server at the end of the test. If err is absent, the test is skipped, or
-// fails if KEYTURN_TEST_REQUIRE is set, as "make test" does.
+// Started closes a started server at the end of the test. If err is absent, the test is skipped,
+// or fails if KEYTURN_TEST_REQUIRE is set, as "make test" does.
 func Started[S interface {
 	Close()
 	LogTail(bytes int) string
@@ -120,8 +120,8 @@ func Started[S interface {
 	return s
 }
 
-// Start starts the server on its old files and port, and waits until it answers. Starting a running
-// server does nothing.
+// Start starts the server on its old files and port, and waits until it answers. Starting a
+// running server does nothing.
 func (d *Daemon) Start() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

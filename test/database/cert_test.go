@@ -36,7 +36,8 @@ func (w *world) hold(path string) held {
 	if a.Data["password"] != nil {
 		w.t.Errorf("%s gives out a password", path)
 	}
-	h := held{name: a.Data["username"].(string), certificate: a.Data["client_certificate"].(string), key: a.Data["private_key"].(string)}
+	h := held{name: a.Data["username"].(string), certificate: a.Data["client_certificate"].(string),
+		key: a.Data["private_key"].(string)}
 	if a.Lease != nil {
 		h.lease = a.Lease.ID
 	}
@@ -84,14 +85,19 @@ func signedBy(t *testing.T, f tlstest.Files, more fields) fields {
 func hostssl(t *testing.T) (*place, tlstest.Files) {
 	t.Helper()
 	f := tlstest.Certificates(t)
-	pg := pgtest.Start(t, pgtest.Options{TLS: &f, HBA: []string{"hostssl all vault_admin 127.0.0.1/32 scram-sha-256", "hostssl all +by_certificate 127.0.0.1/32 cert"}})
+	pg := pgtest.Start(t,
+		pgtest.Options{TLS: &f,
+			HBA: []string{"hostssl all vault_admin 127.0.0.1/32 scram-sha-256",
+				"hostssl all +by_certificate 127.0.0.1/32 cert"}})
 	pg.Exec(t, "postgres", admin+`CREATE ROLE by_certificate NOLOGIN; GRANT by_certificate TO vault_admin WITH ADMIN OPTION; GRANT SELECT ON public.accounts TO by_certificate;
 CREATE ROLE svc LOGIN IN ROLE by_certificate; CREATE ROLE outside LOGIN PASSWORD 'x';`)
 	w := with(t, postgres.Provider)
 	w.pg = pg
 	w.Must(t, route.Write, "config/production", fields{
-		"plugin_name": "postgresql-database-plugin", "allowed_roles": "app-*", "username": "vault_admin", "password": "vault_admin_password",
-		"connection_url": "postgresql://{{username}}:{{password}}@" + pg.Addr() + "/postgres?sslmode=verify-full", "tls_ca": f.PEM,
+		"plugin_name": "postgresql-database-plugin", "allowed_roles": "app-*", "username": "vault_admin",
+		"password":       "vault_admin_password",
+		"connection_url": "postgresql://{{username}}:{{password}}@" + pg.Addr() + "/postgres?sslmode=verify-full",
+		"tls_ca":         f.PEM,
 	})
 	return &place{world: w}, f
 }
@@ -121,7 +127,8 @@ func TestPostgresCertificates(t *testing.T) {
 		"db_name": "production", "default_ttl": "1m", "max_ttl": "1h",
 		"creation_statements": `CREATE ROLE "{{name}}" WITH LOGIN VALID UNTIL '{{expiration}}' IN ROLE by_certificate;`,
 	}
-	for _, kind := range []fields{{"key_type": "ec"}, {"key_type": "rsa", "signature_bits": 512}, {"key_type": "ed25519"}, {"key_type": "ec", "key_bits": 521}} {
+	for _, kind := range []fields{{"key_type": "ec"}, {"key_type": "rsa", "signature_bits": 512},
+		{"key_type": "ed25519"}, {"key_type": "ec", "key_bits": 521}} {
 		w.Must(t, route.Write, "roles/app-cert", w.with(role, signedBy(t, f, kind)))
 		h := w.hold("creds/app-cert")
 		if err := w.enters(h, h.name, f.PEM); err != nil {
@@ -129,7 +136,9 @@ func TestPostgresCertificates(t *testing.T) {
 		}
 		cert, key := h.files(t)
 		psql := func() (string, error) {
-			cmd := exec.Command(w.pg.Binary("psql"), "-XAtc", "SELECT current_user", "host=127.0.0.1 dbname=postgres sslmode=verify-full sslrootcert="+f.CA+" sslcert="+cert+" sslkey="+key+" user="+h.name+" port="+portOf(w.pg.Addr()))
+			cmd := exec.Command(w.pg.Binary("psql"), "-XAtc", "SELECT current_user",
+				"host=127.0.0.1 dbname=postgres sslmode=verify-full sslrootcert="+f.CA+" sslcert="+cert+" sslkey="+key+
+					" user="+h.name+" port="+portOf(w.pg.Addr()))
 			out, err := cmd.CombinedOutput()
 			return strings.TrimSpace(string(out)), err
 		}
@@ -166,8 +175,11 @@ func TestPostgresCertificates(t *testing.T) {
 func TestPostgresStaticCertificate(t *testing.T) {
 	w, f := hostssl(t)
 	static := fields{"db_name": "production", "username": "svc", "rotation_period": "1h"}
-	w.Refused(t, route.Write, "static-roles/app-svc", w.with(static, signedBy(t, tlstest.Certificates(t), nil)), fault.Upstream, "refuses the new certificate of svc at login")
-	w.Refused(t, route.Write, "static-roles/app-none", w.with(static, w.with(signedBy(t, f, nil), fields{"username": "absent"})), fault.Upstream, "there is no user absent")
+	w.Refused(t, route.Write, "static-roles/app-svc", w.with(static, signedBy(t, tlstest.Certificates(t), nil)),
+		fault.Upstream, "refuses the new certificate of svc at login")
+	w.Refused(t, route.Write, "static-roles/app-none",
+		w.with(static, w.with(signedBy(t, f, nil), fields{"username": "absent"})), fault.Upstream,
+		"there is no user absent")
 	w.Must(t, route.Write, "static-roles/app-svc", w.with(static, signedBy(t, f, nil)))
 	first := w.hold("static-creds/app-svc")
 	w.Must(t, route.Write, "rotate-role/app-svc", nil)
@@ -180,12 +192,15 @@ func TestPostgresStaticCertificate(t *testing.T) {
 			t.Errorf("logging in: %v", err)
 		}
 	}
-	if a := w.Must(t, route.Read, "static-roles/app-svc", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "the certificate before is taken by the database until") {
+	if a := w.Must(t, route.Read, "static-roles/app-svc", nil); len(a.Warnings) != 1 ||
+		!strings.Contains(a.Warnings[0], "the certificate before is taken by the database until") {
 		t.Errorf("warnings %q, want one of the certificate before", a.Warnings)
 	}
 	// A user that the server asks for a password cannot be tested, and the answer says so.
-	w.Must(t, route.Write, "static-roles/app-outside", w.with(static, w.with(signedBy(t, f, nil), fields{"username": "outside"})))
-	if a := w.Must(t, route.Read, "static-roles/app-outside", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "give it a line hostssl") {
+	w.Must(t, route.Write, "static-roles/app-outside",
+		w.with(static, w.with(signedBy(t, f, nil), fields{"username": "outside"})))
+	if a := w.Must(t, route.Read, "static-roles/app-outside", nil); len(a.Warnings) != 1 ||
+		!strings.Contains(a.Warnings[0], "give it a line hostssl") {
 		t.Errorf("warnings %q, want one of pg_hba.conf", a.Warnings)
 	}
 }
@@ -202,8 +217,9 @@ GRANT SELECT, UPDATE ON mysql.* TO 'keyturn'@'%'; GRANT app_readonly TO 'keyturn
 CREATE USER 'svc'@'%' REQUIRE SUBJECT '/CN=nobody'; CREATE USER 'strange'@'%' REQUIRE SUBJECT '/CN=nobody'`)
 	w := with(t, mysql.Provider)
 	w.Must(t, route.Write, "config/production", fields{
-		"plugin_name": "mysql-database-plugin", "connection_url": "{{username}}:{{password}}@tcp(" + s.Addr() + ")/", "allowed_roles": "app-*",
-		"username": "keyturn", "password": "lender-password", "tls_ca": f.PEM,
+		"plugin_name": "mysql-database-plugin", "connection_url": "{{username}}:{{password}}@tcp(" + s.Addr() + ")/",
+		"allowed_roles": "app-*",
+		"username":      "keyturn", "password": "lender-password", "tls_ca": f.PEM,
 	})
 	return &place{world: w}, s, f
 }
@@ -232,9 +248,12 @@ func entersMaria(t *testing.T, s *mariatest.Server, h held, as, ca string) error
 func TestMariaCertificates(t *testing.T) {
 	w, s, f := mariaTLS(t)
 	role := w.with(signedBy(t, f, nil), fields{"db_name": "production", "default_ttl": "1m", "max_ttl": "1h"})
-	w.Refused(t, route.Write, "roles/app-cert", w.with(role, fields{"creation_statements": "CREATE USER '{{name}}'@'%' REQUIRE X509"}), fault.Invalid, "REQUIRE SUBJECT '{{subject}}'")
+	w.Refused(t, route.Write, "roles/app-cert",
+		w.with(role, fields{"creation_statements": "CREATE USER '{{name}}'@'%' REQUIRE X509"}), fault.Invalid,
+		"REQUIRE SUBJECT '{{subject}}'")
 	w.Must(t, route.Write, "roles/app-cert", w.with(role, fields{
-		"creation_statements": "CREATE USER '{{name}}'@'%' REQUIRE SUBJECT '{{subject}}'; GRANT app_readonly TO '{{name}}'@'%'; SET DEFAULT ROLE app_readonly FOR '{{name}}'@'%';",
+		"creation_statements": "CREATE USER '{{name}}'@'%' REQUIRE SUBJECT '{{subject}}'; GRANT app_readonly TO " +
+			"'{{name}}'@'%'; SET DEFAULT ROLE app_readonly FOR '{{name}}'@'%';",
 	}))
 	h, other := w.hold("creds/app-cert"), w.hold("creds/app-cert")
 	if err := entersMaria(t, s, h, h.name, f.PEM); err != nil {
@@ -248,7 +267,9 @@ func TestMariaCertificates(t *testing.T) {
 	}
 	cert, key := h.files(t)
 	client := func() (string, error) {
-		out, err := exec.Command("mariadb", "--no-defaults", "--protocol=tcp", "-h127.0.0.1", "-P"+portOf(s.Addr()), "-u"+h.name, "--ssl-ca="+f.CA, "--ssl-cert="+cert, "--ssl-key="+key, "-Nse", "SELECT SUBSTRING_INDEX(USER(), '@', 1)").CombinedOutput()
+		out, err := exec.Command("mariadb", "--no-defaults", "--protocol=tcp", "-h127.0.0.1", "-P"+portOf(s.Addr()),
+			"-u"+h.name, "--ssl-ca="+f.CA, "--ssl-cert="+cert, "--ssl-key="+key, "-Nse",
+			"SELECT SUBSTRING_INDEX(USER(), '@', 1)").CombinedOutput()
 		return strings.TrimSpace(string(out)), err
 	}
 	if out, err := client(); err != nil || out != h.name {
@@ -271,13 +292,16 @@ func TestMariaCertificates(t *testing.T) {
 // that the old one is dead immediately.
 func TestMariaStaticCertificate(t *testing.T) {
 	w, s, f := mariaTLS(t)
-	if a := w.Must(t, route.Write, "static-roles/app-strange", w.with(signedBy(t, tlstest.Certificates(t), nil), fields{
-		"db_name": "production", "username": "strange", "rotation_period": "1h", "rotation_statements": "ALTER USER '{{name}}'@'%' REQUIRE SUBJECT '{{subject}}'",
-	})); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "refuses the new certificate of strange") {
+	if a := w.Must(t, route.Write, "static-roles/app-strange",
+		w.with(signedBy(t, tlstest.Certificates(t), nil), fields{
+			"db_name": "production", "username": "strange", "rotation_period": "1h",
+			"rotation_statements": "ALTER USER '{{name}}'@'%' REQUIRE SUBJECT '{{subject}}'",
+		})); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "refuses the new certificate of strange") {
 		t.Errorf("warnings %q, want one of an authority that the server does not trust", a.Warnings)
 	}
 	w.Must(t, route.Write, "static-roles/app-svc", w.with(signedBy(t, f, nil), fields{
-		"db_name": "production", "username": "svc", "rotation_period": "1h", "rotation_statements": "ALTER USER '{{name}}'@'%' REQUIRE SUBJECT '{{subject}}'",
+		"db_name": "production", "username": "svc", "rotation_period": "1h",
+		"rotation_statements": "ALTER USER '{{name}}'@'%' REQUIRE SUBJECT '{{subject}}'",
 	}))
 	first := w.hold("static-creds/app-svc")
 	if err := entersMaria(t, s, first, "svc", f.PEM); err != nil {

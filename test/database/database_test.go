@@ -46,11 +46,14 @@ func open(t *testing.T, c enginetest.Config) *world {
 	c.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	w := &world{enginetest.Open(t, database.New(postgres.Provider), c), t, pg}
 	w.Must(t, route.Write, "config/production", fields{
-		"plugin_name": "postgresql-database-plugin", "allowed_roles": "app-*", "username": "vault_admin", "password": "vault_admin_password",
-		"connection_url": "postgresql://{{username}}:{{password}}@" + pg.Addr() + "/postgres?sslmode=disable", "password_authentication": "scram-sha-256",
+		"plugin_name": "postgresql-database-plugin", "allowed_roles": "app-*", "username": "vault_admin",
+		"password":                "vault_admin_password",
+		"connection_url":          "postgresql://{{username}}:{{password}}@" + pg.Addr() + "/postgres?sslmode=disable",
+		"password_authentication": "scram-sha-256",
 	})
 	w.Must(t, route.Write, "roles/app-readonly", fields{
-		"db_name": "production", "creation_statements": creation, "revocation_statements": revocation, "default_ttl": "3s", "max_ttl": "1h",
+		"db_name": "production", "creation_statements": creation, "revocation_statements": revocation,
+		"default_ttl": "3s", "max_ttl": "1h",
 	})
 	return w
 }
@@ -96,7 +99,8 @@ func TestGuideRole(t *testing.T) {
 		t.Errorf("after a renewal, past the first TTL: %v", err)
 	}
 	await.Eventually(t, "expired", func() bool { return w.users() == 0 && len(w.IDs(t)) == 0 })
-	if a := w.Must(t, route.Read, "roles/app-readonly", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "2BP01") {
+	if a := w.Must(t, route.Read, "roles/app-readonly", nil); len(a.Warnings) != 1 ||
+		!strings.Contains(a.Warnings[0], "2BP01") {
 		t.Errorf("warnings %q, want one of 2BP01", a.Warnings)
 	}
 	w.Must(t, route.Write, "roles/app-readonly", fields{"revocation_statements": []string{}})
@@ -118,7 +122,8 @@ func TestDeletedConnection(t *testing.T) {
 	_, _, id := w.issue("app-readonly")
 	w.Must(t, route.Delete, "config/production", nil)
 	w.Must(t, route.Write, "config/production", fields{
-		"plugin_name": "postgresql-database-plugin", "connection_url": "postgresql://127.0.0.1:1/other", "username": "x", "password": "y", "verify_connection": false,
+		"plugin_name": "postgresql-database-plugin", "connection_url": "postgresql://127.0.0.1:1/other",
+		"username": "x", "password": "y", "verify_connection": false,
 	})
 	if err := w.Revoke(id); err != nil || w.users() != 0 {
 		t.Errorf("revoking by the tombstone: %v, %d users left", err, w.users())
@@ -129,11 +134,14 @@ func TestDeletedConnection(t *testing.T) {
 // removed.
 func TestDyingWhileCreating(t *testing.T) {
 	w := open(t, enginetest.Config{})
-	w.Must(t, route.Write, "roles/app-slow", fields{"db_name": "production", "creation_statements": []string{"SELECT pg_sleep(4)", creation}, "revocation_statements": revocation})
+	w.Must(t, route.Write, "roles/app-slow",
+		fields{"db_name": "production", "creation_statements": []string{"SELECT pg_sleep(4)", creation},
+			"revocation_statements": revocation})
 	result := make(chan error, 1)
 	go func() { _, err := w.Do(route.Read, "creds/app-slow", nil); result <- err }()
 	await.Eventually(t, "creating", func() bool {
-		return w.pg.Int(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'keyturn %'") == 1
+		return w.pg.Int(t, "postgres",
+			"SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'keyturn %'") == 1
 	})
 	w.Reopen(t)
 	if err := <-result; err == nil {
@@ -164,13 +172,15 @@ func TestCrowd(t *testing.T) {
 func TestNoSecretInErrors(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	_, err := w.Do(route.Write, "config/bad", fields{
-		"plugin_name": "postgresql-database-plugin", "connection_url": "postgresql://{{username}}:{{password}}@" + w.pg.Addr() + "/postgres?sslmode=disable",
-		"username": "vault_admin", "password": "canary-password",
+		"plugin_name":    "postgresql-database-plugin",
+		"connection_url": "postgresql://{{username}}:{{password}}@" + w.pg.Addr() + "/postgres?sslmode=disable",
+		"username":       "vault_admin", "password": "canary-password",
 	})
 	if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "wrong password") {
 		t.Errorf("a wrong password: %v", err)
 	}
-	w.Must(t, route.Write, "roles/app-leak", fields{"db_name": "production", "creation_statements": `CREATE ROLE "{{name}}"; SELECT '{{password}}'::int`})
+	w.Must(t, route.Write, "roles/app-leak",
+		fields{"db_name": "production", "creation_statements": `CREATE ROLE "{{name}}"; SELECT '{{password}}'::int`})
 	_, leak := w.Do(route.Read, "creds/app-leak", nil)
 	for _, err := range []error{err, leak} {
 		if err == nil || strings.Contains(err.Error(), "canary-password") || strings.Contains(err.Error(), "Pw-") {

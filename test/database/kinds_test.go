@@ -38,7 +38,8 @@ type place struct {
 type way struct{ take, bring func(name string) }
 
 // kinds are all kinds. Each place has the connection "production" and the role "app-readonly".
-var kinds = map[string]func(t *testing.T) *place{"postgresql": postgresPlace, "mariadb": mariaPlace, "redis": redisPlace, "redis cluster": redisClusterPlace}
+var kinds = map[string]func(t *testing.T) *place{"postgresql": postgresPlace, "mariadb": mariaPlace,
+	"redis": redisPlace, "redis cluster": redisClusterPlace}
 
 func postgresPlace(t *testing.T) *place {
 	w := open(t, enginetest.Config{})
@@ -54,7 +55,8 @@ func postgresPlace(t *testing.T) *place {
 		},
 		world: w, admin: "vault_admin", adminPassword: "vault_admin_password", try: w.login, number: w.users,
 		config: fields{
-			"plugin_name": "postgresql-database-plugin", "connection_url": "postgresql://{{username}}:{{password}}@" + w.pg.Addr() + "/postgres?sslmode=disable",
+			"plugin_name":    "postgresql-database-plugin",
+			"connection_url": "postgresql://{{username}}:{{password}}@" + w.pg.Addr() + "/postgres?sslmode=disable",
 		},
 		statements: fields{"rotation_statements": `ALTER USER "{{name}}" WITH PASSWORD '{{password}}';`},
 	}
@@ -66,7 +68,8 @@ func mariaPlace(t *testing.T) *place {
 CREATE USER 'keyturn'@'%' IDENTIFIED BY 'lender-password'; GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO 'keyturn'@'%';
 GRANT SELECT, UPDATE ON mysql.* TO 'keyturn'@'%'; GRANT app_readonly TO 'keyturn'@'%' WITH ADMIN OPTION;`)
 	for _, name := range []string{"svc", "svc_b", "lone", "Odd-name.1"} {
-		s.Exec(t, fmt.Sprintf("CREATE USER '%[1]s'@'%%' IDENTIFIED BY 'before'; GRANT SELECT ON app.* TO '%[1]s'@'%%'", name))
+		s.Exec(t, fmt.Sprintf("CREATE USER '%[1]s'@'%%' IDENTIFIED BY 'before'; GRANT SELECT ON app.* TO '%[1]s'@'%%'",
+			name))
 	}
 	execute := func(format string) func(name string) {
 		return func(name string) { s.Exec(t, fmt.Sprintf(format, name)) }
@@ -74,23 +77,29 @@ GRANT SELECT, UPDATE ON mysql.* TO 'keyturn'@'%'; GRANT app_readonly TO 'keyturn
 	p := &place{
 		renew: func(name, password string) { execute("ALTER USER '%s'@'%%' IDENTIFIED BY '" + password + "'")(name) },
 		shut: map[string]way{
-			"another host": {execute("RENAME USER '%[1]s'@'%%' TO '%[1]s'@'10.9.%%'"), execute("RENAME USER '%[1]s'@'10.9.%%' TO '%[1]s'@'%%'")},
-			"REQUIRE SSL":  {execute("ALTER USER '%[1]s'@'%%' REQUIRE SSL"), execute("ALTER USER '%[1]s'@'%%' REQUIRE NONE")},
-			"ACCOUNT LOCK": {execute("ALTER USER '%[1]s'@'%%' ACCOUNT LOCK"), execute("ALTER USER '%[1]s'@'%%' ACCOUNT UNLOCK")},
+			"another host": {execute("RENAME USER '%[1]s'@'%%' TO '%[1]s'@'10.9.%%'"),
+				execute("RENAME USER '%[1]s'@'10.9.%%' TO '%[1]s'@'%%'")},
+			"REQUIRE SSL": {execute("ALTER USER '%[1]s'@'%%' REQUIRE SSL"),
+				execute("ALTER USER '%[1]s'@'%%' REQUIRE NONE")},
+			"ACCOUNT LOCK": {execute("ALTER USER '%[1]s'@'%%' ACCOUNT LOCK"),
+				execute("ALTER USER '%[1]s'@'%%' ACCOUNT UNLOCK")},
 		},
 		world: with(t, mysql.Provider), admin: "keyturn", adminPassword: "lender-password",
-		config:     fields{"plugin_name": "mysql-database-plugin", "connection_url": "{{username}}:{{password}}@tcp(" + s.Addr() + ")/"},
+		config: fields{"plugin_name": "mysql-database-plugin",
+			"connection_url": "{{username}}:{{password}}@tcp(" + s.Addr() + ")/"},
 		statements: fields{"rotation_statements": "ALTER USER '{{name}}'@'%' IDENTIFIED BY '{{password}}';"},
 		try:        func(name, password string) error { return s.Login(t.Context(), name, password) },
 		number: func() int64 {
-			n, err := s.Int(context.WithoutCancel(t.Context()), "SELECT COUNT(*) FROM mysql.user WHERE User LIKE 'v-%'")
+			n, err := s.Int(context.WithoutCancel(t.Context()),
+				"SELECT COUNT(*) FROM mysql.user WHERE User LIKE 'v-%'")
 			if err != nil {
 				t.Fatal(err)
 			}
 			return n
 		},
 	}
-	p.furnish(fields{"creation_statements": "CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'; GRANT app_readonly TO '{{name}}'@'%'; SET DEFAULT ROLE app_readonly FOR '{{name}}'@'%';"})
+	p.furnish(fields{"creation_statements": "CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'; GRANT " +
+		"app_readonly TO '{{name}}'@'%'; SET DEFAULT ROLE app_readonly FOR '{{name}}'@'%';"})
 	return p
 }
 
@@ -112,11 +121,14 @@ func redisAt(t *testing.T, all redistest.Servers, config fields) *place {
 	for _, name := range []string{"svc", "svc_b", "Odd-name.1"} {
 		do("ACL", "SETUSER", name, "on", ">before", "~*", "+@read")
 	}
-	do("ACL", "SETUSER", "lone", "on", ">before", "~*", "+@read", "+acl|setuser", "+acl|getuser", "+acl|save", "+client|setname", "+cluster|nodes")
+	do("ACL", "SETUSER", "lone", "on", ">before", "~*", "+@read", "+acl|setuser", "+acl|getuser", "+acl|save",
+		"+client|setname", "+cluster|nodes")
 	set := func(rules ...string) func(name string) {
 		return func(name string) { do(append([]string{"ACL", "SETUSER", name}, rules...)...) }
 	}
-	maps.Copy(config, fields{"plugin_name": "redis-database-plugin", "host": all[0].Host, "port": strconv.Itoa(all[0].Port), "persistence_mode": "ACLFILE"})
+	maps.Copy(config,
+		fields{"plugin_name": "redis-database-plugin", "host": all[0].Host, "port": strconv.Itoa(all[0].Port),
+			"persistence_mode": "ACLFILE"})
 	login := all.Login(t)
 	p := &place{
 		renew: func(name, password string) { set("resetpass", ">"+password)(name) },
@@ -153,8 +165,10 @@ func with(t *testing.T, provider database.Provider) *world {
 // furnish writes the connection, and a role with short leases.
 func (p *place) furnish(role fields) {
 	p.t.Helper()
-	p.Must(p.t, route.Write, "config/production", p.with(p.config, fields{"allowed_roles": "app-*", "username": p.admin, "password": p.adminPassword}))
-	p.Must(p.t, route.Write, "roles/app-readonly", p.with(role, fields{"db_name": "production", "default_ttl": "3s", "max_ttl": "1h"}))
+	p.Must(p.t, route.Write, "config/production",
+		p.with(p.config, fields{"allowed_roles": "app-*", "username": p.admin, "password": p.adminPassword}))
+	p.Must(p.t, route.Write, "roles/app-readonly",
+		p.with(role, fields{"db_name": "production", "default_ttl": "3s", "max_ttl": "1h"}))
 }
 
 // with returns the fields of both.
@@ -171,7 +185,8 @@ func (p *place) with(a, b fields) fields {
 // static writes a static role of the connection "production".
 func (p *place) static(role, user, period string, more fields) {
 	p.t.Helper()
-	p.Must(p.t, route.Write, "static-roles/"+role, p.with(more, fields{"db_name": "production", "username": user, "rotation_period": period}))
+	p.Must(p.t, route.Write, "static-roles/"+role,
+		p.with(more, fields{"db_name": "production", "username": user, "rotation_period": period}))
 }
 
 // given reads the credentials of a static role, and logs in with them.

@@ -49,7 +49,9 @@ func TestStaticRole(t *testing.T) {
 		p.given("app-odd")
 		p.Must(t, route.Write, "rotate-role/app-odd", nil)
 		p.given("app-odd")
-		p.Refused(t, route.Write, "static-roles/app-absent", fields{"db_name": "production", "username": "absent", "rotation_period": "1h"}, fault.Upstream, "there is no ")
+		p.Refused(t, route.Write, "static-roles/app-absent",
+			fields{"db_name": "production", "username": "absent", "rotation_period": "1h"}, fault.Upstream,
+			"there is no ")
 	})
 }
 
@@ -57,8 +59,10 @@ func TestStaticRole(t *testing.T) {
 func TestStaticRoleWithoutLogin(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	w.pg.Exec(t, "postgres", services)
-	w.Must(t, route.Write, "static-roles/app-locked", fields{"db_name": "production", "username": "locked", "rotation_period": "1h"})
-	if a := w.Must(t, route.Read, "static-roles/app-locked", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "no LOGIN") {
+	w.Must(t, route.Write, "static-roles/app-locked",
+		fields{"db_name": "production", "username": "locked", "rotation_period": "1h"})
+	if a := w.Must(t, route.Read, "static-roles/app-locked", nil); len(a.Warnings) != 1 ||
+		!strings.Contains(a.Warnings[0], "no LOGIN") {
 		t.Errorf("warnings %q, want one of NOLOGIN", a.Warnings)
 	}
 }
@@ -100,7 +104,8 @@ func TestRotateRoot(t *testing.T) {
 		p.issue("app-readonly")
 		p.Must(t, route.Write, "rotate-role/app-svc", nil)
 		p.given("app-svc")
-		p.Refused(t, route.Write, "config/production", fields{"password": p.adminPassword}, fault.Invalid, "rotate-root has replaced")
+		p.Refused(t, route.Write, "config/production", fields{"password": p.adminPassword}, fault.Invalid,
+			"rotate-root has replaced")
 		p.Reopen(t)
 		p.issue("app-readonly")
 		p.Must(t, route.Write, "rotate-root/production", nil)
@@ -112,7 +117,8 @@ func TestRotateRoot(t *testing.T) {
 func TestSelfManaged(t *testing.T) {
 	each(t, func(t *testing.T, p *place) {
 		p.Must(t, route.Write, "config/own", p.with(p.config, fields{"allowed_roles": "*", "self_managed": true}))
-		p.Must(t, route.Write, "static-roles/app-lone", fields{"db_name": "own", "username": "lone", "self_managed_password": "before", "rotation_period": "1h"})
+		p.Must(t, route.Write, "static-roles/app-lone",
+			fields{"db_name": "own", "username": "lone", "self_managed_password": "before", "rotation_period": "1h"})
 		_, first := p.given("app-lone")
 		p.Must(t, route.Write, "rotate-role/app-lone", nil)
 		_, second := p.given("app-lone")
@@ -143,7 +149,8 @@ func TestShutOut(t *testing.T) {
 				p.renew("svc", "before")
 				ways.take("svc")
 				role := fields{"db_name": "production", "username": "svc", "rotation_period": "1h"}
-				warned(p.Must(t, route.Write, "static-roles/app-svc", p.with(role, fields{"skip_import_rotation": true, "password": "before"})))
+				warned(p.Must(t, route.Write, "static-roles/app-svc",
+					p.with(role, fields{"skip_import_rotation": true, "password": "before"})))
 				if a := p.Must(t, route.Read, "static-creds/app-svc", nil); a.Data["password"] != "before" {
 					t.Errorf("the published password is %v", a.Data["password"])
 				}

@@ -55,11 +55,16 @@ func TestDocumentedRoleFillsNoTable(t *testing.T) {
 	prepare, create := documented(t)
 	w.pg.Exec(t, "postgres", prepare)
 	w.Must(t, route.Write, "config/documented", fields{
-		"plugin_name": "postgresql-database-plugin", "allowed_roles": "app-*", "username": "keyturn", "password": "of-keyturn",
-		"connection_url": "postgresql://{{username}}:{{password}}@" + w.pg.Addr() + "/postgres?sslmode=disable", "password_authentication": "scram-sha-256",
+		"plugin_name": "postgresql-database-plugin", "allowed_roles": "app-*", "username": "keyturn",
+		"password": "of-keyturn",
+		"connection_url": "postgresql://{{username}}:{{password}}@" + w.pg.Addr() +
+			"/postgres?sslmode=disable",
+		"password_authentication": "scram-sha-256",
 	})
-	w.Must(t, route.Write, "roles/app-documented", fields{"db_name": "documented", "creation_statements": create, "default_ttl": "1h"})
-	const privileges = "SELECT coalesce(sum(array_length(relacl, 1)), 0) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+	w.Must(t, route.Write, "roles/app-documented",
+		fields{"db_name": "documented", "creation_statements": create, "default_ttl": "1h"})
+	const privileges = "SELECT coalesce(sum(array_length(relacl, 1)), 0) FROM pg_class WHERE relnamespace = " +
+		"'public'::regnamespace"
 	before := w.pg.Int(t, "postgres", privileges)
 	var leases []string
 	for range 30 {
@@ -92,7 +97,8 @@ func TestUserDroppedByHand(t *testing.T) {
 	w.Must(t, route.Write, "roles/app-readonly", fields{"default_ttl": "1h", "terminate_sessions": true,
 		"revocation_statements": `REVOKE ALL ON ALL TABLES IN SCHEMA public FROM "{{name}}"; DROP ROLE "{{name}}";`})
 	name, _, id := w.issue("app-readonly")
-	w.pg.Exec(t, "postgres", `SET ROLE vault_admin; REVOKE ALL ON ALL TABLES IN SCHEMA public FROM "`+name+`"; DROP ROLE "`+name+`"`)
+	w.pg.Exec(t, "postgres",
+		`SET ROLE vault_admin; REVOKE ALL ON ALL TABLES IN SCHEMA public FROM "`+name+`"; DROP ROLE "`+name+`"`)
 	began := time.Now()
 	if err := w.Revoke(id); err != nil || len(w.IDs(t)) != 0 {
 		t.Errorf("revoking: %v, leases %q", err, w.IDs(t))
@@ -119,9 +125,11 @@ func TestPasswordRulesOfTheServer(t *testing.T) {
 		}
 	}
 	w := open(t, enginetest.Config{Host: weak})
-	w.pg.Exec(t, "postgres", services+`CREATE ROLE plain LOGIN CREATEROLE PASSWORD 'of-keyturn'; ALTER DATABASE postgres SET session_preload_libraries = 'passwordcheck'`)
+	w.pg.Exec(t, "postgres",
+		services+`CREATE ROLE plain LOGIN CREATEROLE PASSWORD 'of-keyturn'; ALTER DATABASE postgres SET session_preload_libraries = 'passwordcheck'`)
 	w.Must(t, route.Write, "config/plain", fields{ // the server must receive passwords to check them
-		"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "username": "plain", "password": "of-keyturn",
+		"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "username": "plain",
+		"password":       "of-keyturn",
 		"connection_url": "postgresql://{{username}}:{{password}}@" + w.pg.Addr() + "/postgres?sslmode=disable",
 	})
 	role := fields{"db_name": "plain", "username": "svc", "rotation_period": "1h"}
@@ -134,10 +142,12 @@ func TestPasswordRulesOfTheServer(t *testing.T) {
 	for range 5 {
 		w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Upstream, "")
 	}
-	if a := w.Must(t, route.Read, "static-creds/svc", nil); a.Data["password"] != before || w.login("svc", before) != nil {
+	if a := w.Must(t, route.Read, "static-creds/svc", nil); a.Data["password"] != before ||
+		w.login("svc", before) != nil {
 		t.Errorf("while the server refuses: %s", a.Text)
 	}
-	if a := w.Must(t, route.Read, "static-roles/svc", nil); a.Data["failures"] != float64(5) || a.Data["last_error"] == "" {
+	if a := w.Must(t, route.Read, "static-roles/svc", nil); a.Data["failures"] != float64(5) ||
+		a.Data["last_error"] == "" {
 		t.Errorf("the role reads %s", a.Text)
 	}
 	w.Must(t, route.Write, "static-roles/svc", policy("strong"))
@@ -185,13 +195,15 @@ func TestFailingRevocationEndsAccess(t *testing.T) {
 	for name, statements := range map[string]string{"postgresql": "SELECT 1/0", "mariadb": "SELECT * FROM no.table"} {
 		t.Run(name, func(t *testing.T) {
 			p := kinds[name](t)
-			p.Must(t, route.Write, "roles/app-readonly", fields{"revocation_statements": statements, "default_ttl": "1h"})
+			p.Must(t, route.Write, "roles/app-readonly",
+				fields{"revocation_statements": statements, "default_ttl": "1h"})
 			a := p.Must(t, route.Read, "creds/app-readonly", nil)
 			user, password := a.Data["username"].(string), a.Data["password"].(string)
 			if err := p.try(user, password); err != nil {
 				t.Fatal(err)
 			}
-			if err := p.Revoke(a.Lease.ID); err == nil || !strings.Contains(fault.Message(err), "cannot log in any more") {
+			if err := p.Revoke(a.Lease.ID); err == nil ||
+				!strings.Contains(fault.Message(err), "cannot log in any more") {
 				t.Errorf("revoking by %q: %v", statements, err)
 			}
 			if p.try(user, password) == nil {

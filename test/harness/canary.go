@@ -57,14 +57,16 @@ func forms(s string) []form {
 	quoted, _ := json.Marshal(s) // marshalling a string cannot fail
 	all := []form{
 		{"plain", []byte(s)}, {"JSON", bytes.Trim(quoted, `"`)}, {"Go", []byte(strings.Trim(strconv.Quote(s), `"`))},
-		{"URL", []byte(url.QueryEscape(s))}, {"URL path", []byte(url.PathEscape(s))}, {"hex", hex.AppendEncode(nil, []byte(s))},
+		{"URL", []byte(url.QueryEscape(s))}, {"URL path", []byte(url.PathEscape(s))},
+		{"hex", hex.AppendEncode(nil, []byte(s))},
 	}
 	// The base64 of a text with the secret at any of three offsets. The characters at the ends
 	// depend on the surrounding text.
 	for shift := range 3 {
 		whole := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + s))
 		whole = whole[(shift*8+5)/6 : (shift+len(s))*8/6]
-		all = append(all, form{"base64", []byte(whole)}, form{"base64 for URLs", []byte(strings.NewReplacer("+", "-", "/", "_").Replace(whole))})
+		all = append(all, form{"base64", []byte(whole)},
+			form{"base64 for URLs", []byte(strings.NewReplacer("+", "-", "/", "_").Replace(whole))})
 	}
 	return all
 }

@@ -68,7 +68,8 @@ func New(t testing.TB, o Options) *Server {
 func Dev(t testing.TB, flags ...string) *Server {
 	t.Helper()
 	s := &Server{Dir: t.TempDir(), Address: FreeAddress(t), Root: "root"}
-	s.args = append([]string{"server", "-dev", "-dev-root-token-id=root", "-dev-listen-address=" + s.Address}, flags...)
+	s.args = append([]string{"server", "-dev", "-dev-root-token-id=root", "-dev-listen-address=" + s.Address},
+		flags...)
 	s.endWith(t)
 	s.StartServing(t)
 	return s
@@ -269,7 +270,8 @@ func (s *Server) PID() int { return s.cmd.Process.Pid }
 // shares and threshold are for the seal "shamir".
 func (s *Server) Init(t testing.TB, shares, threshold int) {
 	t.Helper()
-	a := s.Client("").Must(t, "PUT", "sys/init", map[string]int{"secret_shares": shares, "secret_threshold": threshold}, 200)
+	a := s.Client("").Must(t, "PUT", "sys/init",
+		map[string]int{"secret_shares": shares, "secret_threshold": threshold}, 200)
 	s.Root = a.Text("root_token")
 	for _, k := range a.List("keys_base64") {
 		s.Keys = append(s.Keys, k.(string))
@@ -304,7 +306,8 @@ func (s *Server) Command(name string, args ...string) *exec.Cmd {
 // Environ returns the environment of a client with the root token.
 func (s *Server) Environ() []string {
 	return []string{
-		"HOME=" + s.Dir, "PATH=" + Folder() + ":" + os.Getenv("PATH"), "VAULT_ADDR=http://" + s.Address, "VAULT_TOKEN=" + s.Root,
+		"HOME=" + s.Dir, "PATH=" + Folder() + ":" + os.Getenv("PATH"), "VAULT_ADDR=http://" + s.Address,
+		"VAULT_TOKEN=" + s.Root,
 		"TMPDIR=" + s.Dir, "LC_ALL=C.UTF-8",
 	}
 }

@@ -106,7 +106,8 @@ func TestBatchTokensLeases(t *testing.T) {
 				l := issuing(t)
 				l.make("a", "batch", path, `{"policies":["all"],"ttl":"2m","type":"batch"}`, 2*time.Minute)
 				a := l.must(t, route.Write, "issuer/creds/batch", l.told["batch"], `{"ttl":"30m"}`)
-				l.must(t, route.Write, "sys/leases/renew", l.told["batch"], `{"lease_id":"`+a.LeaseID+`","increment":"30m"}`)
+				l.must(t, route.Write, "sys/leases/renew", l.told["batch"],
+					`{"lease_id":"`+a.LeaseID+`","increment":"30m"}`)
 				l.finally(2*time.Minute + 2*time.Second)
 			})
 		})
@@ -149,7 +150,8 @@ func TestClientThatHangsUp(t *testing.T) {
 			t.Run(name+" "+path, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					l := issuing(t)
-					l.make("root", "one", "auth/token/create", `{"policies":["all"],"ttl":"1h","num_uses":1}`, time.Hour)
+					l.make("root", "one", "auth/token/create", `{"policies":["all"],"ttl":"1h","num_uses":1}`,
+						time.Hour)
 					by := l.told["one"]
 					if path != "issuer/creds/r" {
 						by = l.told["a"]
@@ -158,7 +160,8 @@ func TestClientThatHangsUp(t *testing.T) {
 					when(l, hangUp)
 					before := len(inspect(t, l.st, l.out).tokens)
 					_, err := l.Handle(ctx, &route.Request{
-						ID: core.NewRequestID(), Op: route.Write, Path: route.Path(path), Token: secret.Text(by), Body: []byte(`{"ttl":"50m"}`),
+						ID: core.NewRequestID(), Op: route.Write, Path: route.Path(path), Token: secret.Text(by),
+						Body: []byte(`{"ttl":"50m"}`),
 						Time: time.Now(), Remote: netip.MustParseAddrPort("127.0.0.1:1"),
 					})
 					if hangUp(); err == nil {
@@ -176,7 +179,8 @@ func TestClientThatHangsUp(t *testing.T) {
 						want-- // its one use is spent
 					}
 					if len(s.tokens) != want || len(s.leases) != 0 || len(l.out.Attempts()) != 0 {
-						t.Errorf("%d tokens (want %d), %d leases, %v outside", len(s.tokens), want, len(s.leases), l.out.Attempts())
+						t.Errorf("%d tokens (want %d), %d leases, %v outside", len(s.tokens), want, len(s.leases),
+							l.out.Attempts())
 					}
 					l.stop()
 					synctest.Wait()
@@ -230,7 +234,8 @@ func TestUnwrappedAnswerIsNotLost(t *testing.T) {
 		for n := range 4 {
 			t.Run(path+" "+string(rune('0'+n)), func(t *testing.T) {
 				l := issuing(t)
-				a, err := l.askWrapped(t, route.Write, "auth/token/create", l.root, `{"ttl":"1h","policies":["all"]}`, time.Hour)
+				a, err := l.askWrapped(t, route.Write, "auth/token/create", l.root, `{"ttl":"1h","policies":["all"]}`,
+					time.Hour)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -69,7 +69,10 @@ func start(t testing.TB, st storage.Store) *server {
 	t.Helper()
 	s, _ := launch(t, core.Config{
 		Store: st, StorageName: "memory", ClusterName: "test",
-		Server: core.Server{Log: core.Log{Watch: func(string, string) (<-chan []byte, func(), bool, error) { return nil, func() {}, true, nil }}},
+		Server: core.Server{Log: core.Log{Watch: func(string, string) (<-chan []byte, func(), bool,
+			error) {
+			return nil, func() {}, true, nil
+		}}},
 		Metrics: func(context.Context, string, string) ([]byte, string, error) {
 			return []byte("metric 1\n"), "text/plain", nil
 		},
@@ -131,7 +134,8 @@ func TestKVThroughCore(t *testing.T) {
 
 func TestTokensAndPolicies(t *testing.T) {
 	s := start(t, memory.Open())
-	s.must(t, route.Write, "sys/policies/acl/dev", s.root, `{"policy":"path \"k/dev/*\" { capabilities = [\"create\",\"read\"] }"}`)
+	s.must(t, route.Write, "sys/policies/acl/dev", s.root,
+		`{"policy":"path \"k/dev/*\" { capabilities = [\"create\",\"read\"] }"}`)
 	s.must(t, route.Write, "sys/mounts/k", s.root, `{"type":"kv"}`)
 	a := s.must(t, route.Write, "auth/token/create", s.root, `{"policies":["dev"],"ttl":"1h"}`)
 	dev := a.Auth["client_token"].(string)
@@ -141,7 +145,8 @@ func TestTokensAndPolicies(t *testing.T) {
 		op   route.Op
 		path string
 		body string
-	}{{route.Write, "k/dev/a", `{"x":"2"}`}, {route.Read, "k/prod/a", ""}, {route.Read, "sys/mounts", ""}, {route.Write, "auth/token/create", `{}`}, {route.Delete, "k/dev/a", ""}} {
+	}{{route.Write, "k/dev/a", `{"x":"2"}`}, {route.Read, "k/prod/a", ""}, {route.Read, "sys/mounts",
+		""}, {route.Write, "auth/token/create", `{}`}, {route.Delete, "k/dev/a", ""}} {
 		if _, err := s.ask(t, refused.op, refused.path, dev, refused.body); !fault.Is(err, fault.Denied) {
 			t.Errorf("%s %s with dev: %v, want denied", refused.op, refused.path, err)
 		}
@@ -154,7 +159,8 @@ func TestTokensAndPolicies(t *testing.T) {
 
 func TestRevokingATree(t *testing.T) {
 	s := start(t, memory.Open())
-	s.must(t, route.Write, "sys/policies/acl/make", s.root, `{"policy":"path \"auth/token/*\" { capabilities = [\"create\",\"read\",\"update\",\"sudo\"] }"}`)
+	s.must(t, route.Write, "sys/policies/acl/make", s.root,
+		`{"policy":"path \"auth/token/*\" { capabilities = [\"create\",\"read\",\"update\",\"sudo\"] }"}`)
 	tok := s.root
 	var made []string
 	for range 5 {
@@ -162,7 +168,8 @@ func TestRevokingATree(t *testing.T) {
 		tok = a.Auth["client_token"].(string)
 		made = append(made, tok)
 	}
-	orphan := s.must(t, route.Write, "auth/token/create-orphan", made[4], `{"policies":["make"],"ttl":"1h"}`).Auth["client_token"].(string)
+	orphan := s.must(t, route.Write, "auth/token/create-orphan", made[4],
+		`{"policies":["make"],"ttl":"1h"}`).Auth["client_token"].(string)
 	s.must(t, route.Write, "auth/token/revoke", s.root, `{"token":"`+made[1]+`"}`)
 	for i, m := range made {
 		_, err := s.ask(t, route.Read, "auth/token/lookup-self", m, "")
@@ -175,7 +182,8 @@ func TestRevokingATree(t *testing.T) {
 
 func TestWrapping(t *testing.T) {
 	s := start(t, memory.Open())
-	a, err := s.askWrapped(t, route.Write, "auth/token/create", s.root, `{"policies":["default"],"ttl":"1h"}`, time.Minute)
+	a, err := s.askWrapped(t, route.Write, "auth/token/create", s.root, `{"policies":["default"],"ttl":"1h"}`,
+		time.Minute)
 	if err != nil || a.Wrap["token"] == nil || a.Auth != nil {
 		t.Fatalf("wrapped create = %+v, %v", a, err)
 	}

@@ -16,7 +16,8 @@ import (
 // TestCVE_2025_52894 also covers CVE-2026-5807: only the routes of this list need no token, and no
 // operator's route is in it.
 func TestCVE_2025_52894(t *testing.T) {
-	want := []string{"read sys/wrapping/lookup", "update sys/wrapping/lookup", "update sys/wrapping/rewrap", "update sys/wrapping/unwrap"}
+	want := []string{"read sys/wrapping/lookup", "update sys/wrapping/lookup", "update sys/wrapping/rewrap",
+		"update sys/wrapping/unwrap"}
 	var public, own []string
 	for mount, routes := range everyRoute(t, newOutside()) {
 		for _, r := range routes {
@@ -33,16 +34,20 @@ func TestCVE_2025_52894(t *testing.T) {
 		t.Errorf("without a token: %q, want %q", public, want)
 	}
 	slices.Sort(own)
-	if want := []string{"read sys/internal/specs/openapi", "read sys/internal/ui/mounts", "read sys/internal/ui/mounts/{path...}"}; !slices.Equal(own, want) {
+	if want := []string{"read sys/internal/specs/openapi", "read sys/internal/ui/mounts",
+		"read sys/internal/ui/mounts/{path...}"}; !slices.Equal(own, want) {
 		t.Errorf("with any token: %q, want %q", own, want)
 	}
 	s := start(t, memory.Open())
 	weak := s.clerk(t, "weak", `path "nothing" { capabilities = ["read"] }`)
 	for _, path := range []string{
-		"sys/rekey/init", "sys/rekey/update", "sys/rekey/verify", "sys/rekey-recovery-key/init", "sys/generate-root/attempt", "sys/generate-root/update",
-		"sys/decode-token", "sys/seal", "sys/step-down", "sys/rotate", "sys/raw/core/keyring", "sys/storage/raft/join", "sys/clock/trust", "sys/metrics",
+		"sys/rekey/init", "sys/rekey/update", "sys/rekey/verify", "sys/rekey-recovery-key/init",
+		"sys/generate-root/attempt", "sys/generate-root/update",
+		"sys/decode-token", "sys/seal", "sys/step-down", "sys/rotate", "sys/raw/core/keyring", "sys/storage/raft/join",
+		"sys/clock/trust", "sys/metrics",
 	} {
-		for _, op := range []route.Op{route.Read, route.Write, route.Delete, route.List, route.Patch} { // help is allowed for every token
+		// help is allowed for every token
+		for _, op := range []route.Op{route.Read, route.Write, route.Delete, route.List, route.Patch} {
 			for _, tok := range []string{"", "hvs.nobody", weak} {
 				if a, err := s.ask(t, op, path, tok, ""); !fault.Is(err, fault.Denied) {
 					t.Errorf("%s %s with token %.10q: %v, %v", op, path, tok, a, err)
@@ -58,10 +63,15 @@ func TestCVE_2024_9180(t *testing.T) {
 	s := start(t, memory.Open())
 	s.must(t, route.Write, "auth/token/roles/any", s.root, `{"disallowed_policies":["other"]}`)
 	s.must(t, route.Write, "auth/token/roles/globs", s.root, `{"allowed_policies_glob":["*","r*","root"]}`)
-	clerk := s.clerk(t, "clerk", `path "auth/token/*" { capabilities = ["create", "update", "sudo"] }`+"\n"+`path "sys/policies/acl/*" { capabilities = ["create", "update"] }`)
-	for _, name := range []string{"root", "Root", "ROOT", " root", "root ", "root\\t", "\\u0000root", "root\\u0000", "ｒｏｏｔ", "rооt", "root,default", "default,ROOT", "root\\n", "../root", "root/", "root\\u200b"} {
-		for _, path := range []string{"auth/token/create", "auth/token/create-orphan", "auth/token/create/any", "auth/token/create/globs"} {
-			for _, form := range []string{`{"policies":["%s"]}`, `{"policies":"%s"}`, `{"policy":"%s"}`, `{"policies":["clerk","%s"]}`, `{"policies":["clerk"],"policy":["%s"]}`} {
+	clerk := s.clerk(t, "clerk",
+		`path "auth/token/*" { capabilities = ["create", "update", "sudo"] }`+"\n"+
+			`path "sys/policies/acl/*" { capabilities = ["create", "update"] }`)
+	for _, name := range []string{"root", "Root", "ROOT", " root", "root ", "root\\t", "\\u0000root", "root\\u0000",
+		"ｒｏｏｔ", "rооt", "root,default", "default,ROOT", "root\\n", "../root", "root/", "root\\u200b"} {
+		for _, path := range []string{"auth/token/create", "auth/token/create-orphan", "auth/token/create/any",
+			"auth/token/create/globs"} {
+			for _, form := range []string{`{"policies":["%s"]}`, `{"policies":"%s"}`, `{"policy":"%s"}`,
+				`{"policies":["clerk","%s"]}`, `{"policies":["clerk"],"policy":["%s"]}`} {
 				a, err := s.ask(t, route.Write, path, clerk, fmt.Sprintf(form, name))
 				if err == nil {
 					t.Errorf("%s with %s made %v", path, fmt.Sprintf(form, name), a.Auth["policies"])
@@ -70,7 +80,8 @@ func TestCVE_2024_9180(t *testing.T) {
 		}
 		path := "sys/policies/acl/" + strings.ReplaceAll(name, "\\t", "")
 		if !strings.ContainsAny(path, "\\ .,") && !strings.HasSuffix(path, "/") {
-			if _, err := s.ask(t, route.Write, path, clerk, `{"policy":"path \"*\" { capabilities = [\"read\"] }"}`); err == nil {
+			if _, err := s.ask(t, route.Write, path, clerk,
+				`{"policy":"path \"*\" { capabilities = [\"read\"] }"}`); err == nil {
 				t.Errorf("%s was written", path)
 			}
 		}
@@ -81,13 +92,16 @@ func TestCVE_2024_9180(t *testing.T) {
 // policies nor stand for several names.
 func TestCVE_2026_105820(t *testing.T) {
 	s := start(t, memory.Open())
-	for _, name := range []string{"a%2fb", "a,b", "%20a", "a%20", "..%2fmount", "...", "%2e%2e%2e", "a%00", "a%5cb", "ä", strings.Repeat("a", 129)} {
+	for _, name := range []string{"a%2fb", "a,b", "%20a", "a%20", "..%2fmount", "...", "%2e%2e%2e", "a%00", "a%5cb",
+		"ä", strings.Repeat("a", 129)} {
 		for _, base := range []string{"sys/policies/acl/", "sys/policy/", "sys/policies/password/"} {
 			p, err := route.ParsePath(base+name, false)
 			if err != nil {
 				continue
 			}
-			a, err := s.Handle(t.Context(), &route.Request{ID: "x", Op: route.Write, Path: p, Token: s.token(), Body: []byte(`{"policy":"length = 8 rule \"charset\" { charset = \"ab\" }"}`), Time: time.Now()})
+			a, err := s.Handle(t.Context(),
+				&route.Request{ID: "x", Op: route.Write, Path: p, Token: s.token(),
+					Body: []byte(`{"policy":"length = 8 rule \"charset\" { charset = \"ab\" }"}`), Time: time.Now()})
 			if err == nil {
 				t.Errorf("%s%s was written: %s", base, name, a.Body)
 			}
@@ -95,10 +109,13 @@ func TestCVE_2026_105820(t *testing.T) {
 	}
 	// "ab" and "c" are other policies than "a" and "bc", and than "abc".
 	for _, name := range []string{"a", "ab", "abc", "bc", "c"} {
-		s.must(t, route.Write, "sys/policies/acl/"+name, s.root, fmt.Sprintf(`{"policy":"path \"cubbyhole/%s\" { capabilities = [\"create\", \"update\"] }"}`, name))
+		s.must(t, route.Write, "sys/policies/acl/"+name, s.root,
+			fmt.Sprintf(`{"policy":"path \"cubbyhole/%s\" { capabilities = [\"create\", \"update\"] }"}`, name))
 	}
 	for _, set := range [][]string{{"ab", "c"}, {"a", "bc"}, {"abc"}} {
-		tok := s.must(t, route.Write, "auth/token/create", s.root, fmt.Sprintf(`{"policies":%q,"no_default_policy":true}`, strings.Join(set, ","))).Auth["client_token"].(string)
+		tok := s.must(t, route.Write, "auth/token/create", s.root,
+			fmt.Sprintf(`{"policies":%q,"no_default_policy":true}`,
+				strings.Join(set, ","))).Auth["client_token"].(string)
 		for _, name := range []string{"a", "ab", "abc", "bc", "c"} {
 			_, err := s.ask(t, route.Write, "cubbyhole/"+name, tok, `{"x":"y"}`)
 			if may := slices.Contains(set, name); may != (err == nil) {
@@ -157,8 +174,10 @@ func TestCVE_2026_46405(t *testing.T) {
 	before := lasting(t, st)
 	for path, bodies := range map[string][]string{
 		"auth/token/create": {
-			`{"policies":["admin"]}`, `{"policies":["root"]}`, `{"ttl":"x"}`, `{"ttl":"-1s"}`, `{"type":"x"}`, `{"num_uses":-1}`, `{"period":"1h"}`, `{"no_parent":true}`,
-			`{"id":"chosen"}`, `{"bound_cidrs":["x"]}`, `{"type":"batch","num_uses":1}`, `{"meta":5}`, `{"policies":{}}`,
+			`{"policies":["admin"]}`, `{"policies":["root"]}`, `{"ttl":"x"}`, `{"ttl":"-1s"}`, `{"type":"x"}`,
+			`{"num_uses":-1}`, `{"period":"1h"}`, `{"no_parent":true}`,
+			`{"id":"chosen"}`, `{"bound_cidrs":["x"]}`, `{"type":"batch","num_uses":1}`, `{"meta":5}`,
+			`{"policies":{}}`,
 		},
 		"auth/token/create-orphan": {`{"policies":["admin"]}`, `{"policies":["root"]}`, `{"period":"1h"}`},
 		"auth/token/create/r":      {`{"policies":["admin"]}`, `{"no_parent":true}`, `{"period":"1h"}`},

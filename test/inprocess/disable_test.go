@@ -17,7 +17,8 @@ import (
 func TestDisableTellsWhatIsNotRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
-		ids := []string{l.issue("a", "issuer/creds/r"), l.issue("a", "issuer/creds/r"), l.issue("a", "issuer/creds/other")}
+		ids := []string{l.issue("a", "issuer/creds/r"), l.issue("a", "issuer/creds/r"),
+			l.issue("a", "issuer/creds/other")}
 		l.out.mu.Lock()
 		l.out.dead = true
 		l.out.mu.Unlock()
@@ -26,7 +27,8 @@ func TestDisableTellsWhatIsNotRevoked(t *testing.T) {
 			t.Fatalf("warnings %q", a.Warnings)
 		}
 		warning := a.Warnings[0]
-		for _, part := range []string{"3 of its leases could not be revoked", "dead", "may still work", "sys/leases", "sys/leases/revoke-force/issuer/"} {
+		for _, part := range []string{"3 of its leases could not be revoked", "dead", "may still work", "sys/leases",
+			"sys/leases/revoke-force/issuer/"} {
 			if !strings.Contains(warning, part) {
 				t.Errorf("the warning %q lacks %q", warning, part)
 			}
@@ -37,7 +39,8 @@ func TestDisableTellsWhatIsNotRevoked(t *testing.T) {
 		}
 		job := fmt.Sprintf("sys/jobs/%s", jobs[0])
 		got := l.must(t, route.Read, job, l.root, "").Data
-		if got["kind"] != "disable" || got["path"] != "issuer/" || got["leases_left"] != 3.0 || got["leases_failing"] == 0.0 || !strings.Contains(fmt.Sprint(got["revoke_error"]), "dead") {
+		if got["kind"] != "disable" || got["path"] != "issuer/" || got["leases_left"] != 3.0 ||
+			got["leases_failing"] == 0.0 || !strings.Contains(fmt.Sprint(got["revoke_error"]), "dead") {
 			t.Errorf("the job reads %v", got)
 		}
 		failing := l.must(t, route.Read, "sys/leases", l.root, "").Data["leases"].([]any)

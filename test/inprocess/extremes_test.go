@@ -14,9 +14,11 @@ import (
 // nothing lives for ever, expires early, or is created expired.
 func TestExtremeTimes(t *testing.T) {
 	huge := []string{
-		`"9223372036s"`, `"9223372036854775807ns"`, `9223372036`, `9223372036.8547`, `"2562047h"`, `"100000d"`, `"99999d23h47m16s"`,
+		`"9223372036s"`, `"9223372036854775807ns"`, `9223372036`, `9223372036.8547`, `"2562047h"`, `"100000d"`,
+		`"99999d23h47m16s"`,
 	}
-	refused := []string{`"9223372037s"`, `9223372037`, `9223372036.854775807`, `1e30`, `"1e30"`, `-1`, `"-1s"`, `"-9223372036s"`, `9223372036854775807`, `"Inf"`, `"NaN"`, `"1e400"`, `"200000d"`}
+	refused := []string{`"9223372037s"`, `9223372037`, `9223372036.854775807`, `1e30`, `"1e30"`, `-1`, `"-1s"`,
+		`"-9223372036s"`, `9223372036854775807`, `"Inf"`, `"NaN"`, `"1e400"`, `"200000d"`}
 	fields := []string{"ttl", "lease", "period", "explicit_max_ttl"}
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
@@ -25,7 +27,8 @@ func TestExtremeTimes(t *testing.T) {
 		}
 		for _, v := range append(huge, refused...) {
 			for _, field := range fields {
-				a, err := l.ask(t, route.Write, "auth/token/create", l.root, fmt.Sprintf(`{"policies":["all"],%q:%s}`, field, v))
+				a, err := l.ask(t, route.Write, "auth/token/create", l.root,
+					fmt.Sprintf(`{"policies":["all"],%q:%s}`, field, v))
 				if err != nil {
 					if !fault.Is(err, fault.Invalid) {
 						t.Errorf("%s %s: %v", field, v, err)
@@ -38,7 +41,8 @@ func TestExtremeTimes(t *testing.T) {
 					t.Errorf("%s %s: a token of %v s until %v", field, v, ttl, got["expire_time"])
 				}
 				for _, inc := range append(huge, `"0"`, `1`) {
-					if _, err := l.ask(t, route.Write, "auth/token/renew-self", tok, `{"increment":`+inc+`}`); err != nil {
+					if _, err := l.ask(t, route.Write, "auth/token/renew-self", tok,
+						`{"increment":`+inc+`}`); err != nil {
 						t.Errorf("%s %s, renewed by %s: %v", field, v, inc, err)
 						break
 					}
@@ -52,16 +56,19 @@ func TestExtremeTimes(t *testing.T) {
 				}
 				continue
 			}
-			if _, err := l.ask(t, route.Write, "sys/leases/renew", l.root, `{"lease_id":"`+a.LeaseID+`","increment":`+v+`}`); err != nil {
+			if _, err := l.ask(t, route.Write, "sys/leases/renew", l.root,
+				`{"lease_id":"`+a.LeaseID+`","increment":`+v+`}`); err != nil {
 				t.Errorf("renewed by %s: %v", v, err)
 			}
-			got := l.must(t, route.Write, "sys/leases/lookup", l.root, `{"lease_id":"`+a.LeaseID+`"}`).Data["ttl"].(float64)
+			got := l.must(t, route.Write, "sys/leases/lookup", l.root,
+				`{"lease_id":"`+a.LeaseID+`"}`).Data["ttl"].(float64)
 			if got <= 0 || got > 3600 {
 				t.Errorf("a lease of %s has %v s", v, got)
 			}
 		}
 		for _, v := range refused {
-			if _, err := l.ask(t, route.Write, "auth/token/create", l.root, `{"ttl":`+v+`}`); !fault.Is(err, fault.Invalid) {
+			if _, err := l.ask(t, route.Write, "auth/token/create", l.root, `{"ttl":`+v+`}`); !fault.Is(err,
+				fault.Invalid) {
 				t.Errorf("ttl %s: %v, want invalid", v, err)
 			}
 		}
@@ -73,11 +80,13 @@ func TestExtremeTimes(t *testing.T) {
 func TestExtremeMounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
-		l.must(t, route.Write, "sys/mounts/issuer/tune", l.root, `{"max_lease_ttl":"9223372036s","default_lease_ttl":"9223372036s"}`)
+		l.must(t, route.Write, "sys/mounts/issuer/tune", l.root,
+			`{"max_lease_ttl":"9223372036s","default_lease_ttl":"9223372036s"}`)
 		l.must(t, route.Write, "sys/auth/token/tune", l.root, `{"max_lease_ttl":"9223372036s"}`)
 		a := l.must(t, route.Write, "issuer/creds/r", l.root, ``)
 		l.must(t, route.Write, "sys/leases/renew", l.root, `{"lease_id":"`+a.LeaseID+`","increment":"9223372036s"}`)
-		if got := l.must(t, route.Write, "sys/leases/lookup", l.root, `{"lease_id":"`+a.LeaseID+`"}`).Data["ttl"].(float64); got < 9e9 {
+		if got := l.must(t, route.Write, "sys/leases/lookup", l.root,
+			`{"lease_id":"`+a.LeaseID+`"}`).Data["ttl"].(float64); got < 9e9 {
 			t.Errorf("a lease of 292 years has %v s", got)
 		}
 		made := l.must(t, route.Write, "auth/token/create", l.root, `{"policies":["all"],"period":"9223372036s"}`)
@@ -102,7 +111,8 @@ func TestExtremeUses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := issuing(t)
 		for _, v := range []string{"-1", "9223372036854775808", "1e30", "1.5"} {
-			if _, err := l.ask(t, route.Write, "auth/token/create", l.root, `{"num_uses":`+v+`}`); !fault.Is(err, fault.Invalid) {
+			if _, err := l.ask(t, route.Write, "auth/token/create", l.root, `{"num_uses":`+v+`}`); !fault.Is(err,
+				fault.Invalid) {
 				t.Errorf("num_uses %s: %v, want invalid", v, err)
 			}
 		}

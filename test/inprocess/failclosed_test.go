@@ -36,13 +36,15 @@ func everyRoute(t *testing.T, out *outside) map[string][]route.Route {
 	log := slog.New(slog.DiscardHandler)
 	all := map[string][]route.Route{"sys/": slices.Concat(sys.Routes(sys.Config{}), node.Routes(node.Config{}))}
 	for _, m := range plugins.AuthMethods {
-		a, err := m.Open(ctx, &auth.Mount{Store: b.View("a/"), Log: log, Settings: func() auth.Settings { return auth.Settings{} }})
+		a, err := m.Open(ctx,
+			&auth.Mount{Store: b.View("a/"), Log: log, Settings: func() auth.Settings { return auth.Settings{} }})
 		if err != nil {
 			t.Fatal(err)
 		}
 		all["auth/"+m.Name+"/"] = a.Routes()
 	}
-	for _, e := range append(slices.Clone(plugins.Engines), out.issuerType(), engine.Type{Name: "kv2", Open: kvOpen()}) {
+	for _, e := range append(slices.Clone(plugins.Engines), out.issuerType(),
+		engine.Type{Name: "kv2", Open: kvOpen()}) {
 		m := &engine.Mount{UUID: e.Name, Type: e.Name, Store: b.View("mount/" + e.Name + "/"), Log: log}
 		m.Settings = func() engine.Settings { return engine.Settings{Path: e.Name + "/"} }
 		if e.Name == "kv2" {
@@ -68,7 +70,8 @@ func lasting(t *testing.T, st storage.Store) map[string]storage.Version {
 	t.Helper()
 	kept := map[string]storage.Version{}
 	for key, e := range rows(t, st) {
-		if !strings.HasPrefix(key, "count/") && !strings.HasPrefix(key, "core/clock") && !strings.HasPrefix(key, "core/audit-position") {
+		if !strings.HasPrefix(key, "count/") && !strings.HasPrefix(key, "core/clock") &&
+			!strings.HasPrefix(key, "core/audit-position") {
 			kept[key] = e.Version
 		}
 	}
@@ -85,7 +88,8 @@ func TestFailClosed(t *testing.T) {
 		Metrics: func(context.Context, string, string) ([]byte, string, error) {
 			return []byte("metric 1\n"), "text/plain", nil
 		},
-		Types: core.Types{Engines: append(slices.Clone(plugins.Engines), out.issuerType()), Auths: plugins.AuthMethods},
+		Types: core.Types{Engines: append(slices.Clone(plugins.Engines), out.issuerType()),
+			Auths: plugins.AuthMethods},
 	})
 	all := everyRoute(t, out)
 	s.must(t, route.Write, "sys/mounts/kv2", s.root, `{"type":"kv","options":{"version":"2"}}`)
@@ -93,7 +97,8 @@ func TestFailClosed(t *testing.T) {
 		s.must(t, route.Write, "sys/mounts/"+kind, s.root, fmt.Sprintf(`{"type":%q}`, kind))
 	}
 	for _, path := range []string{"kv/x", "kv/x/x", "cubbyhole/x", "kv2/data/x", "sys/policies/password/x"} {
-		s.must(t, route.Write, path, s.root, `{"data":{"x":"y"},"policy":"length = 8 rule \"charset\" { charset = \"ab\" }"}`)
+		s.must(t, route.Write, path, s.root,
+			`{"data":{"x":"y"},"policy":"length = 8 rule \"charset\" { charset = \"ab\" }"}`)
 	}
 	wrapped, err := s.askWrapped(t, route.Read, "kv/x", s.root, "", time.Hour)
 	if err != nil {
@@ -102,7 +107,8 @@ func TestFailClosed(t *testing.T) {
 	s.must(t, route.Write, "sys/audit/tape", s.root, `{"type":"tape"}`)
 	out.tape.Fail(true)
 	before := lasting(t, st)
-	body := fmt.Sprintf(`{"data":{"a":"b"},"token":%q,"type":"kv","policy":"path \"a\" {}","versions":[1],"from":"kv","to":"moved","input":"eA==","paths":["a"]}`, wrapped.Wrap["token"])
+	body := fmt.Sprintf(
+		`{"data":{"a":"b"},"token":%q,"type":"kv","policy":"path \"a\" {}","versions":[1],"from":"kv","to":"moved","input":"eA==","paths":["a"]}`, wrapped.Wrap["token"])
 	asked := 0
 	for _, mount := range slices.Sorted(maps.Keys(all)) {
 		for _, r := range all[mount] {

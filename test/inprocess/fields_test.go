@@ -125,7 +125,9 @@ func TestFieldsOfUpdates(t *testing.T) {
 	for name, u := range updates() {
 		t.Run(name, func(t *testing.T) {
 			for i, f := range u.over {
-				m := fmt.Sprintf("%s%d", strings.Trim(strings.NewReplacer("/", "-", "{", "", "}", "", ".", "", " ", "-").Replace(name), "-"), i)
+				m := fmt.Sprintf("%s%d",
+					strings.Trim(strings.NewReplacer("/", "-", "{", "", "}", "", ".", "", " ", "-").Replace(name),
+						"-"), i)
 				w.db.AddUser(m, "password-of-"+m)
 				w.db.AddUser(m+"-2", "password-of-"+m)
 				w.aws.AddUser(awstest.Account, m)
@@ -270,8 +272,10 @@ func TestFieldsAreInTheTable(t *testing.T) {
 				if p.In != "body" || p.Name == "(the body)" {
 					continue
 				}
-				if why := exempt(name, p.Name); isUpdate && why == "" && !slices.ContainsFunc(u.over, func(f field) bool { return f.name == p.Name }) {
-					t.Errorf("%s: the field %q is in no row of the table of updates: add it, or say why not", name, p.Name)
+				if why := exempt(name, p.Name); isUpdate && why == "" &&
+					!slices.ContainsFunc(u.over, func(f field) bool { return f.name == p.Name }) {
+					t.Errorf("%s: the field %q is in no row of the table of updates: add it, or say why not", name,
+						p.Name)
 				}
 			}
 			if !isUpdate {
@@ -303,7 +307,8 @@ func nullIsAbsent(t *testing.T, name string, in reflect.Type) {
 			}
 			v := got.Elem().FieldByIndex(f.Index)
 			if v.Kind() == reflect.Pointer && !v.IsNil() && v.Elem().Kind() != reflect.Pointer {
-				t.Errorf("%s: the field %q is told as given where it is %s; make it no pointer, or a pointer to a pointer", name, field, value)
+				t.Errorf("%s: the field %q is told as given where it is %s; make it no pointer, or a pointer to a "+
+					"pointer", name, field, value)
 			}
 		}
 	}

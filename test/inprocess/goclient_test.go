@@ -55,15 +55,18 @@ func TestTuneByTheGoClient(t *testing.T) {
 				ok(t, c.Sys().Mount(path, &api.MountInput{Type: "kv", Options: map[string]string{"version": "2"}}))
 			}
 			full := api.MountConfigInput{
-				DefaultLeaseTTL: "30m", MaxLeaseTTL: "1h", AuditNonHMACRequestKeys: []string{"a"}, AuditNonHMACResponseKeys: []string{"b"},
-				ListingVisibility: "unauth", PassthroughRequestHeaders: []string{"x-a"}, AllowedResponseHeaders: []string{"x-b"}, TokenType: "default-service",
+				DefaultLeaseTTL: "30m", MaxLeaseTTL: "1h", AuditNonHMACRequestKeys: []string{"a"},
+				AuditNonHMACResponseKeys: []string{"b"},
+				ListingVisibility:        "unauth", PassthroughRequestHeaders: []string{"x-a"},
+				AllowedResponseHeaders: []string{"x-b"}, TokenType: "default-service",
 			}
 			ok(t, c.Sys().TuneMount(path, full))
 			tuned := func() map[string]any {
 				return must[*api.Secret](t)(c.Logical().Read("sys/mounts/" + path + "/tune")).Data
 			}
 			before := tuned()
-			if got := must[*api.MountConfigOutput](t)(c.Sys().MountConfig(path)); got.DefaultLeaseTTL != 1800 || got.MaxLeaseTTL != 3600 {
+			if got := must[*api.MountConfigOutput](t)(c.Sys().MountConfig(path)); got.DefaultLeaseTTL != 1800 ||
+				got.MaxLeaseTTL != 3600 {
 				t.Fatalf("tuned to %+v", got)
 			}
 
@@ -75,8 +78,10 @@ func TestTuneByTheGoClient(t *testing.T) {
 			}
 
 			ok(t, c.Sys().TuneMount(path, api.MountConfigInput{DefaultLeaseTTL: "system"}))
-			if got := must[*api.MountConfigOutput](t)(c.Sys().MountConfig(path)); got.DefaultLeaseTTL != 3600 || got.MaxLeaseTTL != 3600 {
-				t.Errorf("default_lease_ttl=system: %d of at most %d, want the server's within the mount's maximum", got.DefaultLeaseTTL, got.MaxLeaseTTL)
+			if got := must[*api.MountConfigOutput](t)(c.Sys().MountConfig(path)); got.DefaultLeaseTTL != 3600 ||
+				got.MaxLeaseTTL != 3600 {
+				t.Errorf("default_lease_ttl=system: %d of at most %d, want the server's within the mount's maximum",
+					got.DefaultLeaseTTL, got.MaxLeaseTTL)
 			}
 			for _, none := range []string{"0", "0s", "system"} {
 				ok(t, c.Sys().TuneMount(path, api.MountConfigInput{MaxLeaseTTL: "1h"}))
@@ -87,7 +92,8 @@ func TestTuneByTheGoClient(t *testing.T) {
 			}
 			ok(t, c.Sys().TuneMountAllowNil(path, api.TuneMountConfigInput{}))
 			empty := ""
-			ok(t, c.Sys().TuneMountAllowNil(path, api.TuneMountConfigInput{Description: &empty, DefaultLeaseTTL: &empty}))
+			ok(t, c.Sys().TuneMountAllowNil(path,
+				api.TuneMountConfigInput{Description: &empty, DefaultLeaseTTL: &empty}))
 			if got := tuned(); got["description"] != "" || !cmp.Equal(got["audit_non_hmac_request_keys"], []any{"a"}) {
 				t.Errorf("a description that is cleared: %+v", got)
 			}
@@ -99,7 +105,9 @@ func TestTuneByTheGoClient(t *testing.T) {
 // nothing.
 func TestZeroFieldsByTheGoClient(t *testing.T) {
 	c := goClient(t)
-	ok(t, c.Sys().Mount("m", &api.MountInput{Type: "kv", Description: "d", Config: api.MountConfigInput{DefaultLeaseTTL: "5m", MaxLeaseTTL: "10m"}}))
+	ok(t, c.Sys().Mount("m",
+		&api.MountInput{Type: "kv", Description: "d",
+			Config: api.MountConfigInput{DefaultLeaseTTL: "5m", MaxLeaseTTL: "10m"}}))
 	before := must[*api.MountOutput](t)(c.Sys().GetMount("m"))
 	if before.Config.DefaultLeaseTTL != 300 || before.Config.MaxLeaseTTL != 600 || before.Options != nil {
 		t.Fatalf("mounted as %+v", before)
@@ -117,7 +125,8 @@ func TestZeroFieldsByTheGoClient(t *testing.T) {
 	}
 	// Enabling sends all fields of the same type.
 	ok(t, c.Sys().Mount("n", &api.MountInput{Type: "kv"}))
-	if got := must[*api.MountOutput](t)(c.Sys().GetMount("n")); got.Config.DefaultLeaseTTL != 0 || got.Config.MaxLeaseTTL != 0 {
+	if got := must[*api.MountOutput](t)(c.Sys().GetMount("n")); got.Config.DefaultLeaseTTL != 0 ||
+		got.Config.MaxLeaseTTL != 0 {
 		t.Errorf("a mount of nothing but a type: %+v", got)
 	}
 }
@@ -129,12 +138,16 @@ func TestMetadataByTheGoClient(t *testing.T) {
 	ok(t, c.Sys().Mount("m", &api.MountInput{Type: "kv-v2"}))
 	kv := c.KVv2("m")
 	must[*api.KVSecret](t)(kv.Put(ctx, "a", map[string]any{"k": "v"}))
-	ok(t, kv.PutMetadata(ctx, "a", api.KVMetadataPutInput{CASRequired: true, MaxVersions: 3, DeleteVersionAfter: time.Hour, CustomMetadata: map[string]any{"o": "w", "p": "q"}}))
+	ok(t, kv.PutMetadata(ctx, "a",
+		api.KVMetadataPutInput{CASRequired: true, MaxVersions: 3, DeleteVersionAfter: time.Hour,
+			CustomMetadata: map[string]any{"o": "w", "p": "q"}}))
 
 	seven := 7
-	ok(t, kv.PatchMetadata(ctx, "a", api.KVMetadataPatchInput{MaxVersions: &seven, CustomMetadata: map[string]any{"p": nil}}))
+	ok(t, kv.PatchMetadata(ctx, "a",
+		api.KVMetadataPatchInput{MaxVersions: &seven, CustomMetadata: map[string]any{"p": nil}}))
 	m := must[*api.KVMetadata](t)(kv.GetMetadata(ctx, "a"))
-	if m.MaxVersions != 7 || !m.CASRequired || m.DeleteVersionAfter != time.Hour || !cmp.Equal(m.CustomMetadata, map[string]any{"o": "w"}) {
+	if m.MaxVersions != 7 || !m.CASRequired || m.DeleteVersionAfter != time.Hour ||
+		!cmp.Equal(m.CustomMetadata, map[string]any{"o": "w"}) {
 		t.Errorf("patched: %+v", m)
 	}
 	ok(t, kv.PutMetadata(ctx, "a", api.KVMetadataPutInput{}))
@@ -153,10 +166,13 @@ func TestTokenByTheGoClient(t *testing.T) {
 	if s.Auth == nil || s.Auth.LeaseDuration != 3600 || !s.Auth.Renewable {
 		t.Errorf("auth: %+v", s.Auth)
 	}
-	for _, body := range []map[string]any{{"renewable": nil}, {"renewable": ""}, {"ttl": nil, "period": "", "num_uses": "", "type": nil, "explicit_max_ttl": nil}} {
-		if s := must[*api.Secret](t)(c.Logical().Write("auth/token/create", body)); s.Auth == nil || s.Auth.LeaseDuration != 768*3600 && s.Auth.LeaseDuration != 0 {
+	for _, body := range []map[string]any{{"renewable": nil}, {"renewable": ""},
+		{"ttl": nil, "period": "", "num_uses": "", "type": nil, "explicit_max_ttl": nil}} {
+		if s := must[*api.Secret](t)(c.Logical().Write("auth/token/create", body)); s.Auth == nil ||
+			s.Auth.LeaseDuration != 768*3600 && s.Auth.LeaseDuration != 0 {
 			t.Errorf("%v: %+v", body, s.Auth)
-		} else if s := must[*api.Secret](t)(c.Logical().Write("auth/token/create", map[string]any{"ttl": "1h", "renewable": body["renewable"]})); !s.Auth.Renewable {
+		} else if s := must[*api.Secret](t)(c.Logical().Write("auth/token/create",
+			map[string]any{"ttl": "1h", "renewable": body["renewable"]})); !s.Auth.Renewable {
 			t.Errorf("renewable %v: the token is not, although that is the default", body["renewable"])
 		}
 	}

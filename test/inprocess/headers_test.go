@@ -31,8 +31,10 @@ func TestAuditedHeaders(t *testing.T) {
 		send := func(s *server) string {
 			before := len(tape.Text())
 			_, err := s.Handle(t.Context(), &route.Request{
-				ID: core.NewRequestID(), Op: route.Read, Path: "sys/mounts", Token: secret.Text(s.root), Time: time.Now(),
-				Header: map[string][]string{"X-Corr": {"abc", "def"}, "X-Session": {"canary-session"}, "X-Other": {"canary-other"}},
+				ID: core.NewRequestID(), Op: route.Read, Path: "sys/mounts", Token: secret.Text(s.root),
+				Time: time.Now(),
+				Header: map[string][]string{"X-Corr": {"abc", "def"}, "X-Session": {"canary-session"},
+					"X-Other": {"canary-other"}},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -47,7 +49,8 @@ func TestAuditedHeaders(t *testing.T) {
 		time.Sleep(time.Second)
 		for _, s := range []*server{first, second} {
 			got := send(s)
-			if !strings.Contains(got, `"headers":{"x-corr":["abc","def"],"x-session":["hmac-sha256:`) || strings.Contains(got, "canary") {
+			if !strings.Contains(got, `"headers":{"x-corr":["abc","def"],"x-session":["hmac-sha256:`) ||
+				strings.Contains(got, "canary") {
 				t.Errorf("a second after two headers were named:\n%s", got)
 			}
 		}

@@ -37,7 +37,8 @@ type life struct {
 
 func newLife(t *testing.T) *life {
 	l := &life{
-		t: t, st: faulty.New(memory.Open(), 1), out: newOutside(), told: map[string]string{}, owner: map[string]string{},
+		t: t, st: faulty.New(memory.Open(), 1), out: newOutside(), told: map[string]string{},
+		owner: map[string]string{},
 		until: map[string]time.Time{}, ended: map[string]bool{}, over: map[string]bool{}, uses: map[string]int{},
 	}
 	l.restart()
@@ -181,7 +182,8 @@ func (l *life) history() []func() {
 		func() {
 			a, err := l.ask(l.t, route.Write, "sys/wrapping/unwrap", wrapped, "")
 			if err == nil {
-				l.told["unwrapped"], l.until["unwrapped"] = a.Auth["client_token"].(string), time.Now().Add(4*time.Minute)
+				l.told["unwrapped"], l.until["unwrapped"] = a.Auth["client_token"].(string), time.Now().Add(
+					4*time.Minute)
 			}
 		},
 		func() {
@@ -298,7 +300,8 @@ func live(t *testing.T, arm func(st *faulty.Store), struck func(st *faulty.Store
 	return hit
 }
 
-var every = flag.Int("every", 7, "which commits of the history are made to fail: each of so many; with the race detector, of five times as many")
+var every = flag.Int("every", 7,
+	"which commits of the history are made to fail: each of so many; with the race detector, of five times as many")
 
 // stride is the distance of two commits that fail.
 func stride() int {

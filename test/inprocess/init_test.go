@@ -21,9 +21,12 @@ func TestCrashInInit(t *testing.T) {
 		Mounts:    []core.NewMount{{Path: "static", Type: "kv", Options: map[string]string{"version": "2"}}},
 	}
 	for name, fault := range map[string]func(st *faulty.Store, n int){
-		"killed before":    func(st *faulty.Store, n int) { st.CrashAfter(n, faulty.NotStored) },
-		"killed after":     func(st *faulty.Store, n int) { st.CrashAfter(n, faulty.Stored) },
-		"unknown, not":     func(st *faulty.Store, n int) { st.Inject(faulty.Fault{After: n, Mode: faulty.NotStored}) },
+		"killed before": func(st *faulty.Store, n int) { st.CrashAfter(n, faulty.NotStored) },
+		"killed after":  func(st *faulty.Store, n int) { st.CrashAfter(n, faulty.Stored) },
+		"unknown, not": func(st *faulty.Store,
+			n int) {
+			st.Inject(faulty.Fault{After: n, Mode: faulty.NotStored})
+		},
 		"unknown, but was": func(st *faulty.Store, n int) { st.Inject(faulty.Fault{After: n, Mode: faulty.Stored}) },
 	} {
 		for n := range 8 {
@@ -68,7 +71,8 @@ func TestCrashInInit(t *testing.T) {
 func TestInitThatIsRefused(t *testing.T) {
 	c, _, _ := run(t, core.Config{Store: memory.Open()})
 	for _, bad := range [][]core.NewMount{
-		{{Path: "x", Type: "nothing"}}, {{Path: "sys", Type: "kv"}}, {{Path: "a", Type: "kv"}, {Path: "a/b", Type: "kv"}}, {{Path: "../x", Type: "kv"}},
+		{{Path: "x", Type: "nothing"}}, {{Path: "sys", Type: "kv"}},
+		{{Path: "a", Type: "kv"}, {Path: "a/b", Type: "kv"}}, {{Path: "../x", Type: "kv"}},
 	} {
 		if _, err := c.Init(t.Context(), core.InitRequest{Mounts: bad}); err == nil {
 			t.Errorf("mounts %v were taken", bad)

@@ -74,7 +74,8 @@ func (s *stored) has(key string) bool { _, ok := s.rows[key]; return ok }
 // inspect checks the rows of a store against each other, and against the target.
 func inspect(t testing.TB, st storage.Store, out *outside) *stored {
 	t.Helper()
-	s := &stored{rows: rows(t, st), tokens: map[string]*token.Entry{}, leases: map[string]*lease.Lease{}, mounts: map[string]*mount.Entry{}}
+	s := &stored{rows: rows(t, st), tokens: map[string]*token.Entry{}, leases: map[string]*lease.Lease{},
+		mounts: map[string]*mount.Entry{}}
 	for key, e := range s.rows {
 		if id, ok := strings.CutPrefix(key, token.Prefix); ok {
 			s.tokens[id] = &token.Entry{ID: id, Version: e.Version}
@@ -118,7 +119,8 @@ func (s *stored) checkTokens() {
 			}
 		}
 		if n := s.dueOf(token.DueKind, id); n > 1 || n == 0 && (e.Revoking || e.Uses < 0 || !e.Expires.IsZero()) {
-			s.complain("token %.8s has %d due items (revoking %v, uses %d, expires %v)", id, n, e.Revoking, e.Uses, e.Expires)
+			s.complain("token %.8s has %d due items (revoking %v, uses %d, expires %v)", id, n, e.Revoking, e.Uses,
+				e.Expires)
 		}
 	}
 }
@@ -167,7 +169,8 @@ func (s *stored) dueOf(kind, id string) int {
 func (s *stored) checkIndexes() {
 	for key, e := range s.rows {
 		if it, ok := due.Parse(key); ok {
-			if record := map[string]string{"token": token.Prefix, "lease": lease.Prefix, "job": "job/"}[it.Kind]; record != "" && !s.has(record+it.ID) {
+			if record := map[string]string{"token": token.Prefix, "lease": lease.Prefix,
+				"job": "job/"}[it.Kind]; record != "" && !s.has(record+it.ID) {
 				s.complain("the due item %q has no record", key)
 			}
 		}
@@ -245,6 +248,7 @@ func (s *stored) countsAreTrue(t testing.TB, when string, got core.Stats) {
 		}
 	}
 	if got.Leases != int64(len(s.leases)) || got.UndoWaiting != int64(failing) {
-		t.Errorf("%s: %d leases counted of %d, %d waiting of %d", when, got.Leases, len(s.leases), got.UndoWaiting, failing)
+		t.Errorf("%s: %d leases counted of %d, %d waiting of %d", when, got.Leases, len(s.leases), got.UndoWaiting,
+			failing)
 	}
 }

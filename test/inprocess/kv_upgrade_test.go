@@ -58,14 +58,16 @@ func TestKVUpgradeAtOnce(t *testing.T) {
 			t.Fatalf("secret %d is %q in version %d", n, v, version)
 		}
 	}
-	if _, err := s.ask(t, route.Write, "old/data/top", s.root, `{"data":{"v":"x"},"options":{"cas":0}}`); !fault.Is(err, fault.Invalid) {
+	if _, err := s.ask(t, route.Write, "old/data/top", s.root,
+		`{"data":{"v":"x"},"options":{"cas":0}}`); !fault.Is(err, fault.Invalid) {
 		t.Errorf("cas=0 over a secret that was there: %v, want it refused", err)
 	}
 	s.must(t, route.Write, "old/data/top", s.root, `{"data":{"v":"new"},"options":{"cas":1}}`)
 	if v, version := s.current(t, "old/data/top"); v != "new" || version != 2 {
 		t.Errorf("after a write with cas it is %q in version %d", v, version)
 	}
-	if got := s.must(t, route.Read, "sys/mounts/old", s.root, "").Data["options"]; !cmp.Equal(got, map[string]any{"version": "2"}) {
+	if got := s.must(t, route.Read, "sys/mounts/old", s.root, "").Data["options"]; !cmp.Equal(got,
+		map[string]any{"version": "2"}) {
 		t.Errorf("options are %v", got)
 	}
 	if _, err := s.ask(t, route.Write, "old/top", s.root, `{"v":"lost"}`); err == nil {
@@ -96,7 +98,8 @@ func TestTuneJudgesOptions(t *testing.T) {
 			t.Errorf("options %s at %s: %v, want it refused with %q", c.options, c.mount, err, c.want)
 		}
 	}
-	if _, err := s.ask(t, route.Write, "sys/mounts/three", s.root, `{"type":"kv","options":{"version":"3"}}`); !fault.Is(err, fault.Invalid) {
+	if _, err := s.ask(t, route.Write, "sys/mounts/three", s.root,
+		`{"type":"kv","options":{"version":"3"}}`); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a new mount of version 3: %v", err)
 	}
 	for _, c := range []struct {
@@ -147,7 +150,8 @@ func TestKVUpgradeCrashes(t *testing.T) {
 				_, terr := s.ask(t, route.Write, "sys/mounts/old/tune", s.root, upgradeBody)
 				unsure := "" // the key whose last write is uncertain
 				if terr == nil {
-					_, werr := s.ask(t, route.Write, "old/data/s2", s.root, `{"data":{"v":"second"},"options":{"cas":1}}`)
+					_, werr := s.ask(t, route.Write, "old/data/s2", s.root,
+						`{"data":{"v":"second"},"options":{"cas":1}}`)
 					if werr == nil {
 						want["s2"] = "second"
 					} else {
@@ -178,7 +182,8 @@ func TestKVUpgradeCrashes(t *testing.T) {
 					got, version := s.current(t, "old/data/"+name)
 					first, second := got == "first" && version == 1, got == "second" && version == 2
 					if !first && !second || name != unsure && got != v {
-						t.Fatalf("crash at %d (mode %d): %s is %q in version %d, want %q", n, mode, name, got, version, v)
+						t.Fatalf("crash at %d (mode %d): %s is %q in version %d, want %q", n, mode, name, got, version,
+							v)
 					}
 				}
 				if a := s.must(t, route.List, "old/metadata", s.root, ""); len(a.Data["keys"].([]any)) != secrets {

@@ -206,7 +206,8 @@ func TestRenewal(t *testing.T) {
 		if err != nil || capped || !n.Expires.Equal(time.Now().Add(time.Hour).UTC()) {
 			t.Fatalf("Renew = %+v, %v, %v", n, capped, err)
 		}
-		if _, _, err := w.m.Renew(t.Context(), g, 0, lease.Bounds{TTL: time.Hour}, time.Now()); !fault.Is(err, fault.Invalid) {
+		if _, _, err := w.m.Renew(t.Context(), g, 0, lease.Bounds{TTL: time.Hour}, time.Now()); !fault.Is(err,
+			fault.Invalid) {
 			t.Fatalf("renewing by a stale record: %v, want invalid", err)
 		}
 		n, capped, err = w.m.Renew(t.Context(), n, 99*time.Hour, lease.Bounds{TTL: time.Hour}, time.Now())
@@ -354,7 +355,8 @@ func TestList(t *testing.T) {
 		limit         int
 		want          string
 	}{
-		{"", "", 0, "[a/ b/]"}, {"a/", "", 0, "[x/ y/ z]"}, {"a/x/", "", 0, "[1 2]"}, {"a/", "x/", 1, "[y/]"}, {"a/", "y/", 0, "[z]"}, {"c/", "", 0, "[]"},
+		{"", "", 0, "[a/ b/]"}, {"a/", "", 0, "[x/ y/ z]"}, {"a/x/", "", 0, "[1 2]"}, {"a/", "x/", 1, "[y/]"},
+		{"a/", "y/", 0, "[z]"}, {"c/", "", 0, "[]"},
 	} {
 		got, err := w.m.List(t.Context(), tt.prefix, tt.after, tt.limit)
 		if err != nil || fmt.Sprint(got) != tt.want {

@@ -56,7 +56,8 @@ func TestMountThatMayBeThere(t *testing.T) {
 					got := l.must(t, route.Read, "sys/mounts", l.root, "").Data
 					_, issuer := got["issuer/"]
 					_, other := got["other/"]
-					if issuer != (change == "enable" || change == "tune") || other != (change == "enable" || change == "move") {
+					if issuer != (change == "enable" || change == "tune") ||
+						other != (change == "enable" || change == "move") {
 						t.Errorf("mounted are %v", got)
 					}
 					if change == "tune" && got["issuer/"].(map[string]any)["description"] != "new" {
@@ -85,7 +86,8 @@ func TestTwoMountsAtOnePath(t *testing.T) {
 		l := issuing(t)
 		l.issue("a", "issuer/creds/r")
 		older := mount.Entry{
-			UUID: "00000000-0000-4000-8000-000000000000", Accessor: "lend_1", Path: "issuer/", Class: mount.ClassSecret, Type: "issuer",
+			UUID: "00000000-0000-4000-8000-000000000000", Accessor: "lend_1", Path: "issuer/",
+			Class: mount.ClassSecret, Type: "issuer",
 			Created: time.Now().Add(-time.Hour),
 		}
 		below := older
@@ -165,7 +167,8 @@ func TestDisabledWithoutAJob(t *testing.T) {
 				if err := json.Unmarshal(e.Value, &j); err != nil {
 					t.Fatal(err)
 				}
-				behind(t, l.st, storage.Remove(key), storage.Remove(due.Item{Lane: "jobs", Kind: "job", ID: id, At: j.Due}.Key()))
+				behind(t, l.st, storage.Remove(key),
+					storage.Remove(due.Item{Lane: "jobs", Kind: "job", ID: id, At: j.Due}.Key()))
 			}
 		}
 		l.restart()

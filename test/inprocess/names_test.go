@@ -63,13 +63,15 @@ func everyMount(t *testing.T, st storage.Store) (*server, map[string]string) {
 	t.Helper()
 	s, _ := launch(t, core.Config{
 		Store: st, StorageName: "memory", ClusterName: "test",
-		Types: core.Types{Engines: append(slices.Clone(plugins.Engines), newOutside().issuerType()), Auths: plugins.AuthMethods},
+		Types: core.Types{Engines: append(slices.Clone(plugins.Engines), newOutside().issuerType()),
+			Auths: plugins.AuthMethods},
 	})
 	at := map[string]string{"sys/": "sys/", "cubbyhole/": "cubbyhole/", "rotation/": "rotation/"}
 	for _, m := range plugins.AuthMethods {
 		at["auth/"+m.Name+"/"] = "auth/" + m.Name + "/"
 	}
-	for name, body := range map[string]string{"kv": `{"type":"kv"}`, "kv2": `{"type":"kv-v2"}`, "database": `{"type":"database"}`, "aws": `{"type":"aws"}`, "issuer": `{"type":"issuer"}`} {
+	for name, body := range map[string]string{"kv": `{"type":"kv"}`, "kv2": `{"type":"kv-v2"}`,
+		"database": `{"type":"database"}`, "aws": `{"type":"aws"}`, "issuer": `{"type":"issuer"}`} {
 		s.must(t, route.Write, "sys/mounts/"+name, s.root, body)
 		at[name+"/"] = name + "/"
 	}
@@ -86,9 +88,12 @@ var bodies = []struct{ prefix, body string }{
 	{"sys/audit", `{"type":"file","options":{"file_path":"/nowhere/a.log"}}`},
 	{"auth/token/create", `{"policies":["default"]}`},
 	{"auth/token/roles", `{"allowed_policies":["default"]}`},
-	{"database/config", `{"plugin_name":"postgresql-database-plugin","connection_url":"postgresql://{{username}}:{{password}}@db.example.com/x","username":"a","password":"b","verify_connection":false}`},
-	{"database/roles", `{"db_name":"db","creation_statements":"CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}'"}`},
-	{"database/static-roles", `{"db_name":"db","username":"u","rotation_period":"1h","skip_import_rotation":true,"password":"p"}`},
+	{"database/config",
+		`{"plugin_name":"postgresql-database-plugin","connection_url":"postgresql://{{username}}:{{password}}@db.example.com/x","username":"a","password":"b","verify_connection":false}`},
+	{"database/roles",
+		`{"db_name":"db","creation_statements":"CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}'"}`},
+	{"database/static-roles",
+		`{"db_name":"db","username":"u","rotation_period":"1h","skip_import_rotation":true,"password":"p"}`},
 	{"aws/roles", `{"credential_type":"iam_user","policy_arns":["arn:aws:iam::aws:policy/ReadOnlyAccess"]}`},
 	{"aws/static-roles", `{"username":"u","rotation_period":"24h"}`},
 	{"rotation/keys", `{"recipe":"http-demo","path":"kv2/x"}`},
@@ -128,7 +133,8 @@ func TestEveryNameIsActedUponAsItWasJudged(t *testing.T) {
 				continue
 			}
 			routes++
-			for _, form := range []string{"zq%dxk", "ZQ%dXK", "Zq%dxK", "zq%dxk ", " zq%dxk", "zq%dxk,b", "a,zq%dxk", "zq%dxk.", "zq%dxk%%", "zq%dxk\u00a0", "zq%dxk-é"} {
+			for _, form := range []string{"zq%dxk", "ZQ%dXK", "Zq%dxK", "zq%dxk ", " zq%dxk", "zq%dxk,b", "a,zq%dxk",
+				"zq%dxk.", "zq%dxk%%", "zq%dxk\u00a0", "zq%dxk-é"} {
 				requests++
 				name := fmt.Sprintf(form, requests)
 				for _, key := range keysOf(t, s, st, at[mount], r, name, fmt.Sprintf("zq%dxk", requests)) {

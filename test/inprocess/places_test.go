@@ -56,13 +56,16 @@ func TestWritersSeeOnlyTheirKeys(t *testing.T) {
 		"its history":    {`path "rotation/keys/stripe/*" { capabilities = ["read"] }`, false},
 		"no path of its": {`path "keys/stripe" { capabilities = ["read"] }`, false},
 	} {
-		w.must(t, route.Write, "sys/policies/acl/writer", w.root, `{"policy":"`+strings.ReplaceAll(write+tt.rules, `"`, `\"`)+`"}`)
-		token := w.must(t, route.Write, "auth/token/create", w.root, `{"policies":["writer"]}`).Auth["client_token"].(string)
+		w.must(t, route.Write, "sys/policies/acl/writer", w.root,
+			`{"policy":"`+strings.ReplaceAll(write+tt.rules, `"`, `\"`)+`"}`)
+		token := w.must(t, route.Write, "auth/token/create", w.root,
+			`{"policies":["writer"]}`).Auth["client_token"].(string)
 		dead, err := w.says(t, route.Write, "secret/data/pay", token, `{"data":{"api_key":"by-`+name+`"}}`)
 		if !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: a write of a key that the provider refuses: %v, want it refused", name, err)
 		}
-		forced, err := w.says(t, route.Write, "secret/data/pay", token, `{"data":{"api_key":"by-`+name+`"},"options":{"force":true}}`)
+		forced, err := w.says(t, route.Write, "secret/data/pay", token,
+			`{"data":{"api_key":"by-`+name+`"},"options":{"force":true}}`)
 		if err != nil || forced == "" {
 			t.Errorf("%s: by force: warned %q, %v", name, forced, err)
 		}
@@ -86,10 +89,11 @@ func TestWritersSeeOnlyTheirKeys(t *testing.T) {
 // there, or becomes versioned there.
 func TestWritesAreJudgedInTheNextMount(t *testing.T) {
 	for name, next := range map[string][]string{
-		"new":               {`sys/mounts/static {"type":"kv-v2"}`},
-		"by its old name":   {`sys/mounts/static {"type":"generic","options":{"version":"2"}}`},
-		"below":             {`sys/mounts/static/pay {"type":"kv-v2"}`},
-		"moved":             {`sys/mounts/other {"type":"kv-v2"}`, `other/data/pay/x {"data":{"note":"old"}}`, `sys/remount {"from":"other","to":"static"}`},
+		"new":             {`sys/mounts/static {"type":"kv-v2"}`},
+		"by its old name": {`sys/mounts/static {"type":"generic","options":{"version":"2"}}`},
+		"below":           {`sys/mounts/static/pay {"type":"kv-v2"}`},
+		"moved": {`sys/mounts/other {"type":"kv-v2"}`, `other/data/pay/x {"data":{"note":"old"}}`,
+			`sys/remount {"from":"other","to":"static"}`},
 		"becomes versioned": {`sys/mounts/static {"type":"kv"}`, `sys/mounts/static/tune {"options":{"version":"2"}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -105,7 +109,8 @@ func TestWritesAreJudgedInTheNextMount(t *testing.T) {
 			if name == "below" {
 				path = "static/pay/data/x"
 			}
-			if said, err := w.says(t, route.Write, path, w.root, `{"data":{"api_key":"a","note":"b"}}`); !fault.Is(err, fault.Invalid) || !strings.Contains(said, "rotation/keys/stripe") {
+			if said, err := w.says(t, route.Write, path, w.root, `{"data":{"api_key":"a","note":"b"}}`); !fault.Is(err,
+				fault.Invalid) || !strings.Contains(said, "rotation/keys/stripe") {
 				t.Errorf("the first write of a dead key: %q, %v, want it refused", said, err)
 			}
 			w.must(t, route.Write, path, w.root, `{"data":{"api_key":"a","note":"b"},"options":{"force":true}}`)
@@ -135,12 +140,14 @@ func TestRemovedMountsPublishNothing(t *testing.T) {
 		return fault.Is(err, fault.NotFound)
 	})
 	for _, name := range []string{"one", "two"} {
-		if warned, err := w.says(t, route.Write, "secret/data/"+name, w.root, `{"data":{"api_key":"a"}}`); err != nil || warned != "" {
+		if warned, err := w.says(t, route.Write, "secret/data/"+name, w.root,
+			`{"data":{"api_key":"a"}}`); err != nil || warned != "" {
 			t.Errorf("a write of a secret that nothing publishes to any more: %q, %v", warned, err)
 		}
 		w.must(t, route.Write, "rotation/keys/"+name, w.root, publishing(name, "secret/"+name))
 	}
-	if warned, err := w.says(t, route.Write, "secret/data/stays", w.root, `{"data":{"api_key":"a"}}`); !fault.Is(err, fault.Invalid) || !strings.Contains(warned, "rotation/keys/stays") {
+	if warned, err := w.says(t, route.Write, "secret/data/stays", w.root, `{"data":{"api_key":"a"}}`); !fault.Is(err,
+		fault.Invalid) || !strings.Contains(warned, "rotation/keys/stays") {
 		t.Errorf("a write of a secret that a key of another mount publishes to: %q, %v, want it refused", warned, err)
 	}
 	keys := w.must(t, route.List, "rotation/keys", w.root, "").Data["keys"].([]any)
@@ -175,16 +182,19 @@ func TestCrashWhileReleasing(t *testing.T) {
 					st.Clear()
 					st.Revive()
 					s, stop = startRotating(t, st)
-					s.must(t, route.Delete, "sys/mounts/second", s.root, `{"force":true}`) // the crash may have been before
+					// the crash may have been before
+					s.must(t, route.Delete, "sys/mounts/second", s.root, `{"force":true}`)
 					time.Sleep(2 * time.Minute)
 					if got := reserved(t, st); len(got) > 0 {
 						t.Errorf("rows that are left: %q", got)
 					}
-					if got := s.must(t, route.Read, "secret/data/one", s.root, "").Data["data"]; fmt.Sprint(got) != "map[note:kept]" {
+					if got := s.must(t, route.Read, "secret/data/one", s.root,
+						"").Data["data"]; fmt.Sprint(got) != "map[note:kept]" {
 						t.Errorf("the secret is %v", got)
 					}
 					for _, name := range []string{"one", "two"} {
-						if a := s.must(t, route.Write, "secret/data/"+name, s.root, `{"data":{"api_key":"a"}}`); len(a.Warnings) > 0 {
+						if a := s.must(t, route.Write, "secret/data/"+name, s.root,
+							`{"data":{"api_key":"a"}}`); len(a.Warnings) > 0 {
 							t.Errorf("a write warns of %q", a.Warnings)
 						}
 						s.must(t, route.Write, "rotation/keys/"+name, s.root, publishing(name, "secret/"+name))
@@ -216,7 +226,10 @@ func startRotating(t *testing.T, st storage.Store) (s *server, stop func()) {
 	t.Helper()
 	s, end := launch(t, core.Config{
 		Store: st, Types: core.Types{Engines: plugins.Engines, Auths: plugins.AuthMethods},
-		Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("there is no network") },
+		Dial: func(context.Context, string, string) (net.Conn, error) {
+			return nil,
+				errors.New("there is no network")
+		},
 	})
 	return s, func() { end(); synctest.Wait() }
 }

@@ -18,7 +18,8 @@ import (
 func (s *server) clerk(t *testing.T, name, text string) string {
 	t.Helper()
 	s.must(t, route.Write, "sys/policies/acl/"+name, s.root, fmt.Sprintf(`{"policy":%q}`, text))
-	return s.must(t, route.Write, "auth/token/create", s.root, fmt.Sprintf(`{"policies":[%q]}`, name)).Auth["client_token"].(string)
+	return s.must(t, route.Write, "auth/token/create", s.root,
+		fmt.Sprintf(`{"policies":[%q]}`, name)).Auth["client_token"].(string)
 }
 
 // TestRolesGiveNoMore requests more from a role than the caller may have and the role allows.
@@ -26,9 +27,11 @@ func TestRolesGiveNoMore(t *testing.T) {
 	s := start(t, memory.Open())
 	s.must(t, route.Write, "sys/policies/acl/admin", s.root, `{"policy":"path \"*\" { capabilities = [\"read\"] }"}`)
 	s.must(t, route.Write, "auth/token/roles/plain", s.root, `{}`)
-	s.must(t, route.Write, "auth/token/roles/bound", s.root, `{"allowed_policies":["default"],"token_bound_cidrs":["10.0.0.0/8"]}`)
+	s.must(t, route.Write, "auth/token/roles/bound", s.root,
+		`{"allowed_policies":["default"],"token_bound_cidrs":["10.0.0.0/8"]}`)
 	s.must(t, route.Write, "auth/token/roles/periodic", s.root, `{"allowed_policies":["default"],"token_period":"1h"}`)
-	s.must(t, route.Write, "auth/token/roles/not", s.root, `{"disallowed_policies":["Clerk"],"disallowed_policies_glob":["Adm*"]}`)
+	s.must(t, route.Write, "auth/token/roles/not", s.root,
+		`{"disallowed_policies":["Clerk"],"disallowed_policies_glob":["Adm*"]}`)
 	clerk := s.clerk(t, "clerk", `path "auth/token/create/*" { capabilities = ["update"] }`)
 	for _, c := range []struct {
 		name, role, body string
@@ -53,7 +56,8 @@ func TestRolesGiveNoMore(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		made := s.must(t, route.Write, "auth/token/lookup", s.root, fmt.Sprintf(`{"token":%q}`, a.Auth["client_token"])).Data
+		made := s.must(t, route.Write, "auth/token/lookup", s.root,
+			fmt.Sprintf(`{"token":%q}`, a.Auth["client_token"])).Data
 		switch {
 		case made["orphan"] == true:
 			t.Errorf("%s: the token is an orphan: %v", c.name, made)
@@ -62,10 +66,12 @@ func TestRolesGiveNoMore(t *testing.T) {
 		case c.role == "periodic" && made["period"] != 3600.0:
 			t.Errorf("%s: period %v", c.name, made["period"])
 		case c.role == "bound" && fmt.Sprint(made["bound_cidrs"]) != "[10.0.0.0/8 10.1.0.0/16]":
-			t.Errorf("%s: bound_cidrs %v, want what the request and the role have in common", c.name, made["bound_cidrs"])
+			t.Errorf("%s: bound_cidrs %v, want what the request and the role have in common", c.name,
+				made["bound_cidrs"])
 		}
 	}
-	if _, err := s.ask(t, route.Write, "auth/token/create/bound", clerk, `{"bound_cidrs":["192.168.0.0/16"]}`); !fault.Is(err, fault.Invalid) {
+	if _, err := s.ask(t, route.Write, "auth/token/create/bound", clerk,
+		`{"bound_cidrs":["192.168.0.0/16"]}`); !fault.Is(err, fault.Invalid) {
 		t.Errorf("addresses outside of the role's: %v", err)
 	}
 }
@@ -86,7 +92,8 @@ func TestLeaseOfThePath(t *testing.T) {
 		clerk := l.clerk(t, "clerk", text.String())
 		for _, path := range []string{"sys/leases/renew/", "sys/leases/revoke/", "sys/renew/", "sys/revoke/"} {
 			for _, field := range []string{"lease_id", "url_lease_id"} {
-				_, err := l.ask(t, route.Write, path+own, clerk, fmt.Sprintf(`{%q:%q,"sync":true,"increment":"1h"}`, field, theirs))
+				_, err := l.ask(t, route.Write, path+own, clerk,
+					fmt.Sprintf(`{%q:%q,"sync":true,"increment":"1h"}`, field, theirs))
 				if !fault.Is(err, fault.Invalid) {
 					t.Errorf("%s with %s of another lease: %v", path, field, err)
 				}

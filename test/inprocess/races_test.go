@@ -32,7 +32,8 @@ type crowd struct {
 // ask may be called by many goroutines, because it does not fail the test.
 func (c *crowd) ask(op route.Op, path, tok, body string, wrap time.Duration) (*answer, error) {
 	r := &route.Request{
-		ID: core.NewRequestID(), Op: op, Path: route.Path(path), Token: secret.Text(tok), Body: []byte(body), Time: time.Now(),
+		ID: core.NewRequestID(), Op: op, Path: route.Path(path), Token: secret.Text(tok), Body: []byte(body),
+		Time:   time.Now(),
 		Remote: netip.MustParseAddrPort("127.0.0.1:1"), WrapTTL: wrap,
 	}
 	got, err := c.l.Handle(context.WithoutCancel(c.t.Context()), r)
@@ -70,7 +71,8 @@ func (c *crowd) one(rng *rand.Rand) {
 	quote := func(field, s string) string { return fmt.Sprintf("{%q:%q}", field, s) }
 	switch n := rng.IntN(100); {
 	case n < 25:
-		body := []string{spec, `{"policies":["all"],"ttl":"20s"}`, `{"policies":["all"],"ttl":"1m","num_uses":2}`, `{"policies":["all"],"ttl":"1m","type":"batch"}`}[rng.IntN(4)]
+		body := []string{spec, `{"policies":["all"],"ttl":"20s"}`, `{"policies":["all"],"ttl":"1m","num_uses":2}`,
+			`{"policies":["all"],"ttl":"1m","type":"batch"}`}[rng.IntN(4)]
 		if a, err := c.ask(route.Write, "auth/token/create", tok, body, 0); err == nil {
 			c.keep(&c.tokens, a.Auth["client_token"].(string))
 		}
@@ -88,7 +90,8 @@ func (c *crowd) one(rng *rand.Rand) {
 	case n < 76:
 		path := []string{"auth/token/revoke", "auth/token/revoke-orphan"}[rng.IntN(2)]
 		if _, err := c.ask(route.Write, path, c.l.root, quote("token", tok), 0); err == nil {
-			if _, err := c.ask(route.Read, "auth/token/lookup-self", tok, "", 0); !fault.Is(err, fault.Denied) && !fault.Is(err, fault.Sealed) {
+			if _, err := c.ask(route.Read, "auth/token/lookup-self", tok, "", 0); !fault.Is(err, fault.Denied) &&
+				!fault.Is(err, fault.Sealed) {
 				c.t.Errorf("a token that was revoked is served: %v", err)
 			}
 		}
@@ -164,7 +167,8 @@ func TestUsesByManyAtOnce(t *testing.T) {
 		l := issuing(t)
 		c := &crowd{t: t, l: l}
 		for uses := range 5 {
-			a := l.must(t, route.Write, "auth/token/create", l.root, fmt.Sprintf(`{"policies":["all"],"num_uses":%d}`, uses+1))
+			a := l.must(t, route.Write, "auth/token/create", l.root,
+				fmt.Sprintf(`{"policies":["all"],"num_uses":%d}`, uses+1))
 			var served atomic.Int32
 			var wg sync.WaitGroup
 			for i := range 12 {
@@ -210,7 +214,8 @@ func TestPolicyChangeAtOnce(t *testing.T) {
 		}
 		for i := range 200 {
 			capability := []string{"deny", "read"}[i%2]
-			l.must(t, route.Write, "sys/policies/acl/p", l.root, `{"policy":"path \"sys/mounts\" { capabilities = [\"`+capability+`\"] }"}`)
+			l.must(t, route.Write, "sys/policies/acl/p", l.root,
+				`{"policy":"path \"sys/mounts\" { capabilities = [\"`+capability+`\"] }"}`)
 			if _, err := c.ask(route.Read, "sys/mounts", tok, "", 0); (err == nil) != (capability == "read") {
 				t.Errorf("after %q: %v", capability, err)
 			}

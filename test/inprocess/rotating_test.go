@@ -23,8 +23,11 @@ func TestRotating(t *testing.T) {
 	w.must(t, route.Write, "rotation/keys/stripe", w.root, `{"recipe":"http-demo","params":{"url":"http://127.0.0.1:1"},"admin":{"token":"t"},
 		"path":"static/stripe/production","skip_import_rotation":true,"current_key_id":"key_1"}`)
 	w.db.AddUser("app", "password-of-app")
-	w.must(t, route.Write, "database/config/db", w.root, `{"plugin_name":"fake-database-plugin","connection_url":"fake://{{username}}:{{password}}@db","username":"`+databasetest.FakeAdmin+`","password":"`+databasetest.FakePassword+`","allowed_roles":"*"}`)
-	w.must(t, route.Write, "database/static-roles/app", w.root, `{"db_name":"db","username":"app","rotation_period":"24h"}`)
+	w.must(t, route.Write, "database/config/db", w.root,
+		`{"plugin_name":"fake-database-plugin","connection_url":"fake://{{username}}:{{password}}@db","username":"`+
+			databasetest.FakeAdmin+`","password":"`+databasetest.FakePassword+`","allowed_roles":"*"}`)
+	w.must(t, route.Write, "database/static-roles/app", w.root,
+		`{"db_name":"db","username":"app","rotation_period":"24h"}`)
 	paths := func(token string) (all []string) {
 		for _, r := range w.must(t, route.Read, "rotation/status", token, "").Data["records"].([]any) {
 			all = append(all, r.(map[string]any)["path"].(string))
@@ -34,17 +37,20 @@ func TestRotating(t *testing.T) {
 	if got := strings.Join(paths(w.root), " "); got != "database/static-roles/app rotation/keys/stripe" {
 		t.Errorf("the list for root is %q", got)
 	}
-	w.must(t, route.Write, "sys/policies/acl/dba", w.root, `{"policy":"path \"rotation/status\" { capabilities = [\"read\"] } path \"database/static-roles/*\" { capabilities = [\"read\"] }"}`)
+	w.must(t, route.Write, "sys/policies/acl/dba", w.root,
+		`{"policy":"path \"rotation/status\" { capabilities = [\"read\"] } path \"database/static-roles/*\" { capabilities = [\"read\"] }"}`)
 	dba := w.must(t, route.Write, "auth/token/create", w.root, `{"policies":["dba"]}`).Auth["client_token"].(string)
 	if got := strings.Join(paths(dba), " "); got != "database/static-roles/app" {
 		t.Errorf("the list for who may read static roles alone is %q", got)
 	}
-	if _, err := w.ask(t, route.Delete, "sys/mounts/static", w.root, ""); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), "rotation/keys/stripe is published at \"static/stripe/production\"") {
+	if _, err := w.ask(t, route.Delete, "sys/mounts/static", w.root, ""); !fault.Is(err, fault.Conflict) ||
+		!strings.Contains(fault.Message(err), "rotation/keys/stripe is published at \"static/stripe/production\"") {
 		t.Errorf("disabling a mount that a key is published to: %v", err)
 	}
 	// After a move, writes by hand to the secret would not be checked, and the next rotation could
 	// not be published.
-	if _, err := w.ask(t, route.Write, "sys/remount", w.root, `{"from":"static","to":"elsewhere"}`); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), "rotation/keys/stripe is published at") {
+	if _, err := w.ask(t, route.Write, "sys/remount", w.root, `{"from":"static","to":"elsewhere"}`); !fault.Is(err,
+		fault.Conflict) || !strings.Contains(fault.Message(err), "rotation/keys/stripe is published at") {
 		t.Errorf("moving a mount that a key is published to: %v", err)
 	}
 	a := w.must(t, route.Delete, "rotation/keys/stripe", w.root, "")
@@ -66,10 +72,14 @@ func TestRotationMetrics(t *testing.T) {
 	w.db.AddUser("app", "password-of-app")
 	w.must(t, route.Write, "database/config/db", w.root, `{"plugin_name":"fake-database-plugin","connection_url":"fake://{{username}}:{{password}}@db","username":"`+databasetest.FakeAdmin+`",
 		"password":"`+databasetest.FakePassword+`","allowed_roles":"*","rotation_period":"24h"}`)
-	w.must(t, route.Write, "database/static-roles/app", w.root, `{"db_name":"db","username":"app","rotation_period":"24h"}`)
+	w.must(t, route.Write, "database/static-roles/app", w.root,
+		`{"db_name":"db","username":"app","rotation_period":"24h"}`)
 	w.aws.AddUser(awstest.Account, "ci")
-	w.must(t, route.Write, "aws/config/root", w.root, `{"access_key":"`+awstest.ID+`","secret_key":"`+awstest.Secret+`","region":"us-east-1","iam_endpoint":"`+awstest.URL+`","sts_endpoint":"`+awstest.URL+`","rotation_period":"24h"}`)
-	w.must(t, route.Write, "aws/static-roles/ci", w.root, `{"username":"ci","rotation_period":"24h","propagation_checks":0}`)
+	w.must(t, route.Write, "aws/config/root", w.root,
+		`{"access_key":"`+awstest.ID+`","secret_key":"`+awstest.Secret+`","region":"us-east-1","iam_endpoint":"`+
+			awstest.URL+`","sts_endpoint":"`+awstest.URL+`","rotation_period":"24h"}`)
+	w.must(t, route.Write, "aws/static-roles/ci", w.root,
+		`{"username":"ci","rotation_period":"24h","propagation_checks":0}`)
 	tallies := func(most int) (listed []string, counted int64) {
 		for _, t := range w.Rotations(most) {
 			counted += t.Records()
@@ -80,7 +90,8 @@ func TestRotationMetrics(t *testing.T) {
 		slices.Sort(listed)
 		return listed, counted
 	}
-	want := []string{"aws/config/root", "aws/static-roles/ci", "database/config/db", "database/static-roles/app", "rotation/keys/stripe"}
+	want := []string{"aws/config/root", "aws/static-roles/ci", "database/config/db", "database/static-roles/app",
+		"rotation/keys/stripe"}
 	if got, n := tallies(10); !slices.Equal(got, want) || n != 5 {
 		t.Errorf("%d records, %q; want %q", n, got, want)
 	}

@@ -40,7 +40,8 @@ func TestUnsealedTwice(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := core.New(core.Config{
 					Store: memory.Open(), Seal: outsidetest.Seal{}, Log: slog.New(slog.DiscardHandler),
-					Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type}, Auths: []auth.Type{authtoken.Type}},
+					Types: core.Types{Engines: []engine.Type{kv.Type, cubbyhole.Type},
+						Auths: []auth.Type{authtoken.Type}},
 				})
 				ctx, stop := context.WithCancel(t.Context())
 				ran := make(chan error, 1)

@@ -17,8 +17,10 @@ func TestStreamOfARevokedToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := start(t, memory.Open())
-				s.must(t, route.Write, "sys/policies/acl/watch", s.root, `{"policy":"path \"sys/monitor\" { capabilities = [\"read\"] }"}`)
-				tok := s.must(t, route.Write, "auth/token/create", s.root, `{"policies":["watch"],"ttl":"1h"}`).Auth["client_token"].(string)
+				s.must(t, route.Write, "sys/policies/acl/watch", s.root,
+					`{"policy":"path \"sys/monitor\" { capabilities = [\"read\"] }"}`)
+				tok := s.must(t, route.Write, "auth/token/create", s.root,
+					`{"policies":["watch"],"ttl":"1h"}`).Auth["client_token"].(string)
 				a, err := s.Handle(t.Context(), s.request(t, route.Read, "sys/monitor", tok, ""))
 				if err != nil || a.Stream == nil {
 					t.Fatalf("%+v, %v", a, err)

@@ -58,8 +58,10 @@ func openShop(t *testing.T, st storage.Store) *shop {
 	s := &shop{t: t, st: st, fake: new(databasetest.Fake)}
 	s.restart()
 	s.must(t, route.Write, "sys/mounts/database", s.root, `{"type":"database"}`)
-	s.must(t, route.Write, "database/config/prod", s.root, `{"plugin_name":"fake-database-plugin","allowed_roles":"*","connection_url":"fake://{{username}}:{{password}}@db","username":"`+databasetest.FakeAdmin+`","password":"`+databasetest.FakePassword+`"}`)
-	s.must(t, route.Write, "database/roles/ro", s.root, `{"db_name":"prod","creation_statements":"CREATE","default_ttl":"1h","max_ttl":"24h"}`)
+	s.must(t, route.Write, "database/config/prod", s.root,
+		`{"plugin_name":"fake-database-plugin","allowed_roles":"*","connection_url":"fake://{{username}}:{{password}}@db","username":"`+databasetest.FakeAdmin+`","password":"`+databasetest.FakePassword+`"}`)
+	s.must(t, route.Write, "database/roles/ro", s.root,
+		`{"db_name":"prod","creation_statements":"CREATE","default_ttl":"1h","max_ttl":"24h"}`)
 	return s
 }
 
@@ -99,7 +101,8 @@ func TestRotationsSurviveSealMoveAndRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openShop(t, memory.Open())
 		s.fake.AddUser("svc", "before")
-		s.must(t, route.Write, "database/static-roles/svc", s.root, `{"db_name":"prod","username":"svc","rotation_period":"1h"}`)
+		s.must(t, route.Write, "database/static-roles/svc", s.root,
+			`{"db_name":"prod","username":"svc","rotation_period":"1h"}`)
 		path := "database"
 		time.Sleep(time.Minute)
 		for what, change := range map[string]func(){
@@ -142,7 +145,8 @@ func TestRotationsSurviveSealMoveAndRestart(t *testing.T) {
 func TestFailuresAreRateLimitedInLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := openShop(t, memory.Open())
-		s.must(t, route.Write, "database/roles/bad", s.root, `{"db_name":"prod","creation_statements":"CREATE","revocation_statements":"SELECT 1","default_ttl":"1h"}`)
+		s.must(t, route.Write, "database/roles/bad", s.root,
+			`{"db_name":"prod","creation_statements":"CREATE","revocation_statements":"SELECT 1","default_ttl":"1h"}`)
 		var id string
 		for range 500 {
 			id = s.must(t, route.Read, "database/creds/bad", s.root, "").LeaseID
@@ -155,7 +159,8 @@ func TestFailuresAreRateLimitedInLog(t *testing.T) {
 			t.Error("the lines do not say how many others there are")
 		}
 		a := s.must(t, route.Write, "sys/leases/lookup", s.root, `{"lease_id":"`+id+`"}`)
-		if !strings.Contains(fmt.Sprint(a.Data["revoke_error"]), "still in the database") || a.Data["revoke_tries"].(float64) < 20 {
+		if !strings.Contains(fmt.Sprint(a.Data["revoke_error"]), "still in the database") ||
+			a.Data["revoke_tries"].(float64) < 20 {
 			t.Errorf("the lease reads %v", a.Data)
 		}
 		s.must(t, route.Write, "database/roles/bad", s.root, `{"revocation_statements":"DROP"}`)
@@ -189,16 +194,22 @@ func TestLeaseThatEndsWithItsToken(t *testing.T) {
 		short, long := tok(`{"policies":["all"],"ttl":"30m"}`), tok(`{"policies":["all"],"ttl":"48h"}`)
 		a := s.must(t, route.Read, "database/creds/ro", short, "")
 		told("issued", a, true)
-		told("renewed", s.must(t, route.Write, "sys/leases/renew", s.root, `{"lease_id":"`+a.LeaseID+`","increment":"2h"}`), true)
-		told("renewed for less", s.must(t, route.Write, "sys/leases/renew", s.root, `{"lease_id":"`+a.LeaseID+`","increment":"10m"}`), false)
-		end := s.must(t, route.Write, "sys/leases/lookup", s.root, `{"lease_id":"`+a.LeaseID+`"}`).Data["token_expire_time"]
-		if at, err := time.Parse(time.RFC3339, fmt.Sprint(end)); err != nil || time.Until(at).Round(time.Minute) != 30*time.Minute {
+		told("renewed",
+			s.must(t, route.Write, "sys/leases/renew", s.root, `{"lease_id":"`+a.LeaseID+`","increment":"2h"}`), true)
+		told("renewed for less",
+			s.must(t, route.Write, "sys/leases/renew", s.root, `{"lease_id":"`+a.LeaseID+`","increment":"10m"}`),
+			false)
+		end := s.must(t, route.Write, "sys/leases/lookup", s.root,
+			`{"lease_id":"`+a.LeaseID+`"}`).Data["token_expire_time"]
+		if at, err := time.Parse(time.RFC3339, fmt.Sprint(end)); err != nil ||
+			time.Until(at).Round(time.Minute) != 30*time.Minute {
 			t.Errorf("the lease's token ends at %v, %v", end, err)
 		}
 		told("issued to a longer token", s.must(t, route.Read, "database/creds/ro", long, ""), false)
 		root := s.must(t, route.Read, "database/creds/ro", s.root, "")
 		told("issued to a token that never expires", root, false)
-		if d := s.must(t, route.Write, "sys/leases/lookup", s.root, `{"lease_id":"`+root.LeaseID+`"}`).Data; d["token_expire_time"] != nil {
+		if d := s.must(t, route.Write, "sys/leases/lookup", s.root,
+			`{"lease_id":"`+root.LeaseID+`"}`).Data; d["token_expire_time"] != nil {
 			t.Errorf("the end of a token that lives for ever: %v", d)
 		}
 		time.Sleep(31 * time.Minute)
@@ -222,7 +233,8 @@ func TestCommitsOfARequest(t *testing.T) {
 		s := openShop(t, st)
 		s.must(t, route.Write, "sys/mounts/kv", s.root, `{"type":"kv","options":{"version":"2"}}`)
 		s.must(t, route.Write, "sys/policies/acl/all", s.root, allowAll)
-		service := s.must(t, route.Write, "auth/token/create", s.root, `{"policies":["all"],"ttl":"1h"}`).Auth["client_token"].(string)
+		service := s.must(t, route.Write, "auth/token/create", s.root,
+			`{"policies":["all"],"ttl":"1h"}`).Auth["client_token"].(string)
 		s.must(t, route.Write, "kv/data/a", service, `{"data":{"x":"y"}}`)
 		var leaseID, batch string
 		for _, tt := range []struct {
@@ -235,12 +247,15 @@ func TestCommitsOfARequest(t *testing.T) {
 			{"lookup of a token", 0, func() { s.must(t, route.Read, "auth/token/lookup-self", service, "") }},
 			{"token", 1, func() { s.must(t, route.Write, "auth/token/create", service, `{"ttl":"1m"}`) }},
 			{"batch token", 0, func() {
-				batch = s.must(t, route.Write, "auth/token/create", service, `{"ttl":"1m","type":"batch","policies":["all"]}`).Auth["client_token"].(string)
+				batch = s.must(t, route.Write, "auth/token/create", service,
+					`{"ttl":"1m","type":"batch","policies":["all"]}`).Auth["client_token"].(string)
 			}},
 			{"read by a batch token", 0, func() { s.must(t, route.Read, "kv/data/a", batch, "") }},
 			{"credential", 2, func() { leaseID = s.must(t, route.Read, "database/creds/ro", service, "").LeaseID }},
-			{"renewal", 1, func() { s.must(t, route.Write, "sys/leases/renew", service, `{"lease_id":"`+leaseID+`"}`) }},
-			{"lookup of a lease", 0, func() { s.must(t, route.Write, "sys/leases/lookup", service, `{"lease_id":"`+leaseID+`"}`) }},
+			{"renewal", 1,
+				func() { s.must(t, route.Write, "sys/leases/renew", service, `{"lease_id":"`+leaseID+`"}`) }},
+			{"lookup of a lease", 0,
+				func() { s.must(t, route.Write, "sys/leases/lookup", service, `{"lease_id":"`+leaseID+`"}`) }},
 		} {
 			synctest.Wait()
 			before := st.Commits()
@@ -304,7 +319,8 @@ func TestStartReadsNotWhatIsStored(t *testing.T) {
 			st := &reads{Store: memory.Open()}
 			s := openShop(t, st)
 			for range n {
-				tok := s.must(t, route.Write, "auth/token/create", s.root, `{"policies":["root"],"ttl":"10h"}`).Auth["client_token"].(string)
+				tok := s.must(t, route.Write, "auth/token/create", s.root,
+					`{"policies":["root"],"ttl":"10h"}`).Auth["client_token"].(string)
 				s.must(t, route.Read, "database/creds/ro", tok, "")
 			}
 			s.stop()
@@ -330,7 +346,8 @@ func TestStartReadsNotWhatIsStored(t *testing.T) {
 	few, _, idle := started(100)
 	many, leases, busy := started(3000)
 	if many > few+20 || leases > page+20 || busy > idle+50 {
-		t.Errorf("with 100: %d rows were read; with 3000: %d, and %d of leases; %d goroutines, and %d", few, many, leases, idle, busy)
+		t.Errorf("with 100: %d rows were read; with 3000: %d, and %d of leases; %d goroutines, and %d", few, many,
+			leases, idle, busy)
 	}
 }
 

@@ -29,7 +29,8 @@ const (
 type Server struct{ *daemon.Daemon }
 
 // ErrAbsent means that this machine has no MariaDB server to start.
-var ErrAbsent = errors.New("no MariaDB server is installed: mariadbd and mariadb-install-db are not to be found (Debian: apt-get install mariadb-server)")
+var ErrAbsent = errors.New("no MariaDB server is installed: mariadbd and mariadb-install-db are not to be found " +
+	"(Debian: apt-get install mariadb-server)")
 
 // Start starts a server that ends with the test. If none is installed, the test is skipped, or
 // fails if KEYTURN_TEST_REQUIRE is set, as "make test" does. Options are more arguments of the
@@ -74,11 +75,13 @@ func program(name string) (string, error) {
 }
 
 func (s *Server) initialise(install string) error {
-	accounts := fmt.Sprintf("CREATE USER IF NOT EXISTS '%[1]s'@'%%' IDENTIFIED BY '%[2]s';\nGRANT ALL PRIVILEGES ON *.* TO '%[1]s'@'%%' WITH GRANT OPTION;\n", Admin, Password)
+	accounts := fmt.Sprintf("CREATE USER IF NOT EXISTS '%[1]s'@'%%' IDENTIFIED BY '%[2]s';\nGRANT ALL PRIVILEGES ON "+
+		"*.* TO '%[1]s'@'%%' WITH GRANT OPTION;\n", Admin, Password)
 	if err := os.WriteFile(s.file("init.sql"), []byte(accounts), 0o644); err != nil {
 		return err
 	}
-	out, err := s.Run(install, "--no-defaults", "--datadir="+s.file("data"), "--skip-test-db", "--auth-root-authentication-method=normal", "--innodb-log-file-size=8M").CombinedOutput()
+	out, err := s.Run(install, "--no-defaults", "--datadir="+s.file("data"), "--skip-test-db",
+		"--auth-root-authentication-method=normal", "--innodb-log-file-size=8M").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("running mariadb-install-db: %w\n%s", err, out)
 	}
@@ -87,9 +90,12 @@ func (s *Server) initialise(install string) error {
 
 func (s *Server) arguments(options []string) []string {
 	return append([]string{
-		"--no-defaults", "--datadir=" + s.file("data"), "--socket=" + s.file("sock"), "--pid-file=" + s.file("pid"), "--log-error=" + s.Log,
-		"--bind-address=" + s.Host, "--port=" + strconv.Itoa(s.Port), "--init-file=" + s.file("init.sql"), "--skip-name-resolve",
-		"--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0", "--max-connections=200", "--plugin-maturity=unknown",
+		"--no-defaults", "--datadir=" + s.file("data"), "--socket=" + s.file("sock"), "--pid-file=" + s.file("pid"),
+		"--log-error=" + s.Log,
+		"--bind-address=" + s.Host, "--port=" + strconv.Itoa(s.Port), "--init-file=" + s.file("init.sql"),
+		"--skip-name-resolve",
+		"--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0",
+		"--max-connections=200", "--plugin-maturity=unknown",
 	}, options...)
 }
 

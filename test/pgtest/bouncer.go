@@ -43,9 +43,11 @@ func (s *Server) Bouncer(t testing.TB, poolMode string, users map[string]string)
 		fmt.Fprintf(&list, "%q %q\n", name, password)
 	}
 	name := filepath.Join(s.Dir, "bouncer-"+strconv.Itoa(port))
-	config := fmt.Sprintf("[databases]\n* = host=%s port=%d\n[pgbouncer]\nlisten_addr = %s\nlisten_port = %d\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = %s.users\npool_mode = %s\nlogfile = %s.log\n",
+	config := fmt.Sprintf("[databases]\n* = host=%s port=%d\n[pgbouncer]\nlisten_addr = %s\nlisten_port = "+
+		"%d\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = %s.users\npool_mode = %s\nlogfile = %s.log\n",
 		s.Host, s.Port, s.Host, port, name, poolMode, name)
-	if err := errors.Join(os.WriteFile(name+".users", []byte(list.String()), 0o644), os.WriteFile(name+".ini", []byte(config), 0o644)); err != nil {
+	if err := errors.Join(os.WriteFile(name+".users", []byte(list.String()), 0o644),
+		os.WriteFile(name+".ini", []byte(config), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	cmd := s.Run(path, name+".ini")

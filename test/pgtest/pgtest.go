@@ -49,7 +49,8 @@ type Server struct {
 }
 
 // ErrAbsent means that this machine has no PostgreSQL server to start.
-var ErrAbsent = errors.New("no PostgreSQL server is installed: initdb and postgres are neither in PATH nor in /usr/lib/postgresql/*/bin (Debian: apt-get install postgresql)")
+var ErrAbsent = errors.New("no PostgreSQL server is installed: initdb and postgres are neither in PATH nor in " +
+	"/usr/lib/postgresql/*/bin (Debian: apt-get install postgresql)")
 
 // Start starts a server that ends with the test. If none is installed, the test is skipped, or
 // fails if KEYTURN_TEST_REQUIRE is set, as "make test" does.
@@ -115,7 +116,8 @@ func (s *Server) initialise(o Options) error {
 	if err := s.Give(pw); err != nil {
 		return err
 	}
-	init := s.command("initdb", "-D", s.data(), "-U", Superuser, "--pwfile="+pw, "--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync")
+	init := s.command("initdb", "-D", s.data(), "-U", Superuser, "--pwfile="+pw, "--auth=scram-sha-256", "-E", "UTF8",
+		"--locale=C", "--no-sync")
 	if out, err := init.CombinedOutput(); err != nil {
 		return fmt.Errorf("running initdb: %w\n%s", err, out)
 	}
@@ -165,7 +167,8 @@ func (s *Server) offerTLS(f *tlstest.Files, settings map[string]string) error {
 	if err := os.WriteFile(own, key, 0o600); err != nil {
 		return err
 	}
-	settings["ssl"], settings["ssl_ca_file"], settings["ssl_cert_file"], settings["ssl_key_file"] = "on", f.CA, f.Cert, own
+	settings["ssl"], settings["ssl_ca_file"] = "on", f.CA
+	settings["ssl_cert_file"], settings["ssl_key_file"] = f.Cert, own
 	return s.Give(own)
 }
 
@@ -215,7 +218,8 @@ func (s *Server) DSN(database string) string { return s.UserDSN(Superuser, Passw
 
 // UserDSN returns a user's URL of a database, without TLS.
 func (s *Server) UserDSN(name, password, database string) string {
-	u := url.URL{Scheme: "postgresql", User: url.UserPassword(name, password), Host: s.Addr(), Path: "/" + database, RawQuery: "sslmode=disable"}
+	u := url.URL{Scheme: "postgresql", User: url.UserPassword(name, password), Host: s.Addr(), Path: "/" + database,
+		RawQuery: "sslmode=disable"}
 	return u.String()
 }
 

@@ -42,7 +42,8 @@ type Options struct {
 type Server struct{ *daemon.Daemon }
 
 // ErrAbsent means that this machine has no server to start.
-var ErrAbsent = errors.New("no Redis server is installed: neither redis-server nor valkey-server is in PATH (Debian: apt-get install redis-server)")
+var ErrAbsent = errors.New("no Redis server is installed: neither redis-server nor valkey-server is in PATH " +
+	"(Debian: apt-get install redis-server)")
 
 // Start starts a server that ends with the test. Where none is installed the
 // test is skipped, or fails if KEYTURN_TEST_REQUIRE is set, as "make test" does.
@@ -78,7 +79,8 @@ func New(o Options) (*Server, error) {
 	if o.sentinel != "" {
 		args = append(args, "--sentinel")
 	} else {
-		args = append(args, "--save", "", "--appendonly", "no", "--daemonize", "no", "--pidfile", filepath.Join(d.Dir, "pid"))
+		args = append(args, "--save", "", "--appendonly", "no", "--daemonize", "no", "--pidfile",
+			filepath.Join(d.Dir, "pid"))
 	}
 	args = append(args, o.Args...)
 	d.Command = func() *exec.Cmd { return s.Run(path, args...) }

@@ -46,7 +46,8 @@ func startCluster(t testing.TB, encrypted bool, args ...string) Servers {
 			own = append(own, "--tls-port", port())
 		}
 		all = append(all, Start(t, Options{Args: append(own,
-			"--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000",
+			"--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-config-file", "nodes.conf",
+			"--cluster-node-timeout", "2000",
 			"--masteruser", Admin, "--masterauth", Password)}))
 		met := strconv.Itoa(all[len(all)-1].Port)
 		if encrypted {
@@ -61,7 +62,8 @@ func startCluster(t testing.TB, encrypted bool, args ...string) Servers {
 	first := all[0].must(t, "CLUSTER", "MYID")
 	all[3].must(t, "CLUSTER", "REPLICATE", first)
 	for _, s := range all {
-		await.Eventually(t, "the replica", func() bool { return strings.Contains(s.must(t, "CLUSTER", "NODES"), "slave "+first) })
+		await.Eventually(t, "the replica",
+			func() bool { return strings.Contains(s.must(t, "CLUSTER", "NODES"), "slave "+first) })
 	}
 	return all
 }
@@ -72,8 +74,10 @@ func (all Servers) Joined(t testing.TB) {
 	for _, s := range all {
 		await.Eventually(t, "the cluster", func() bool {
 			nodes := s.must(t, "CLUSTER", "NODES")
-			return strings.Contains(s.must(t, "CLUSTER", "INFO"), "cluster_state:ok") && strings.Count(nodes, "\n") == len(all) &&
-				!strings.Contains(nodes, "handshake") && !strings.Contains(nodes, "fail") && strings.Count(nodes, " connected") == len(all)
+			return strings.Contains(s.must(t, "CLUSTER", "INFO"), "cluster_state:ok") &&
+				strings.Count(nodes, "\n") == len(all) &&
+				!strings.Contains(nodes, "handshake") && !strings.Contains(nodes, "fail") &&
+				strings.Count(nodes, " connected") == len(all)
 		})
 	}
 }
@@ -88,11 +92,16 @@ func StartSentinel(t testing.TB, down time.Duration) (sentinel *Server, servers 
 	login := []string{"--masteruser", Admin, "--masterauth", Password, "--repl-diskless-sync-delay", "0"}
 	primary := Start(t, Options{Args: login})
 	replica := Start(t, Options{Args: append(login, "--replicaof", primary.Host+" "+strconv.Itoa(primary.Port))})
-	sentinel = Start(t, Options{sentinel: fmt.Sprintf("sentinel monitor %[1]s %[2]s %[3]d 1\nsentinel auth-user %[1]s %[4]s\nsentinel auth-pass %[1]s %[5]s\n"+
-		"sentinel down-after-milliseconds %[1]s %[6]d\nsentinel failover-timeout %[1]s 5000\n", Primary, primary.Host, primary.Port, Admin, Password, down.Milliseconds())})
+	sentinel = Start(t,
+		Options{sentinel: fmt.Sprintf(
+			"sentinel monitor %[1]s %[2]s %[3]d 1\nsentinel auth-user %[1]s %[4]s\nsentinel auth-pass %[1]s %[5]s\n"+
+				"sentinel down-after-milliseconds %[1]s %[6]d\nsentinel failover-timeout %[1]s 5000\n", Primary,
+			primary.Host,
+			primary.Port, Admin, Password, down.Milliseconds())})
 	await.Eventually(t, "the replica", func() bool {
 		state, err := sentinel.Do(t.Context(), "SENTINEL", "REPLICAS", Primary)
-		return err == nil && strings.Contains(state, strconv.Itoa(replica.Port)) && strings.Contains(state, "master-link-status\nok")
+		return err == nil && strings.Contains(state, strconv.Itoa(replica.Port)) &&
+			strings.Contains(state, "master-link-status\nok")
 	})
 	return sentinel, Servers{primary, replica}
 }

@@ -52,10 +52,13 @@ func tables(ctx context.Context) ([]table, error) {
 		return nil, err
 	}
 	all := []table{{
-		"sys", "sys/", "The server itself: mounts, policies, leases, wrapping, audit devices.", slices.Concat(pagesOfServer(), sys.Routes(sys.Config{}), node.Routes(node.Config{})),
+		"sys", "sys/", "The server itself: mounts, policies, leases, wrapping, audit devices.",
+		slices.Concat(pagesOfServer(), sys.Routes(sys.Config{}), node.Routes(node.Config{})),
 	}}
 	for _, m := range plugins.AuthMethods {
-		t, err := m.Open(ctx, &auth.Mount{Store: b.View("a/"), Log: slog.New(slog.DiscardHandler), Settings: func() auth.Settings { return auth.Settings{} }})
+		t, err := m.Open(ctx,
+			&auth.Mount{Store: b.View("a/"), Log: slog.New(slog.DiscardHandler),
+				Settings: func() auth.Settings { return auth.Settings{} }})
 		if err != nil {
 			return nil, fmt.Errorf("opening %s: %w", m.Name, err)
 		}
@@ -101,14 +104,16 @@ func pagesOfServer() []route.Route {
 }
 
 // verbs are the methods of operations.
-var verbs = map[route.Op]string{route.Read: "GET", route.Write: "POST", route.Delete: "DELETE", route.List: "LIST", route.Patch: "PATCH"}
+var verbs = map[route.Op]string{route.Read: "GET", route.Write: "POST", route.Delete: "DELETE", route.List: "LIST",
+	route.Patch: "PATCH"}
 
 const head = "<!-- Written by `make generate` from the code; a change here is lost. -->\n\n"
 
 // page returns the Markdown of one kind of mount.
 func (t table) page() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, head+"# %s\n\n%s Paths are below `/v1/%s`, or wherever else it is mounted.\n", t.name, t.about, t.at)
+	fmt.Fprintf(&b, head+"# %s\n\n%s Paths are below `/v1/%s`, or wherever else it is mounted.\n", t.name, t.about,
+		t.at)
 	if t.name == "sys" || t.name == "token" || t.name == "cubbyhole" {
 		b.Reset()
 		fmt.Fprintf(&b, head+"# %s\n\n%s Paths are below `/v1/%s`.\n", t.name, t.about, t.at)

@@ -36,7 +36,8 @@ func TestGuardsAreDocumented(t *testing.T) {
 			caps, told := takes[name]
 			there[name] = true
 			if r.Sudo && !told && (r.Op == route.Write || r.Op == route.Delete) {
-				t.Errorf("%s demands sudo, and docs/security-model.md does not say what it can do: add a row to the table \"What guards the guards\"", name)
+				t.Errorf("%s demands sudo, and docs/security-model.md does not say what it can do: add a row to the "+
+					"table \"What guards the guards\"", name)
 			}
 			if told && slices.Contains(caps, "sudo") != r.Sudo {
 				t.Errorf("%s takes %q, says docs/security-model.md; that it demands sudo is %v", name, caps, r.Sudo)

@@ -64,14 +64,16 @@ func describesMount(m table, at string) http.Handler {
 func checkPolicy(t *testing.T, server string, r *route.Route, path string) {
 	t.Helper()
 	words := map[route.Op][]string{
-		route.Read: {"read", path}, route.Write: {"write", path, "a=b"}, route.Patch: {"patch", path, "a=b"}, route.Delete: {"delete", path}, route.List: {"list", path},
+		route.Read: {"read", path}, route.Write: {"write", path, "a=b"}, route.Patch: {"patch", path, "a=b"},
+		route.Delete: {"delete", path}, route.List: {"list", path},
 	}[r.Op]
 	var stdout, stderr bytes.Buffer
 	env := map[string]string{"VAULT_ADDR": server, "VAULT_TOKEN": "x", "HOME": t.TempDir()}
 	code := cli.Main(t.Context(), append([]string{"vault", "-output-policy"}, words...), cli.Env{
 		Stdout: &stdout, Stderr: &stderr, Getenv: func(name string) string { return env[name] },
 	})
-	capabilities := map[route.Op]string{route.Read: `"read"`, route.Write: `"create", "update"`, route.Patch: `"patch"`, route.Delete: `"delete"`, route.List: `"list"`}[r.Op]
+	capabilities := map[route.Op]string{route.Read: `"read"`, route.Write: `"create", "update"`,
+		route.Patch: `"patch"`, route.Delete: `"delete"`, route.List: `"list"`}[r.Op]
 	comment := ""
 	switch {
 	case r.Public:

@@ -59,7 +59,8 @@ and the error shows the form to write.
 			fmt.Fprintf(&b, "```text\n%s\n```\n", strings.TrimRight(strings.ReplaceAll(p.Own, "\t", "    "), "\n"))
 			continue
 		}
-		fmt.Fprintf(&b, "%s\n\n    keyturn %s\n", strings.TrimSpace(p.Long), strings.TrimSpace(p.Line+" [options] "+p.Args))
+		fmt.Fprintf(&b, "%s\n\n    keyturn %s\n", strings.TrimSpace(p.Long),
+			strings.TrimSpace(p.Line+" [options] "+p.Args))
 		for _, e := range p.Examples {
 			fmt.Fprintf(&b, "\n%s\n\n%s", e.What, indented(e.Line))
 		}
@@ -172,7 +173,8 @@ func everything() metrics.Source {
 		Store:    func() storage.Stats { return storage.Stats{CommitSeconds: h, FreeBytes: 1} },
 		Rotations: func() []rotate.Tally {
 			return []rotate.Tally{{
-				States: map[rotate.State]int64{rotate.Grace: 1}, Failed: map[rotate.FailedStep]int64{{Step: rotate.Creating, Class: "transient"}: 1},
+				States:    map[rotate.State]int64{rotate.Grace: 1},
+				Failed:    map[rotate.FailedStep]int64{{Step: rotate.Creating, Class: "transient"}: 1},
 				Standings: []rotate.Standing{{State: rotate.Grace}},
 			}}
 		},

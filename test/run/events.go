@@ -80,7 +80,8 @@ type reader struct {
 // readEvents reads the events of a run. It calls done for each package with tests, with "FAIL" or
 // "" as its text.
 func readEvents(r io.Reader, done func(result)) (tally, error) {
-	d := &reader{outputs: map[string]*strings.Builder{}, failing: map[string]bool{}, broken: map[string]bool{}, done: done}
+	d := &reader{outputs: map[string]*strings.Builder{}, failing: map[string]bool{}, broken: map[string]bool{},
+		done: done}
 	lines := bufio.NewReader(r)
 	for {
 		line, err := lines.ReadBytes('\n')

@@ -68,7 +68,8 @@ func TestRun(t *testing.T) {
 	if ok {
 		t.Error("all is said to be well")
 	}
-	if !strings.HasSuffix(out.String(), "\n1 passed, 2 failed, 0 skipped\n") || !strings.Contains(out.String(), "FAILED bad\nwhy\nexit status 1\n") {
+	if !strings.HasSuffix(out.String(), "\n1 passed, 2 failed, 0 skipped\n") ||
+		!strings.Contains(out.String(), "FAILED bad\nwhy\nexit status 1\n") {
 		t.Errorf("it printed\n%s", &out)
 	}
 	out.Reset()
@@ -90,7 +91,8 @@ func TestServiceTests(t *testing.T) {
 			t.Errorf("%s is not among the packages with tests of real services: %v", want, packages)
 		}
 	}
-	if !strings.Contains(pattern, "|TestSuites|") || strings.Contains(pattern, "TestServiceTests") || strings.Contains(pattern, "TestMain") {
+	if !strings.Contains(pattern, "|TestSuites|") || strings.Contains(pattern, "TestServiceTests") ||
+		strings.Contains(pattern, "TestMain") {
 		t.Errorf("the tests of real services are %s", pattern)
 	}
 }

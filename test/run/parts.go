@@ -35,17 +35,26 @@ func parts() ([]part, error) {
 	}
 	return []part{
 		{name: "prepare", about: "what the tests run against is installed", command: []string{"./test/prepare.sh"}},
-		{name: "vet", about: "vet, with the tests of real services", command: []string{goTool(), "vet", "-tags", "integration", "./..."}},
+		{name: "vet", about: "vet, with the tests of real services",
+			command: []string{goTool(), "vet", "-tags", "integration", "./..."}},
 		{name: "house", about: "the rules of the house, and the reference", command: goTest(house...)},
-		{name: "hermetic", about: "all packages under the race detector, without services", command: goTest(append([]string{"-race", "-shuffle=on"}, hermetic...)...)},
-		{name: "leases", about: "a million leases; a target that is gone", command: goTest("-run", "TestManyLeases|TestDeadTarget",
-			"./test/inprocess", "-leases", "1000000", "-dead", "100000")},
-		{name: "commits", about: "a crash at each commit of a history", command: goTest("-run", "TestCrashAtEveryCommit|TestUnknownCommits",
-			"./test/inprocess", "-every", "1")},
-		{name: "crashes", about: "2,000 seeded histories of what rotates, with two servers that crash", command: goTest("-run", "TestCrashes",
-			"./internal/engine/rotation", "./internal/engine/aws", "./internal/engine/database", "-crashes", "667")},
-		{name: "services", about: "PostgreSQL, MariaDB, Redis, Terraform, hvac, the built binary, the recorded answers of a reference server",
-			environ: []string{"KEYTURN_TEST_REQUIRE=1"}, command: goTest(append([]string{"-tags", "integration", "-run", pattern}, packages...)...)},
+		{name: "hermetic", about: "all packages under the race detector, without services",
+			command: goTest(append([]string{"-race", "-shuffle=on"}, hermetic...)...)},
+		{name: "leases", about: "a million leases; a target that is gone",
+			command: goTest("-run", "TestManyLeases|TestDeadTarget",
+				"./test/inprocess", "-leases", "1000000", "-dead", "100000")},
+		{name: "commits", about: "a crash at each commit of a history",
+			command: goTest("-run", "TestCrashAtEveryCommit|TestUnknownCommits",
+				"./test/inprocess", "-every", "1")},
+		{name: "crashes", about: "2,000 seeded histories of what rotates, with two servers that crash",
+			command: goTest("-run", "TestCrashes",
+				"./internal/engine/rotation", "./internal/engine/aws", "./internal/engine/database", "-crashes",
+				"667")},
+		{name: "services",
+			about: "PostgreSQL, MariaDB, Redis, Terraform, hvac, the built binary, the recorded answers of a " +
+				"reference server",
+			environ: []string{"KEYTURN_TEST_REQUIRE=1"},
+			command: goTest(append([]string{"-tags", "integration", "-run", pattern}, packages...)...)},
 	}, nil
 }
 
@@ -60,7 +69,8 @@ func otherPackages(but []string) ([]string, error) {
 		return nil, fmt.Errorf("listing the packages: %w", err)
 	}
 	return slices.DeleteFunc(strings.Fields(string(out)), func(pkg string) bool {
-		return slices.ContainsFunc(but, func(folder string) bool { return strings.HasSuffix(pkg, strings.TrimPrefix(folder, ".")) })
+		return slices.ContainsFunc(but,
+			func(folder string) bool { return strings.HasSuffix(pkg, strings.TrimPrefix(folder, ".")) })
 	}), nil
 }
 

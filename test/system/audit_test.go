@@ -73,9 +73,12 @@ func TestAuditLines(t *testing.T) {
 	root := s.Client(s.Root)
 	root.Must(t, "POST", "sys/mounts/kv", object{"type": "kv", "options": object{"version": "2"}})
 	root.Must(t, "PUT", "sys/policies/acl/maker", object{"policy": `path "kv/data/*" { capabilities = ["create"] }`})
-	maker := s.Client(root.Must(t, "POST", "auth/token/create", object{"policies": []string{"maker"}}).Text("auth", "client_token"))
+	maker := s.Client(
+		root.Must(t, "POST", "auth/token/create", object{"policies": []string{"maker"}}).Text("auth", "client_token"))
 	log := auditFile(t, s, "log")
-	weak := s.Client(root.Must(t, "POST", "auth/token/create", object{"policies": []string{"default"}}).Text("auth", "client_token"))
+	weak := s.Client(
+		root.Must(t, "POST", "auth/token/create", object{"policies": []string{"default"}}).Text("auth",
+			"client_token"))
 	for _, r := range []struct {
 		who          *harness.Client
 		method, path string
@@ -90,7 +93,8 @@ func TestAuditLines(t *testing.T) {
 		{root, "PUT", "kv/data/a", object{"data": object{"x": "z"}}, 200, "update", true, ""},
 		{root, "GET", "kv/data/a", nil, 200, "read", true, ""},
 		{root, "GET", "kv/data/none", nil, 404, "read", true, ""},
-		{root, "PUT", "kv/data/a", object{"options": object{"cas": 9}, "data": object{}}, 400, "update", true, "check-and-set"},
+		{root, "PUT", "kv/data/a", object{"options": object{"cas": 9}, "data": object{}}, 400, "update", true,
+			"check-and-set"},
 		{root, "LIST", "kv/metadata", nil, 200, "list", true, ""},
 		{weak, "GET", "kv/data/a", nil, 403, "read", false, "permission denied"},
 		{weak, "PUT", "sys/policies/acl/x", object{"policy": ""}, 403, "update", false, "permission denied"},
@@ -103,12 +107,14 @@ func TestAuditLines(t *testing.T) {
 		r.who.Must(t, r.method, r.path, r.body, r.status)
 		lines, _ := readLines(t, log, nil)
 		fresh := lines[len(before):]
-		if len(fresh) != 2 || fresh[0].Type != "request" || fresh[1].Type != "response" || fresh[0].Request.ID != fresh[1].Request.ID {
+		if len(fresh) != 2 || fresh[0].Type != "request" || fresh[1].Type != "response" ||
+			fresh[0].Request.ID != fresh[1].Request.ID {
 			t.Errorf("%s %s: lines %+v", r.method, r.path, fresh)
 			continue
 		}
 		for _, l := range fresh {
-			if strings.TrimSuffix(l.Request.Path, "/") != r.path || l.Request.Operation != r.operation || l.Auth.Results.Allowed != r.allowed {
+			if strings.TrimSuffix(l.Request.Path, "/") != r.path || l.Request.Operation != r.operation ||
+				l.Auth.Results.Allowed != r.allowed {
 				t.Errorf("%s %s: %+v, want operation %s, allowed %t", r.method, r.path, l, r.operation, r.allowed)
 			}
 		}
@@ -146,7 +152,9 @@ func TestAuditFails(t *testing.T) {
 	root.Must(t, "PUT", "sys/policies/acl/auditor", object{"policy": auditor})
 	root.Must(t, "PUT", "sys/policies/acl/almost", object{"policy": strings.Replace(auditor, `, "sudo"`, "", 1)})
 	token := func(policy string) *harness.Client {
-		return s.Client(root.Must(t, "POST", "auth/token/create", object{"policies": []string{policy}}).Text("auth", "client_token"))
+		return s.Client(
+			root.Must(t, "POST", "auth/token/create", object{"policies": []string{policy}}).Text("auth",
+				"client_token"))
 	}
 	may, almost := token("auditor"), token("almost")
 	log := auditFile(t, s, "log")
@@ -156,10 +164,12 @@ func TestAuditFails(t *testing.T) {
 	}
 
 	for _, r := range [][2]string{
-		{"GET", "kv/data/a"}, {"PUT", "kv/data/a"}, {"DELETE", "kv/data/a"}, {"GET", "sys/mounts"}, {"POST", "auth/token/create"}, {"GET", "auth/token/lookup-self"},
+		{"GET", "kv/data/a"}, {"PUT", "kv/data/a"}, {"DELETE", "kv/data/a"}, {"GET", "sys/mounts"},
+		{"POST", "auth/token/create"}, {"GET", "auth/token/lookup-self"},
 		{"GET", "sys/internal/ui/mounts/kv"}, {"PUT", "sys/audit/second"}, {"GET", "no/such/mount"},
 	} {
-		a := root.Must(t, r[0], r[1], object{"data": object{"x": "after"}, "type": "file", "options": object{"file_path": dir + "/x"}}, 503)
+		a := root.Must(t, r[0], r[1],
+			object{"data": object{"x": "after"}, "type": "file", "options": object{"file_path": dir + "/x"}}, 503)
 		if !strings.Contains(string(a.Body), "audit") {
 			t.Errorf("%s %s does not say why: %s", r[0], r[1], a.Body)
 		}
@@ -307,13 +317,17 @@ func TestAuditRefusesPaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, options := range map[string]object{
-		"nothing": {}, "relative": {"file_path": "audit.log"}, "dots": {"file_path": s.Dir + "/../audit.log"}, "in the store": {"file_path": s.Data + "/audit.log"},
-		"a folder": {"file_path": s.Dir}, "a device": {"file_path": "/dev/null"}, "not ours": {"file_path": ours}, "a link": {"file_path": link},
-		"executable": {"file_path": executable}, "executable mode": {"file_path": s.Dir + "/m.log", "mode": "0755"}, "prefix": {"file_path": s.Dir + "/p.log", "prefix": "#!/bin/sh\n"},
+		"nothing": {}, "relative": {"file_path": "audit.log"}, "dots": {"file_path": s.Dir + "/../audit.log"},
+		"in the store": {"file_path": s.Data + "/audit.log"},
+		"a folder":     {"file_path": s.Dir}, "a device": {"file_path": "/dev/null"}, "not ours": {"file_path": ours},
+		"a link":     {"file_path": link},
+		"executable": {"file_path": executable}, "executable mode": {"file_path": s.Dir + "/m.log", "mode": "0755"},
+		"prefix":    {"file_path": s.Dir + "/p.log", "prefix": "#!/bin/sh\n"},
 		"no folder": {"file_path": s.Dir + "/no/such/audit.log"}, "open folder": {"file_path": open + "/audit.log"},
 	} {
 		a := root.Must(t, "PUT", "sys/audit/x", object{"type": "file", "options": options}, 400)
-		if !strings.Contains(string(a.Body), "file_path") && !strings.Contains(string(a.Body), "mode") && !strings.Contains(string(a.Body), "prefix") {
+		if !strings.Contains(string(a.Body), "file_path") && !strings.Contains(string(a.Body), "mode") &&
+			!strings.Contains(string(a.Body), "prefix") {
 			t.Errorf("%s: the error names no option: %s", what, a.Body)
 		}
 	}

@@ -33,14 +33,16 @@ func newAWS(t *testing.T) *aws {
 	t.Cleanup(web.Close)
 	a := &aws{harness.Ready(t, harness.Options{Config: `outbound_allow = ["127.0.0.0/8"]`}), t, at, web.URL}
 	lines, _, _ := strings.Cut(guideAWS, "# Request credentials")
-	lines = strings.Replace(lines, "region=us-east-1", "region=us-east-1 iam_endpoint="+a.url+" sts_endpoint="+a.url, 1)
+	lines = strings.Replace(lines, "region=us-east-1", "region=us-east-1 iam_endpoint="+a.url+" sts_endpoint="+a.url,
+		1)
 	typed(t, a.Server, "export VAULT_AWS_ACCESS_KEY="+awsID+" VAULT_AWS_SECRET_KEY="+awsSecret+"\n"+lines)
 	return a
 }
 
 // users returns the issued users.
 func (a *aws) users() []string {
-	return slices.DeleteFunc(a.at.Users(awsserver.Account), func(u string) bool { return !strings.HasPrefix(u, "vault-") })
+	return slices.DeleteFunc(a.at.Users(awsserver.Account),
+		func(u string) bool { return !strings.HasPrefix(u, "vault-") })
 }
 
 type awsCreds struct {
@@ -68,7 +70,8 @@ func (a *aws) read(args ...string) (c awsCreds) {
 // cli runs AWS's command line with credentials.
 func (a *aws) cli(c awsCreds, args ...string) (string, error) {
 	cmd := exec.Command("aws", append(args, "--endpoint-url", a.url, "--region", "us-east-1", "--output", "text")...)
-	cmd.Env = []string{"HOME=" + a.t.TempDir(), "PATH=" + os.Getenv("PATH"), "AWS_ACCESS_KEY_ID=" + c.Data.Key, "AWS_SECRET_ACCESS_KEY=" + c.Data.Secret, "AWS_SESSION_TOKEN=" + c.Data.Token, "AWS_MAX_ATTEMPTS=1"}
+	cmd.Env = []string{"HOME=" + a.t.TempDir(), "PATH=" + os.Getenv("PATH"), "AWS_ACCESS_KEY_ID=" + c.Data.Key,
+		"AWS_SECRET_ACCESS_KEY=" + c.Data.Secret, "AWS_SESSION_TOKEN=" + c.Data.Token, "AWS_MAX_ATTEMPTS=1"}
 	if c.Data.Token == "" {
 		cmd.Env = slices.DeleteFunc(cmd.Env, func(v string) bool { return strings.HasPrefix(v, "AWS_SESSION_TOKEN") })
 	}
@@ -103,7 +106,8 @@ vault write aws/roles/short credential_type=iam_user policy_arns=arn:aws:iam::12
 		t.Errorf("its own keys: %v\n%s", err, out)
 	}
 	typed(t, a.Server, "vault lease revoke -sync "+user.LeaseID)
-	if out, err := a.cli(user, "sts", "get-caller-identity"); err == nil || !strings.Contains(out, "InvalidClientTokenId") {
+	if out, err := a.cli(user, "sts", "get-caller-identity"); err == nil ||
+		!strings.Contains(out, "InvalidClientTokenId") {
 		t.Errorf("after its revocation: %v\n%s", err, out)
 	}
 	// The server is killed during a lease, which ends on time after the restart.
@@ -114,7 +118,8 @@ vault write aws/roles/short credential_type=iam_user policy_arns=arn:aws:iam::12
 	a.Kill()
 	a.StartServing(t)
 	await.Eventually(t, "a user of five seconds is gone", func() bool { return len(a.users()) == 0 })
-	if out, err := a.cli(short, "sts", "get-caller-identity"); err == nil || !strings.Contains(out, "InvalidClientTokenId") {
+	if out, err := a.cli(short, "sts", "get-caller-identity"); err == nil ||
+		!strings.Contains(out, "InvalidClientTokenId") {
 		t.Errorf("after its expiry: %v\n%s", err, out)
 	}
 }
@@ -125,7 +130,8 @@ func TestAWSStaticRole(t *testing.T) {
 	a := newAWS(t)
 	a.at.AddUser(awsserver.Account, "billing")
 	theirs, _ := a.at.AddKey(awsserver.Account, "billing")
-	out := typed(t, a.Server, "vault write aws/static-roles/billing username=billing rotation_period=24h propagation_settle=1s")
+	out := typed(t, a.Server,
+		"vault write aws/static-roles/billing username=billing rotation_period=24h propagation_settle=1s")
 	if !strings.Contains(out, theirs) {
 		t.Errorf("it does not tell of the key from before:\n%s", out)
 	}
@@ -139,14 +145,16 @@ func TestAWSStaticRole(t *testing.T) {
 	if !a.at.Works(first.Data.Key, first.Data.Secret) || first.Data.Key == theirs || first.LeaseID != "" {
 		t.Errorf("credentials %+v", first)
 	}
-	if out, err := a.Command("vault", "write", "-f", "aws/rotate-role/billing").CombinedOutput(); err == nil || !strings.Contains(string(out), "replace_key="+theirs) {
+	if out, err := a.Command("vault", "write", "-f", "aws/rotate-role/billing").CombinedOutput(); err == nil ||
+		!strings.Contains(string(out), "replace_key="+theirs) {
 		t.Errorf("rotating over a key that nobody named: %v\n%s", err, out)
 	}
 	typed(t, a.Server, "vault write aws/rotate-role/billing replace_key="+theirs)
 	a.Kill()
 	a.StartServing(t)
 	second := a.read("aws/static-creds/billing")
-	if second.Data.Key == first.Data.Key || !a.at.Works(second.Data.Key, second.Data.Secret) || !a.at.Works(first.Data.Key, first.Data.Secret) {
+	if second.Data.Key == first.Data.Key || !a.at.Works(second.Data.Key, second.Data.Secret) ||
+		!a.at.Works(first.Data.Key, first.Data.Secret) {
 		t.Errorf("after the rotation: %s, before %s", second.Data.Key, first.Data.Key)
 	}
 	typed(t, a.Server, "vault write -f aws/config/rotate-root")

@@ -75,9 +75,11 @@ func configured(t *testing.T, c *cloud, roles map[string]string) *harness.Server
 	t.Helper()
 	s := harness.Ready(t, harness.Options{Config: `outbound_allow = ["127.0.0.0/8"]`})
 	run(t, s, "secrets", "enable", "aws")
-	run(t, s, "write", "aws/config/root", "access_key="+awsID, "secret_key="+awsSecret, "iam_endpoint="+c.url, "sts_endpoint="+c.url, "propagation_checks=0")
+	run(t, s, "write", "aws/config/root", "access_key="+awsID, "secret_key="+awsSecret, "iam_endpoint="+c.url,
+		"sts_endpoint="+c.url, "propagation_checks=0")
 	for role, ttl := range roles {
-		run(t, s, "write", "aws/roles/"+role, "credential_type=iam_user", "policy_arns=arn:aws:iam::123456789012:policy/DeployAccess", "default_ttl="+ttl, "max_ttl=4h")
+		run(t, s, "write", "aws/roles/"+role, "credential_type=iam_user",
+			"policy_arns=arn:aws:iam::123456789012:policy/DeployAccess", "default_ttl="+ttl, "max_ttl=4h")
 	}
 	return s
 }
@@ -109,7 +111,8 @@ func (c *cloud) whoAmI(t *testing.T, id, secret string) (string, error) {
 		t.Skip("the command line of AWS is not installed")
 	}
 	cmd := exec.Command(program, "sts", "get-caller-identity", "--endpoint-url", c.url, "--output", "json")
-	cmd.Env = []string{"AWS_ACCESS_KEY_ID=" + id, "AWS_SECRET_ACCESS_KEY=" + secret, "AWS_DEFAULT_REGION=us-east-1", "HOME=" + t.TempDir(), "PATH=/usr/bin:/bin"}
+	cmd.Env = []string{"AWS_ACCESS_KEY_ID=" + id, "AWS_SECRET_ACCESS_KEY=" + secret, "AWS_DEFAULT_REGION=us-east-1",
+		"HOME=" + t.TempDir(), "PATH=/usr/bin:/bin"}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -119,10 +122,12 @@ func TestGuideAWSCredentials(t *testing.T) {
 	t.Parallel()
 	c := startCloud(t)
 	s := harness.Ready(t, harness.Options{Config: `outbound_allow = ["127.0.0.0/8"]`})
-	lines := strings.Replace(guideAWS, "region=us-east-1", "region=us-east-1 iam_endpoint="+c.url+" sts_endpoint="+c.url, 1)
+	lines := strings.Replace(guideAWS, "region=us-east-1",
+		"region=us-east-1 iam_endpoint="+c.url+" sts_endpoint="+c.url, 1)
 	out := typed(t, s, "export VAULT_AWS_ACCESS_KEY="+awsID+" VAULT_AWS_SECRET_KEY="+awsSecret+"\n"+lines)
 	for _, row := range []string{
-		`(?m)^Key\s+Value$`, `(?m)^lease_id\s+aws/creds/deploy-service/\S+$`, `(?m)^lease_duration\s+1h$`, `(?m)^access_key\s+AKIA\w+$`,
+		`(?m)^Key\s+Value$`, `(?m)^lease_id\s+aws/creds/deploy-service/\S+$`, `(?m)^lease_duration\s+1h$`,
+		`(?m)^access_key\s+AKIA\w+$`,
 		`(?m)^secret_key\s+\S+$`, `(?m)^security_token\s+<nil>$`,
 	} {
 		if !regexp.MustCompile(row).MatchString(out) {
@@ -152,7 +157,8 @@ func TestGuideAWSCredentials(t *testing.T) {
 	c.none(t)
 	typed(t, s, "vault policy write deploy-service - <<'EOT'\n"+guidePolicy+"EOT\n")
 	token := strings.TrimSpace(typed(t, s, "vault token create -policy=deploy-service -field=token"))
-	for _, args := range [][]string{{"read", "aws/config/root"}, {"read", "aws/roles/deploy-service"}, {"list", "aws/roles"}, {"read", "aws/creds/other"}} {
+	for _, args := range [][]string{{"read", "aws/config/root"}, {"read", "aws/roles/deploy-service"},
+		{"list", "aws/roles"}, {"read", "aws/creds/other"}} {
 		refused(t, s, token, args...)
 	}
 }
@@ -190,12 +196,14 @@ func (c *cloud) revoked(t *testing.T, s *harness.Server) {
 	c.none(t)
 	t.Run("as awscli sees it", func(t *testing.T) {
 		k := issueAWS(t, s, "long")
-		if out, err := c.whoAmI(t, k.Data.ID, k.Data.Secret); err != nil || !strings.Contains(out, `:user/`+c.issuedUsers()[0]) {
+		if out, err := c.whoAmI(t, k.Data.ID, k.Data.Secret); err != nil ||
+			!strings.Contains(out, `:user/`+c.issuedUsers()[0]) {
 			t.Errorf("lent: %v: %s", err, out)
 		}
 		run(t, s, "lease", "revoke", k.Lease)
 		c.none(t)
-		if out, err := c.whoAmI(t, k.Data.ID, k.Data.Secret); err == nil || !strings.Contains(out, "InvalidClientTokenId") {
+		if out, err := c.whoAmI(t, k.Data.ID, k.Data.Secret); err == nil ||
+			!strings.Contains(out, "InvalidClientTokenId") {
 			t.Errorf("revoked: %v: %s", err, out)
 		}
 	})

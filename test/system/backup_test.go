@@ -111,7 +111,8 @@ func TestNewerLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	for text, says := range map[string]string{
-		"keyturn storage layout 999\n": "999", "keyturn storage layout x\n": "damaged", "": "damaged", "MySQL data\n": "damaged",
+		"keyturn storage layout 999\n": "999", "keyturn storage layout x\n": "damaged", "": "damaged",
+		"MySQL data\n": "damaged",
 	} {
 		if err := os.WriteFile(marker, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -130,7 +131,8 @@ func TestNewerLayout(t *testing.T) {
 	s.StartServing(t)
 	s.Client(s.Root).Must(t, "GET", "sys/mounts", nil)
 	out, err := s.Command("keyturn", "version").CombinedOutput()
-	if want := strings.TrimSpace(strings.TrimPrefix(string(now), "keyturn storage ")); err != nil || !strings.Contains(string(out), want) {
+	if want := strings.TrimSpace(strings.TrimPrefix(string(now), "keyturn storage ")); err != nil ||
+		!strings.Contains(string(out), want) {
 		t.Errorf("version: %v %q, want it to have %q", err, out, want)
 	}
 }

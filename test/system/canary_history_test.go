@@ -29,10 +29,12 @@ func (c *canaries) databaseHistory() {
 	c.pg.Exec(c.t, "postgres", "CREATE ROLE rooted SUPERUSER LOGIN PASSWORD 'rooted'")
 	c.good("POST", "database/config/rooted", object{
 		"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "username": "rooted", "password": "rooted",
-		"connection_url": "postgresql://{{username}}:{{password}}@" + c.pg.Addr() + "/postgres", "root_rotation_statements": `ALTER ROLE "{{name}}" PASSWORD {{password}}`,
+		"connection_url":           "postgresql://{{username}}:{{password}}@" + c.pg.Addr() + "/postgres",
+		"root_rotation_statements": `ALTER ROLE "{{name}}" PASSWORD {{password}}`,
 	})
 	c.ask(c.root, "POST", "database/rotate-root/rooted", nil)
-	found := regexp.MustCompile(`ALTER ROLE "?(?:app|rooted)"? PASSWORD '?([A-Za-z0-9-]{16,})`).FindAllStringSubmatch(c.pg.LogTail(1<<20), -1)
+	found := regexp.MustCompile(`ALTER ROLE "?(?:app|rooted)"? PASSWORD '?([A-Za-z0-9-]{16,})`).FindAllStringSubmatch(
+		c.pg.LogTail(1<<20), -1)
 	for i, m := range found {
 		c.Plant(fmt.Sprintf("rotated database password %d", i), m[1])
 	}
@@ -52,8 +54,11 @@ func (c *canaries) awsHistory() {
 	web := httptest.NewServer(at)
 	c.t.Cleanup(web.Close)
 	c.good("POST", "sys/mounts/aws", object{"type": "aws"})
-	c.good("POST", "aws/config/root", object{"access_key": awsID, "secret_key": secret, "region": "us-east-1", "iam_endpoint": web.URL, "sts_endpoint": web.URL})
-	c.good("POST", "aws/static-roles/app", object{"username": "app", "rotation_period": "24h", "propagation_checks": 1, "propagation_settle": "0s"})
+	c.good("POST", "aws/config/root",
+		object{"access_key": awsID, "secret_key": secret, "region": "us-east-1", "iam_endpoint": web.URL,
+			"sts_endpoint": web.URL})
+	c.good("POST", "aws/static-roles/app",
+		object{"username": "app", "rotation_period": "24h", "propagation_checks": 1, "propagation_settle": "0s"})
 	c.Plant("AWS secret key", c.good("GET", "aws/static-creds/app", nil).Text("data", "secret_key"))
 	for _, mode := range []awsserver.Mode{awsserver.Denied, awsserver.Malformed} {
 		at.Inject(awsserver.Fault{Action: "CreateAccessKey", Mode: mode, Times: 1})

@@ -36,7 +36,8 @@ type canaries struct {
 
 func TestCanaries(t *testing.T) {
 	t.Parallel()
-	c := &canaries{t: t, pg: pgtest.Start(t, pgtest.Options{Settings: map[string]string{"log_statement": "all"}}), seen: map[string]bool{}}
+	c := &canaries{t: t, pg: pgtest.Start(t, pgtest.Options{Settings: map[string]string{"log_statement": "all"}}),
+		seen: map[string]bool{}}
 	c.keys = keyserver.New(keyserver.Config{AdminToken: c.plant("the provider's admin token")})
 	provider := httptest.NewServer(c.keys.Handler())
 	t.Cleanup(provider.Close)
@@ -46,7 +47,8 @@ func TestCanaries(t *testing.T) {
 	c.Plant("root token", c.s.Root)
 	audit := filepath.Join(c.s.Dir, "audit.log")
 	c.good("PUT", "sys/audit/file", object{"type": "file", "options": object{"file_path": audit}})
-	c.weak = c.s.Client(c.good("POST", "auth/token/create", object{"policies": []string{"default"}}).Text("auth", "client_token"))
+	c.weak = c.s.Client(
+		c.good("POST", "auth/token/create", object{"policies": []string{"default"}}).Text("auth", "client_token"))
 
 	c.keyValues()
 	c.tokens()
@@ -59,7 +61,8 @@ func TestCanaries(t *testing.T) {
 	c.sweep()
 	c.malformed()
 	c.Plant("weak token", c.weak.Token) // only now, because its own answer shows it
-	for _, path := range []string{"sys/metrics?format=prometheus", "sys/internal/ui/mounts", "sys/mounts", "sys/leases/count"} {
+	for _, path := range []string{"sys/metrics?format=prometheus", "sys/internal/ui/mounts", "sys/mounts",
+		"sys/leases/count"} {
 		c.clean("the answer to "+path, c.good("GET", path, nil).Body)
 	}
 	// After a kill, the store's log, which is not compressed, still has everything.
@@ -151,18 +154,24 @@ func (c *canaries) token(what string, options object) string {
 func (c *canaries) keyValues() {
 	c.good("POST", "sys/mounts/kv1", object{"type": "kv", "options": object{"version": "1"}})
 	c.good("POST", "sys/mounts/kv2", object{"type": "kv", "options": object{"version": "2"}})
-	c.good("PUT", "kv1/app", object{"password": c.plant("KV v1 value"), "deep": object{"list": []any{c.plant("KV v1 value in a list"), 1, true}}})
-	c.good("PUT", "kv2/data/app", object{"data": object{"password": c.plant("KV v2 value"), "deep": object{"x": c.plain("KV v2 deep value")}}})
+	c.good("PUT", "kv1/app",
+		object{"password": c.plant("KV v1 value"),
+			"deep": object{"list": []any{c.plant("KV v1 value in a list"), 1, true}}})
+	c.good("PUT", "kv2/data/app",
+		object{"data": object{"password": c.plant("KV v2 value"), "deep": object{"x": c.plain("KV v2 deep value")}}})
 	c.good("PATCH", "kv2/data/app", object{"data": object{"more": c.plant("KV v2 patched value")}})
 	c.good("PUT", "kv2/metadata/app", object{"custom_metadata": object{"note": c.plant("custom metadata")}})
 	c.good("GET", "kv1/app", nil)
 	c.good("GET", "kv2/data/app?version=1", nil)
 	c.good("GET", "kv2/subkeys/app", nil)
-	c.ask(c.root, "PUT", "kv2/data/app", object{"options": object{"cas": 7}, "data": object{"x": c.plant("value of a lost CAS")}})
+	c.ask(c.root, "PUT", "kv2/data/app",
+		object{"options": object{"cas": 7}, "data": object{"x": c.plant("value of a lost CAS")}})
 	c.ask(c.root, "PUT", "kv2/data/app", object{"data": c.plant("value of the wrong type")})
-	c.ask(c.root, "PUT", "kv2/data/app", object{"options": object{"cas": c.plant("CAS of the wrong type")}, "data": object{}})
+	c.ask(c.root, "PUT", "kv2/data/app",
+		object{"options": object{"cas": c.plant("CAS of the wrong type")}, "data": object{}})
 	c.ask(c.root, "PUT", "kv2/data/app", object{"password": c.plant("value without data")})
-	c.ask(c.root, "PUT", "kv2/metadata/app", object{"custom_metadata": object{"x": strings.Repeat(c.plain("long custom metadata"), 40)}})
+	c.ask(c.root, "PUT", "kv2/metadata/app",
+		object{"custom_metadata": object{"x": strings.Repeat(c.plain("long custom metadata"), 40)}})
 	c.ask(c.root, "PUT", "kv2/metadata/app", object{"delete_version_after": c.plant("duration")})
 	c.good("PUT", "cubbyhole/mine", object{"x": c.plant("cubbyhole value")})
 }
@@ -180,7 +189,8 @@ func (c *canaries) tokens() {
 		c.ask(c.root, "POST", "auth/token/"+path, object{"token": c.plant("unknown token for " + path)})
 		// In the path; see TestTokensInPaths for more.
 		unknown := c.plain("unknown token in the path of " + path)
-		for _, target := range []string{path + "/" + unknown, path + "/" + unknown + "/", path + "//" + unknown, strings.ToUpper(path) + "/" + unknown} {
+		for _, target := range []string{path + "/" + unknown, path + "/" + unknown + "/", path + "//" + unknown,
+			strings.ToUpper(path) + "/" + unknown} {
 			c.ask(c.weak, "POST", "auth/token/"+target, nil)
 			c.ask(c.nobody, "GET", "auth/token/"+target, nil)
 			c.ask(c.root, "PUT", "auth/token/"+target, object{"increment": "1h"})
@@ -189,7 +199,8 @@ func (c *canaries) tokens() {
 	c.ask(c.root, "POST", "auth/token/create", object{"id": "hvs." + c.plain("bad token id")})
 	c.ask(c.root, "POST", "auth/token/create", object{"id": c.plant("token id with bad characters")})
 	c.ask(c.s.Client(c.plain("token of nobody")), "GET", "auth/token/lookup-self", nil)
-	c.ask(c.s.Client(c.plain("token of nobody writing")), "PUT", "kv2/data/app", object{"data": object{"x": c.plant("value of nobody")}})
+	c.ask(c.s.Client(c.plain("token of nobody writing")), "PUT", "kv2/data/app",
+		object{"data": object{"x": c.plant("value of nobody")}})
 	c.ask(c.nobody, "GET", "kv2/data/app", nil, "Authorization", "Bearer "+c.plain("bearer"))
 	c.ask(c.weak, "PUT", "kv2/data/app", object{"data": object{"x": c.plant("value of one who may not")}})
 	c.good("POST", "auth/token/revoke", object{"token": chosen})
@@ -206,7 +217,8 @@ func (c *canaries) wrapping() {
 	}
 	one := wrap("one", object{"x": c.plant("wrapped value")})
 	c.good("POST", "sys/wrapping/lookup", object{"token": one})
-	two := c.Plant("rewrapped token", c.good("POST", "sys/wrapping/rewrap", object{"token": one}).Text("wrap_info", "token"))
+	two := c.Plant("rewrapped token",
+		c.good("POST", "sys/wrapping/rewrap", object{"token": one}).Text("wrap_info", "token"))
 	c.ask(c.root, "POST", "sys/wrapping/unwrap", object{"token": one})
 	c.good("POST", "sys/wrapping/unwrap", object{"token": two})
 	c.ask(c.root, "POST", "sys/wrapping/unwrap", object{"token": two})
@@ -215,18 +227,21 @@ func (c *canaries) wrapping() {
 	c.ask(c.s.Client(three), "GET", "auth/token/lookup-self", nil)
 	a := c.ask(c.root, "GET", "kv2/data/app", nil, "X-Vault-Wrap-TTL", "1m")
 	c.Plant("token of a wrapped read", a.Text("wrap_info", "token"))
-	c.clean("the answer to a wrapped read", []byte(strings.ReplaceAll(string(a.Body), a.Text("wrap_info", "token"), "")))
+	c.clean("the answer to a wrapped read",
+		[]byte(strings.ReplaceAll(string(a.Body), a.Text("wrap_info", "token"), "")))
 	c.good("POST", "sys/tools/hash", object{"input": "Q0FOQVJZ"})
 	c.ask(c.root, "POST", "sys/tools/hash", object{"input": c.plant("input to hash, no base64")})
 	c.Plant("random bytes", c.good("POST", "sys/tools/random/64", nil).Text("data", "random_bytes"))
 }
 
 func (c *canaries) policies() {
-	c.good("PUT", "sys/policies/acl/secretive", object{"policy": "# " + c.plant("comment in a policy") + "\npath \"x\" { capabilities = [\"read\"] }"})
+	c.good("PUT", "sys/policies/acl/secretive",
+		object{"policy": "# " + c.plant("comment in a policy") + "\npath \"x\" { capabilities = [\"read\"] }"})
 	c.good("PUT", "sys/policies/acl/parameters", object{"policy": `path "y" { capabilities = ["update"]
 		allowed_parameters = { "p" = ["` + c.plain("allowed parameter") + `"] } }`})
 	for i, text := range []string{
-		`path "x" { capabilities = ["fly"] } # ` + c.plain("comment in a broken policy"), `path "` + c.plain("path in a broken policy") + `" {`,
+		`path "x" { capabilities = ["fly"] } # ` + c.plain("comment in a broken policy"),
+		`path "` + c.plain("path in a broken policy") + `" {`,
 		`word = 1`, `{"path": "` + c.plain("JSON in a broken policy") + `"`,
 	} {
 		// The author of the policy gets the error with the text, nobody else.
@@ -235,7 +250,8 @@ func (c *canaries) policies() {
 	c.good("PUT", "sys/policies/password/long", object{"policy": `length = 30
 		rule "charset" { charset = "abcdefghijklmnopqrstuvwxyz" }`})
 	c.Plant("generated password", c.good("GET", "sys/policies/password/long/generate", nil).Text("data", "password"))
-	c.ask(c.root, "PUT", "sys/policies/password/broken", object{"policy": `length = "` + c.plain("password policy") + `"`})
+	c.ask(c.root, "PUT", "sys/policies/password/broken",
+		object{"policy": `length = "` + c.plain("password policy") + `"`})
 	c.good("POST", "sys/audit-hash/file", object{"input": c.plant("input to an audit hash")})
 }
 
@@ -245,7 +261,8 @@ func (c *canaries) database() {
 	c.pg.Exec(c.t, "postgres", "CREATE ROLE admin SUPERUSER LOGIN PASSWORD '"+password+"'")
 	config := func(over object) object {
 		all := object{
-			"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "username": "admin", "password": password,
+			"plugin_name": "postgresql-database-plugin", "allowed_roles": "*", "username": "admin",
+			"password":       password,
 			"connection_url": "postgresql://{{username}}:{{password}}@" + c.pg.Addr() + "/postgres",
 		}
 		for name, v := range over {
@@ -255,14 +272,18 @@ func (c *canaries) database() {
 	}
 	c.good("POST", "database/config/good", config(nil))
 	for what, over := range map[string]object{
-		"wrong password":         {"password": c.plain("wrong password")},
-		"wrong odd password":     {"password": c.plant("wrong odd password")},
-		"password in the URL":    {"connection_url": "postgresql://admin:" + c.plain("wrong password in the URL") + "@" + c.pg.Addr() + "/postgres"},
-		"URL that cannot be":     {"connection_url": "postgresql://admin:" + c.plain("password in a bad URL") + "%zz@" + c.pg.Addr() + "/postgres"},
-		"host that is none":      {"connection_url": "postgresql://admin:" + c.plain("password to no host") + "@no-such-host.invalid/postgres"},
-		"port that is closed":    {"connection_url": "postgresql://{{username}}:{{password}}@127.0.0.1:1/postgres"},
-		"key that is none":       {"private_key": c.plant("private key")},
-		"words":                  {"connection_url": "host=" + c.pg.Host + " password=" + c.plain("password in words") + " port=x"},
+		"wrong password":     {"password": c.plain("wrong password")},
+		"wrong odd password": {"password": c.plant("wrong odd password")},
+		"password in the URL": {"connection_url": "postgresql://admin:" + c.plain("wrong password in the URL") +
+			"@" + c.pg.Addr() + "/postgres"},
+		"URL that cannot be": {"connection_url": "postgresql://admin:" + c.plain("password in a bad URL") +
+			"%zz@" + c.pg.Addr() + "/postgres"},
+		"host that is none": {"connection_url": "postgresql://admin:" + c.plain("password to no host") +
+			"@no-such-host.invalid/postgres"},
+		"port that is closed": {"connection_url": "postgresql://{{username}}:{{password}}@127.0.0.1:1/postgres"},
+		"key that is none":    {"private_key": c.plant("private key")},
+		"words": {"connection_url": "host=" + c.pg.Host + " password=" +
+			c.plain("password in words") + " port=x"},
 		"unescaped odd password": {"disable_escaping": true, "password": c.plant("unescaped password")},
 	} {
 		c.ask(c.root, "POST", "database/config/"+strings.ReplaceAll(what, " ", "-"), config(over))
@@ -276,7 +297,8 @@ func (c *canaries) database() {
 		"raise":    `DO $$ BEGIN RAISE EXCEPTION 'no: {{password}} of {{name}}'; END $$`,
 		"relation": `CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}'; GRANT SELECT ON "{{password}}" TO "{{name}}"`,
 	} {
-		c.good("POST", "database/roles/"+role, object{"db_name": "good", "creation_statements": sql, "default_ttl": "1h"})
+		c.good("POST", "database/roles/"+role,
+			object{"db_name": "good", "creation_statements": sql, "default_ttl": "1h"})
 		a := c.ask(c.root, "GET", "database/creds/"+role, nil)
 		if role == "good" {
 			c.Plant("database password", a.Text("data", "password"))
@@ -286,7 +308,8 @@ func (c *canaries) database() {
 		}
 	}
 	// PostgreSQL's own log contains passwords that no client has received.
-	found := regexp.MustCompile(`(?:PASSWORD '?|no: |SELECT ')([A-Za-z0-9-]{16,})`).FindAllStringSubmatch(c.pg.LogTail(1<<20), -1)
+	found := regexp.MustCompile(`(?:PASSWORD '?|no: |SELECT ')([A-Za-z0-9-]{16,})`).FindAllStringSubmatch(
+		c.pg.LogTail(1<<20), -1)
 	for i, m := range found {
 		if m[1] != password {
 			c.Plant(fmt.Sprintf("generated database password %d", i), m[1])
@@ -307,7 +330,8 @@ func (c *canaries) rotation() {
 	key := func(token, url string) object {
 		return object{
 			"recipe": "http-demo", "params": object{"url": url}, "admin": object{"token": token}, "path": "kv2/turned",
-			"rotation_period": "1h", "settle_successes": 1, "settle_interval": "1s", "read_ttl": "1s", "grace_period": "10s",
+			"rotation_period": "1h", "settle_successes": 1, "settle_interval": "1s", "read_ttl": "1s",
+			"grace_period": "10s",
 		}
 	}
 	// The planted token has bytes that no header may contain; the provider's token has not.
@@ -317,7 +341,8 @@ func (c *canaries) rotation() {
 	c.ask(c.root, "POST", "rotation/keys/url", key(c.plain("admin token to a closed port"), "http://127.0.0.1:1"))
 	c.ask(c.root, "POST", "rotation/keys/url/rotate", nil)
 	c.ask(c.root, "PUT", "rotation/recipes/broken", object{"recipe": `name = "` + c.plain("word in a broken recipe")})
-	for _, path := range []string{"rotation/keys/wrong", "rotation/keys/wrong/history?steps=true&rotation=1", "rotation/keys/url/history?steps=true", "rotation/keys/wrong/plan"} {
+	for _, path := range []string{"rotation/keys/wrong", "rotation/keys/wrong/history?steps=true&rotation=1",
+		"rotation/keys/url/history?steps=true", "rotation/keys/wrong/plan"} {
 		c.clean("the answer to "+path, c.ask(c.root, "GET", path, nil).Body)
 	}
 }
@@ -327,17 +352,22 @@ func (c *canaries) rotation() {
 func (c *canaries) sweep() {
 	value := c.plant("value of every field")
 	fields := []string{
-		"data", "options", "policy", "rules", "token", "lease_id", "id", "accessor", "path", "paths", "type", "description", "config", "input",
-		"format", "bytes", "ttl", "increment", "period", "policies", "meta", "role_name", "from", "to", "max_versions", "cas_required",
-		"custom_metadata", "versions", "password", "connection_url", "plugin_name", "creation_statements", "db_name", "admin", "params", "provider",
+		"data", "options", "policy", "rules", "token", "lease_id", "id", "accessor", "path", "paths", "type",
+		"description", "config", "input",
+		"format", "bytes", "ttl", "increment", "period", "policies", "meta", "role_name", "from", "to", "max_versions",
+		"cas_required",
+		"custom_metadata", "versions", "password", "connection_url", "plugin_name", "creation_statements", "db_name",
+		"admin", "params", "provider",
 		"recipe", "fields", "leaked", "reason", "brake", "key", "secret_shares", "unknown_field",
 	}
 	texts, lists, objects, deep := object{}, object{}, object{}, object{}
 	for _, f := range fields {
-		texts[f], lists[f], objects[f], deep[f] = value, []any{value, 1}, object{"x": value}, []any{object{"x": []any{value}}}
+		texts[f], lists[f], objects[f], deep[f] = value, []any{value,
+			1}, object{"x": value}, []any{object{"x": []any{value}}}
 	}
 	bodies := []any{
-		nil, texts, lists, objects, deep, `{"data":{"x":"` + c.plain("broken JSON") + `"`, `["` + c.plain("a list as a body") + `"]`,
+		nil, texts, lists, objects, deep, `{"data":{"x":"` + c.plain("broken JSON") + `"`,
+		`["` + c.plain("a list as a body") + `"]`,
 		`{"data":{"x":"` + c.plain("a key twice") + `","x":"2"}}`, `data=` + c.plain("a form"),
 	}
 	for _, path := range sweepPaths {
@@ -355,45 +385,68 @@ func (c *canaries) sweep() {
 	for _, query := range []string{"list", "version", "depth", "limit", "after", "format", "help", "x"} {
 		c.ask(c.root, "GET", "kv2/data/app?"+query+"="+c.plain("query parameter "+query), nil)
 	}
-	for _, name := range []string{"X-Vault-Wrap-TTL", "X-Vault-Namespace", "X-Vault-Wrap-Format", "Content-Type", "Cookie", "X-Forwarded-For", "Authorization"} {
+	for _, name := range []string{"X-Vault-Wrap-TTL", "X-Vault-Namespace", "X-Vault-Wrap-Format", "Content-Type",
+		"Cookie", "X-Forwarded-For", "Authorization"} {
 		c.ask(c.root, "GET", "kv2/data/app-none", nil, name, c.plain("header "+name))
 		c.ask(c.weak, "PATCH", "kv2/data/app", object{"data": object{}}, name, c.plain("header of PATCH "+name))
 	}
 }
 
 var sweepPaths = []string{
-	"kv1/app", "kv1/x", "kv2/config", "kv2/data/x", "kv2/delete/x", "kv2/undelete/x", "kv2/destroy/x", "kv2/subkeys/x", "kv2/metadata/x", "kv2/metadata",
-	"kv2/nothing/x", "cubbyhole/x", "database/config/x", "database/config", "database/roles/x", "database/roles", "database/creds/x", "database/reset/x",
-	"database/creds/unquoted", "database/static-roles/x", "database/rotate-root/good", "rotation/keys/x", "rotation/keys", "rotation/keys/wrong",
-	"rotation/keys/x/rotate", "rotation/keys/x/rollback", "rotation/keys/x/pause", "rotation/keys/x/resume", "rotation/keys/x/history", "rotation/keys/x/plan",
-	"rotation/keys/x/rebind", "rotation/recipes", "rotation/recipes/x", "rotation/recipes/http-demo", "rotation/config",
-	"auth/token/create", "auth/token/create-orphan", "auth/token/create/x", "auth/token/lookup", "auth/token/lookup-self", "auth/token/lookup-accessor",
-	"auth/token/renew", "auth/token/renew-accessor", "auth/token/revoke", "auth/token/revoke-accessor", "auth/token/revoke-orphan", "auth/token/roles/x",
+	"kv1/app", "kv1/x", "kv2/config", "kv2/data/x", "kv2/delete/x", "kv2/undelete/x", "kv2/destroy/x", "kv2/subkeys/x",
+	"kv2/metadata/x", "kv2/metadata",
+	"kv2/nothing/x", "cubbyhole/x", "database/config/x", "database/config", "database/roles/x", "database/roles",
+	"database/creds/x", "database/reset/x",
+	"database/creds/unquoted", "database/static-roles/x", "database/rotate-root/good", "rotation/keys/x",
+	"rotation/keys", "rotation/keys/wrong",
+	"rotation/keys/x/rotate", "rotation/keys/x/rollback", "rotation/keys/x/pause", "rotation/keys/x/resume",
+	"rotation/keys/x/history", "rotation/keys/x/plan",
+	"rotation/keys/x/rebind", "rotation/recipes", "rotation/recipes/x", "rotation/recipes/http-demo",
+	"rotation/config",
+	"auth/token/create", "auth/token/create-orphan", "auth/token/create/x", "auth/token/lookup",
+	"auth/token/lookup-self", "auth/token/lookup-accessor",
+	"auth/token/renew", "auth/token/renew-accessor", "auth/token/revoke", "auth/token/revoke-accessor",
+	"auth/token/revoke-orphan", "auth/token/roles/x",
 	"auth/token/roles", "auth/token/accessors", "auth/token/tidy", "auth/nothing/login",
-	"sys/health", "sys/seal-status", "sys/leader", "sys/init", "sys/unseal", "sys/auth", "sys/auth/x", "sys/auth/token/tune", "sys/mounts", "sys/mounts/x",
-	"sys/mounts/kv2/tune", "sys/remount", "sys/policies/acl", "sys/policies/acl/x", "sys/policy", "sys/policy/x", "sys/policies/password",
+	"sys/health", "sys/seal-status", "sys/leader", "sys/init", "sys/unseal", "sys/auth", "sys/auth/x",
+	"sys/auth/token/tune", "sys/mounts", "sys/mounts/x",
+	"sys/mounts/kv2/tune", "sys/remount", "sys/policies/acl", "sys/policies/acl/x", "sys/policy", "sys/policy/x",
+	"sys/policies/password",
 	"sys/policies/password/x", "sys/policies/password/x/generate", "sys/capabilities-accessor",
-	"sys/leases/lookup", "sys/leases/lookup/x", "sys/leases/renew", "sys/leases/revoke", "sys/leases/revoke-prefix/x", "sys/leases/revoke-force/x",
-	"sys/leases/tidy", "sys/leases/count", "sys/renew/x", "sys/revoke/x", "sys/wrapping/wrap", "sys/wrapping/unwrap", "sys/wrapping/lookup",
-	"sys/wrapping/rewrap", "sys/tools/random", "sys/tools/random/x", "sys/tools/hash", "sys/tools/hash/x", "sys/audit", "sys/audit/x", "sys/audit-hash/file",
-	"sys/audit-hash/x", "sys/internal/ui/mounts", "sys/internal/ui/mounts/x", "sys/internal/ui/resultant-acl", "sys/metrics", "sys/rotate", "sys/nothing", "nothing/x",
+	"sys/leases/lookup", "sys/leases/lookup/x", "sys/leases/renew", "sys/leases/revoke", "sys/leases/revoke-prefix/x",
+	"sys/leases/revoke-force/x",
+	"sys/leases/tidy", "sys/leases/count", "sys/renew/x", "sys/revoke/x", "sys/wrapping/wrap", "sys/wrapping/unwrap",
+	"sys/wrapping/lookup",
+	"sys/wrapping/rewrap", "sys/tools/random", "sys/tools/random/x", "sys/tools/hash", "sys/tools/hash/x", "sys/audit",
+	"sys/audit/x", "sys/audit-hash/file",
+	"sys/audit-hash/x", "sys/internal/ui/mounts", "sys/internal/ui/mounts/x", "sys/internal/ui/resultant-acl",
+	"sys/metrics", "sys/rotate", "sys/nothing", "nothing/x",
 }
 
 // malformed sends invalid requests.
 func (c *canaries) malformed() {
 	for what, raw := range map[string]string{
-		"no version":        "GET /v1/" + c.plain("target without a version") + "\r\n\r\n",
-		"bad header":        "GET /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\n" + c.plain("header without a colon") + "\r\n\r\n",
-		"space in a header": "GET /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nX-Vault Token: " + c.plain("header with a space") + "\r\n\r\n",
-		"bad length":        "POST /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nContent-Length: " + c.plain("length") + "\r\n\r\n",
-		"cut body":          "POST /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nX-Vault-Token: " + c.s.Root + "\r\nConnection: close\r\nContent-Length: 4\r\n\r\n{\"a\"" + c.plain("body behind its length"),
-		"bad chunk":         "POST /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Vault-Token: " + c.s.Root + "\r\nTransfer-Encoding: chunked\r\n\r\n" + c.plain("chunk") + "\r\n",
-		"control character": "GET /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nX-Vault-Token: \x01" + c.plain("token with a control character") + "\r\n\r\n",
-		"no method":         c.plain("method") + " /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-		"TLS":               "\x16\x03\x01\x02\x00" + c.plain("no handshake") + "\r\n\r\n",
-		"bad escape":        "GET /v1/kv2/data/%zz?token=" + c.plain("behind a bad escape") + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-		"bad host":          "GET /v1/kv2/data/app HTTP/1.1\r\nHost: " + c.plain("host") + "@/\r\nConnection: close\r\n\r\n",
-		"huge header":       "GET /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nX-Vault-Token: " + strings.Repeat(c.plain("huge token"), 4000) + "\r\n\r\n",
+		"no version": "GET /v1/" + c.plain("target without a version") + "\r\n\r\n",
+		"bad header": "GET /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\n" + c.plain("header without a colon") +
+			"\r\n\r\n",
+		"space in a header": "GET /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nX-Vault Token: " +
+			c.plain("header with a space") + "\r\n\r\n",
+		"bad length": "POST /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nContent-Length: " + c.plain("length") +
+			"\r\n\r\n",
+		"cut body": "POST /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nX-Vault-Token: " + c.s.Root +
+			"\r\nConnection: close\r\nContent-Length: 4\r\n\r\n{\"a\"" + c.plain("body behind its length"),
+		"bad chunk": "POST /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Vault-Token: " +
+			c.s.Root + "\r\nTransfer-Encoding: chunked\r\n\r\n" + c.plain("chunk") + "\r\n",
+		"control character": "GET /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nX-Vault-Token: \x01" +
+			c.plain("token with a control character") + "\r\n\r\n",
+		"no method": c.plain("method") + " /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+		"TLS":       "\x16\x03\x01\x02\x00" + c.plain("no handshake") + "\r\n\r\n",
+		"bad escape": "GET /v1/kv2/data/%zz?token=" + c.plain("behind a bad escape") +
+			" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+		"bad host": "GET /v1/kv2/data/app HTTP/1.1\r\nHost: " + c.plain("host") +
+			"@/\r\nConnection: close\r\n\r\n",
+		"huge header": "GET /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nX-Vault-Token: " +
+			strings.Repeat(c.plain("huge token"), 4000) + "\r\n\r\n",
 	} {
 		answer, err := harness.Raw(c.s.Address, raw, await.Patience)
 		if err == nil {

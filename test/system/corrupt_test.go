@@ -27,7 +27,8 @@ func TestCorruptByte(t *testing.T) {
 	}
 	s, values := filled(t, 120, 30_000)
 	s.Kill() // the last writes are only in the log
-	backups := map[string]string{"killed": filepath.Join(t.TempDir(), "killed"), "stopped": filepath.Join(t.TempDir(), "stopped")}
+	backups := map[string]string{"killed": filepath.Join(t.TempDir(), "killed"),
+		"stopped": filepath.Join(t.TempDir(), "stopped")}
 	if err := harness.CopyTree(s.Data, backups["killed"]); err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,8 @@ func mariaKind(t *testing.T) kind {
 CREATE USER 'keyturn'@'%' IDENTIFIED BY 'lender-password'; GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO 'keyturn'@'%';
 GRANT SELECT, UPDATE ON mysql.* TO 'keyturn'@'%'; GRANT app_readonly TO 'keyturn'@'%' WITH ADMIN OPTION;`)
 	query := func(name, password, sql string) (string, error) {
-		cmd := exec.Command("mariadb", "--no-defaults", "-h", s.Host, "-P", strconv.Itoa(s.Port), "-u", name, "-BNe", sql)
+		cmd := exec.Command("mariadb", "--no-defaults", "-h", s.Host, "-P", strconv.Itoa(s.Port), "-u", name, "-BNe",
+			sql)
 		cmd.Env = []string{"MYSQL_PWD=" + password, "PATH=/usr/bin:/bin"}
 		out, err := cmd.CombinedOutput()
 		return string(out), err
@@ -54,15 +55,18 @@ GRANT SELECT, UPDATE ON mysql.* TO 'keyturn'@'%'; GRANT app_readonly TO 'keyturn
 			"plugin_name=mysql-database-plugin", "connection_url={{username}}:{{password}}@tcp(" + s.Addr() + ")/",
 			"username=keyturn", "password=lender-password", "allowed_roles=*",
 		},
-		role: []string{"creation_statements=CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'; GRANT app_readonly TO '{{name}}'@'%'; SET DEFAULT ROLE app_readonly FOR '{{name}}'@'%';"},
-		slow: []string{"creation_statements=BEGIN NOT ATOMIC DO SLEEP(3); CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'; END"},
+		role: []string{"creation_statements=CREATE USER '{{name}}'@'%' IDENTIFIED BY '{{password}}'; GRANT " +
+			"app_readonly TO '{{name}}'@'%'; SET DEFAULT ROLE app_readonly FOR '{{name}}'@'%';"},
+		slow: []string{"creation_statements=BEGIN NOT ATOMIC DO SLEEP(3); CREATE USER '{{name}}'@'%' IDENTIFIED BY " +
+			"'{{password}}'; END"},
 		login: func(name, password string) error {
 			_, err := query(name, password, "SELECT * FROM app.accounts")
 			return err
 		},
 		users: func() []string { return strings.Fields(admin("SELECT User FROM mysql.user WHERE User LIKE 'v-%'")) },
 		running: func() bool {
-			return strings.TrimSpace(admin("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE '%SLEEP(3)%' AND ID <> CONNECTION_ID()")) == "1"
+			return strings.TrimSpace(admin("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE "+
+				"'%SLEEP(3)%' AND ID <> CONNECTION_ID()")) == "1"
 		},
 		stop: s.Stop, start: func() { start(t, s.Start) },
 	}
@@ -79,24 +83,28 @@ func postgresServer(t *testing.T) (*pgtest.Server, kind) {
 CREATE ROLE keyturn LOGIN CREATEROLE PASSWORD 'lender-password'; GRANT app_readonly TO keyturn WITH ADMIN OPTION;`)
 	return s, kind{
 		config: []string{
-			"plugin_name=postgresql-database-plugin", "connection_url=postgresql://{{username}}:{{password}}@" + s.Addr() + "/postgres?sslmode=disable",
+			"plugin_name=postgresql-database-plugin",
+			"connection_url=postgresql://{{username}}:{{password}}@" + s.Addr() + "/postgres?sslmode=disable",
 			"username=keyturn", "password=lender-password", "allowed_roles=*", "password_authentication=scram-sha-256",
 		},
 		role: []string{`creation_statements=CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE app_readonly;`},
 		slow: []string{`creation_statements=SELECT pg_sleep(3); CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}';`},
 		login: func(name, password string) error {
-			return exec.Command(s.Binary("psql"), "-qAtc", "SELECT * FROM accounts", s.UserDSN(name, password, "postgres")).Run()
+			return exec.Command(s.Binary("psql"), "-qAtc", "SELECT * FROM accounts",
+				s.UserDSN(name, password, "postgres")).Run()
 		},
 		expiring: true,
 		users: func() []string {
-			out, err := exec.Command(s.Binary("psql"), "-qAtc", "SELECT rolname FROM pg_roles WHERE rolname LIKE 'v-%'", s.DSN("postgres")).CombinedOutput()
+			out, err := exec.Command(s.Binary("psql"), "-qAtc",
+				"SELECT rolname FROM pg_roles WHERE rolname LIKE 'v-%'", s.DSN("postgres")).CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
 			return strings.Fields(string(out))
 		},
 		running: func() bool {
-			return s.Int(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'keyturn %'") == 1
+			return s.Int(t, "postgres",
+				"SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'keyturn %'") == 1
 		},
 		stop: s.Stop, start: func() { start(t, s.Start) },
 	}
@@ -105,7 +113,8 @@ CREATE ROLE keyturn LOGIN CREATEROLE PASSWORD 'lender-password'; GRANT app_reado
 func redisKind(t *testing.T) kind {
 	s := redistest.Start(t, redistest.Options{})
 	query := func(name, password string, words ...string) (string, error) {
-		cmd := exec.Command("redis-cli", append([]string{"-e", "-h", s.Host, "-p", strconv.Itoa(s.Port), "--user", name}, words...)...)
+		cmd := exec.Command("redis-cli",
+			append([]string{"-e", "-h", s.Host, "-p", strconv.Itoa(s.Port), "--user", name}, words...)...)
 		cmd.Env = []string{"REDISCLI_AUTH=" + password, "PATH=/usr/bin:/bin"}
 		out, err := cmd.CombinedOutput()
 		return string(out), err
@@ -121,7 +130,8 @@ func redisKind(t *testing.T) kind {
 	admin("ACL", "SAVE")
 	return kind{
 		config: []string{
-			"plugin_name=redis-database-plugin", "host=" + s.Host, "port=" + strconv.Itoa(s.Port), "username=keyturn", "password=lender-password",
+			"plugin_name=redis-database-plugin", "host=" + s.Host, "port=" + strconv.Itoa(s.Port), "username=keyturn",
+			"password=lender-password",
 			"allowed_roles=*", "persistence_mode=ACLFILE",
 		},
 		role:  []string{`creation_statements=["~app:*", "+@read"]`},
@@ -171,14 +181,18 @@ func run(t *testing.T, s *harness.Server, args ...string) string {
 // TestDatabases issues, uses, expires and revokes users of each kind of database, and kills the
 // server in between.
 func TestDatabases(t *testing.T) {
-	for name, open := range map[string]func(*testing.T) kind{"postgres": postgresKind, "mariadb": mariaKind, "redis": redisKind} {
+	for name, open := range map[string]func(*testing.T) kind{"postgres": postgresKind, "mariadb": mariaKind,
+		"redis": redisKind} {
 		t.Run(name, func(t *testing.T) {
 			k := open(t)
 			s := harness.Ready(t, harness.Options{Config: `outbound_allow = ["127.0.0.0/8"]`})
 			run(t, s, "secrets", "enable", "database")
 			run(t, s, append([]string{"write", "database/config/production"}, k.config...)...)
-			for role, ttl := range map[string]string{"short": "3s", "long": "1h", "crowd0": "1h", "crowd1": "1h", "crowd2": "1h", "crowd3": "1h"} {
-				run(t, s, append([]string{"write", "database/roles/" + role, "db_name=production", "default_ttl=" + ttl, "max_ttl=2h"}, k.role...)...)
+			for role, ttl := range map[string]string{"short": "3s", "long": "1h", "crowd0": "1h", "crowd1": "1h",
+				"crowd2": "1h", "crowd3": "1h"} {
+				run(t, s, append(
+					[]string{"write", "database/roles/" + role, "db_name=production", "default_ttl=" + ttl,
+						"max_ttl=2h"}, k.role...)...)
 			}
 			if shown := run(t, s, "read", "database/config/production"); strings.Contains(shown, "lender-password") {
 				t.Errorf("the configuration shows its password:\n%s", shown)

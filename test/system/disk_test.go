@@ -26,7 +26,8 @@ func TestFullDisk(t *testing.T) {
 		if os.Getenv("KEYTURN_TEST_REQUIRE_ROOT") != "" {
 			t.Fatal(err)
 		}
-		t.Skipf("NOT TESTED: a full disk needs a disk that can be filled, and mounting one failed (not root?): %v", err)
+		t.Skipf("NOT TESTED: a full disk needs a disk that can be filled, and mounting one failed (not root?): %v",
+			err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
@@ -52,7 +53,8 @@ func TestFullDisk(t *testing.T) {
 		case 204:
 			acked[key] = value
 		case 503:
-			if !strings.Contains(string(a.Body), "space") && !strings.Contains(string(a.Body), "full") && !strings.Contains(string(a.Body), "try again") {
+			if !strings.Contains(string(a.Body), "space") && !strings.Contains(string(a.Body), "full") &&
+				!strings.Contains(string(a.Body), "try again") {
 				t.Errorf("the refusal does not say why: %s", a.Body)
 			}
 			delete(acked, key) // the write is uncertain
@@ -87,7 +89,8 @@ func TestFullDisk(t *testing.T) {
 			await.Eventually(t, "writes go on", func() bool { return write("after", "3") == 204 })
 		}
 	}
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, fmt.Sprintf("size=%d,mode=0700", 4*size)); err != nil {
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT,
+		fmt.Sprintf("size=%d,mode=0700", 4*size)); err != nil {
 		t.Fatal(err)
 	}
 	await.Eventually(t, "writes go on in a larger disk", func() bool { return write("larger", "4") == 204 })

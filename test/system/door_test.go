@@ -34,8 +34,10 @@ func TestLimits(t *testing.T) {
 	}{
 		"33 MiB":               {`{"x":"` + strings.Repeat("y", 33<<20) + `"}`, 413, "larger"},
 		"31 MiB in one string": {`{"x":"` + strings.Repeat("y", 31<<20) + `"}`, 400, "max_json_string_value_length"},
-		"deep list":            {`{"x":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `}`, 400, "max_json_depth"},
-		"deep object":          {strings.Repeat(`{"x":`, 10_000) + "1" + strings.Repeat("}", 10_000), 400, "max_json_depth"},
+		"deep list": {`{"x":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `}`, 400,
+			"max_json_depth"},
+		"deep object": {strings.Repeat(`{"x":`, 10_000) + "1" + strings.Repeat("}", 10_000), 400,
+			"max_json_depth"},
 		"never closed":         {strings.Repeat(`{"x":`, 100_000), 400, ""},
 		"a key twice":          {`{"x":1,"x":2}`, 400, "twice"},
 		"a key twice, inside":  {`{"a":{"x":1,"x":2}}`, 400, "twice"},
@@ -57,7 +59,8 @@ func TestLimits(t *testing.T) {
 			}
 			continue
 		}
-		if tt.status != 0 && a.Status != tt.status || tt.status == 0 && a.Status >= 500 || !strings.Contains(string(a.Body), tt.says) {
+		if tt.status != 0 && a.Status != tt.status || tt.status == 0 && a.Status >= 500 ||
+			!strings.Contains(string(a.Body), tt.says) {
 			t.Errorf("%s: %d %.300s, want %d and %q", name, a.Status, a.Body, tt.status, tt.says)
 		}
 	}
@@ -88,7 +91,8 @@ func TestLimits(t *testing.T) {
 func TestBodyWithoutEnd(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{})
-	r, err := http.NewRequest("PUT", "http://"+s.Address+"/v1/cubbyhole/x", io.MultiReader(strings.NewReader(`{"x":"`), endless{}))
+	r, err := http.NewRequest("PUT", "http://"+s.Address+"/v1/cubbyhole/x",
+		io.MultiReader(strings.NewReader(`{"x":"`), endless{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +155,8 @@ func TestSlowClients(t *testing.T) {
 			t.Fatal("slow clients are not cut off")
 		}
 	}
-	t.Logf("%d slow clients were cut off in %s, %d with an answer", many, time.Since(begin).Round(time.Millisecond), timeouts)
+	t.Logf("%d slow clients were cut off in %s, %d with an answer", many, time.Since(begin).Round(time.Millisecond),
+		timeouts)
 	if timeouts == 0 {
 		t.Error("nobody was told")
 	}

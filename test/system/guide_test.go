@@ -94,13 +94,17 @@ func TestGuideStaticSecrets(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{})
 	out := typed(t, s, guideStatic)
-	for _, want := range []string{"Success! Enabled the kv secrets engine at: static/", "sk_live_current_key", "2026-04-08T00:00:00Z"} {
+	for _, want := range []string{"Success! Enabled the kv secrets engine at: static/", "sk_live_current_key",
+		"2026-04-08T00:00:00Z"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the output lacks %q:\n%s", want, out)
 		}
 	}
-	for version, want := range map[string]string{"0": "sk_live_current_key", "1": "sk_live_current_key", "2": "sk_live_new_rotated_key", "3": "sk_live_current_key"} {
-		if got := typed(t, s, "vault kv get -version="+version+" -field=api_key static/stripe/production"); strings.TrimSpace(got) != want {
+	for version, want := range map[string]string{"0": "sk_live_current_key", "1": "sk_live_current_key",
+		"2": "sk_live_new_rotated_key", "3": "sk_live_current_key"} {
+		if got := typed(t, s,
+			"vault kv get -version="+version+
+				" -field=api_key static/stripe/production"); strings.TrimSpace(got) != want {
 			t.Errorf("version %s: %q, want %q", version, got, want)
 		}
 	}
@@ -156,9 +160,12 @@ func guideDatabaseOn(t *testing.T, pg *pgtest.Server) {
 	}
 	readsOnly(t, pg.UserDSN(got.Data.Username, got.Data.Password, "myapp"))
 	for _, args := range [][]string{
-		{"read", "database/creds/app-readwrite"}, {"read", "database/config/production"}, {"read", "database/roles/app-readonly"},
-		{"write", "database/creds/app-readonly", "a=b"}, {"list", "database/roles"}, {"kv", "get", "static/stripe/production"},
-		{"read", "sys/mounts"}, {"list", "sys/leases/lookup/database/creds/app-readonly"}, {"read", "sys/policies/acl/deploy-service"},
+		{"read", "database/creds/app-readwrite"}, {"read", "database/config/production"},
+		{"read", "database/roles/app-readonly"},
+		{"write", "database/creds/app-readonly", "a=b"}, {"list", "database/roles"},
+		{"kv", "get", "static/stripe/production"},
+		{"read", "sys/mounts"}, {"list", "sys/leases/lookup/database/creds/app-readonly"},
+		{"read", "sys/policies/acl/deploy-service"},
 	} {
 		refused(t, s, token, args...)
 	}

@@ -44,7 +44,8 @@ func TestKill(t *testing.T) {
 
 	writers := make([]*writer, killWriters)
 	for i := range writers {
-		writers[i] = &writer{client: s.Client(s.Root), name: fmt.Sprintf("w%d", i), keys: map[string]*history{}, tokens: map[string]bool{}}
+		writers[i] = &writer{client: s.Client(s.Root), name: fmt.Sprintf("w%d", i), keys: map[string]*history{},
+			tokens: map[string]bool{}}
 	}
 	counter := &counter{client: s.Client(s.Root), acked: 1}
 	random := rand.New(rand.NewPCG(1, uint64(rounds)))
@@ -73,7 +74,8 @@ func TestKill(t *testing.T) {
 	if err != nil || !report.OK() {
 		t.Errorf("the audit log is no chain after the kills: %v %v", report.Problems, err)
 	}
-	t.Logf("%d kills, %d acknowledged writes, counter at %d, %d audit lines (%d torn)", rounds, acked, counter.acked, report.Lines, report.Torn)
+	t.Logf("%d kills, %d acknowledged writes, counter at %d, %d audit lines (%d torn)", rounds, acked, counter.acked,
+		report.Lines, report.Torn)
 	if acked < rounds*20 {
 		t.Errorf("only %d writes were acknowledged in %d rounds: the test tests nothing", acked, rounds)
 	}
@@ -192,7 +194,8 @@ func (w *writer) token(random *rand.Rand) error {
 		}
 		return err
 	}
-	a, err := w.client.Do("POST", "auth/token/create", object{"policies": []string{"default"}, "ttl": "1h", "meta": object{"by": w.name}})
+	a, err := w.client.Do("POST", "auth/token/create",
+		object{"policies": []string{"default"}, "ttl": "1h", "meta": object{"by": w.name}})
 	if err != nil {
 		return err
 	}

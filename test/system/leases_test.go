@@ -27,8 +27,10 @@ func TestKillWhileIssuing(t *testing.T) {
 	root := s.Client(s.Root)
 	root.Must(t, "POST", "sys/mounts/database", object{"type": "database"})
 	root.Must(t, "PUT", "database/config/production", object{
-		"plugin_name": "postgresql-database-plugin", "allowed_roles": "short", "username": pgtest.Superuser, "password": pgtest.Password,
-		"connection_url": "postgresql://{{username}}:{{password}}@" + pg.Addr() + "/postgres?sslmode=disable", "max_open_connections": 8,
+		"plugin_name": "postgresql-database-plugin", "allowed_roles": "short", "username": pgtest.Superuser,
+		"password":             pgtest.Password,
+		"connection_url":       "postgresql://{{username}}:{{password}}@" + pg.Addr() + "/postgres?sslmode=disable",
+		"max_open_connections": 8,
 	})
 	root.Must(t, "PUT", "database/roles/short", object{
 		"db_name": "production", "default_ttl": "5s", "max_ttl": "5s",

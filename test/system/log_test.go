@@ -62,8 +62,10 @@ func TestMonitor(t *testing.T) {
 	t.Parallel()
 	s := harness.Ready(t, harness.Options{Level: "warn", Config: `log_requests_level = "debug"`})
 	root := s.Client(s.Root)
-	root.Must(t, "PUT", "sys/policies/acl/watch", object{"policy": `path "sys/monitor" { capabilities = ["read"] }`}, 204)
-	token := root.Must(t, "PUT", "auth/token/create", object{"policies": []string{"watch"}}, 200).Text("auth", "client_token")
+	root.Must(t, "PUT", "sys/policies/acl/watch", object{"policy": `path "sys/monitor" { capabilities = ["read"] }`},
+		204)
+	token := root.Must(t, "PUT", "auth/token/create", object{"policies": []string{"watch"}}, 200).Text("auth",
+		"client_token")
 	if a, err := root.As(token).Do("GET", "sys/monitor?log_level=loud", nil); err != nil || a.Status != 400 {
 		t.Errorf("a level that there is not: %+v, %v", a, err)
 	}
@@ -72,7 +74,8 @@ func TestMonitor(t *testing.T) {
 	root.Must(t, "GET", "sys/mounts", nil, 200)
 	line := until(t, deep, "sys/mounts")
 	var entry struct{ Level, Msg string }
-	if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Level != "DEBUG" || entry.Msg != "completed_request" {
+	if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Level != "DEBUG" ||
+		entry.Msg != "completed_request" {
 		t.Errorf("%q, %v", line, err)
 	}
 	if strings.Contains(s.Stderr(t), "completed_request") {

@@ -50,7 +50,8 @@ func TestHostilePaths(t *testing.T) {
 	root := s.Client(s.Root)
 	log := filepath.Join(s.Dir, "audit.log")
 	for _, version := range []string{"1", "2", "3"} {
-		root.Must(t, "POST", "sys/mounts/kv"+version, object{"type": "kv", "options": object{"version": min(version, "2")}})
+		root.Must(t, "POST", "sys/mounts/kv"+version,
+			object{"type": "kv", "options": object{"version": min(version, "2")}})
 	}
 	const canary = "CANARY-6d1f"
 	root.Must(t, "PUT", "kv1/denied/a", object{"x": canary})
@@ -61,14 +62,17 @@ func TestHostilePaths(t *testing.T) {
 	root.Must(t, "PUT", "sys/policies/acl/denied", object{"policy": "# " + canary + "\npath \"x\" {}"})
 	root.Must(t, "PUT", "sys/policies/acl/anything-but", object{"policy": anythingBut})
 	// Only these may contain the canary, because policies and mounts may be listed.
-	token := root.Must(t, "POST", "auth/token/create", object{"policies": []string{"anything-but"}, "no_default_policy": true}).Text("auth", "client_token")
-	root.Must(t, "PUT", "sys/audit/file", object{"type": "file", "options": object{"file_path": log, "hmac_accessor": "false"}})
+	token := root.Must(t, "POST", "auth/token/create",
+		object{"policies": []string{"anything-but"}, "no_default_policy": true}).Text("auth", "client_token")
+	root.Must(t, "PUT", "sys/audit/file",
+		object{"type": "file", "options": object{"file_path": log, "hmac_accessor": "false"}})
 	before := deniedState(t, root)
 
 	allowed, answered := 0, 0
 	for path, body := range denied {
 		for _, target := range disguises(path) {
-			for _, method := range []string{"GET", "LIST", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "get", "GET?list=true", "GET?version=1"} {
+			for _, method := range []string{"GET", "LIST", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "get",
+				"GET?list=true", "GET?version=1"} {
 				verb, query, _ := strings.Cut(method, "?")
 				if query != "" {
 					query = "?" + query
@@ -77,7 +81,9 @@ func TestHostilePaths(t *testing.T) {
 				if verb == "POST" || verb == "PUT" || verb == "PATCH" {
 					text = body
 				}
-				answer, err := harness.Raw(s.Address, harness.Line(verb, target+query, token, text, "Content-Type", "application/merge-patch+json"), await.Patience)
+				answer, err := harness.Raw(s.Address,
+					harness.Line(verb, target+query, token, text, "Content-Type", "application/merge-patch+json"),
+					await.Patience)
 				if err != nil {
 					t.Fatalf("%s %s: %v", method, target, err)
 				}
@@ -105,7 +111,8 @@ func TestHostilePaths(t *testing.T) {
 func deniedState(t *testing.T, root *harness.Client) string {
 	t.Helper()
 	var all strings.Builder
-	for _, path := range []string{"kv1/denied/a", "kv2/data/denied/a", "kv2/metadata/denied/a", "sys/policies/acl/denied", "sys/mounts/kv3"} {
+	for _, path := range []string{"kv1/denied/a", "kv2/data/denied/a", "kv2/metadata/denied/a",
+		"sys/policies/acl/denied", "sys/mounts/kv3"} {
 		a := root.Must(t, "GET", path, nil)
 		data, err := json.Marshal(a.Get("data"))
 		if err != nil {
@@ -172,17 +179,28 @@ func isDenied(path string) bool {
 func disguises(path string) []string {
 	v1 := "/v1/" + path
 	all := []string{
-		v1, v1 + "/", v1 + "//", v1 + "/.", v1 + "/..", v1 + "/x/..", v1 + "/%2e", v1 + "/x/%2e%2e", v1 + "/x/%252e%252e", v1 + "%2f", v1 + "%2F..%2F",
-		v1 + "%00", v1 + "%00/x", v1 + "%20", v1 + "%09", v1 + "%0a", v1 + ".", v1 + "..", v1 + ";x=y", v1 + "?", v1 + "?x=/../..", v1 + "#x", v1 + "%23", v1 + "%3f",
-		v1 + "\\", v1 + "%5c", v1 + "%5c..", v1 + "*", v1 + "%c0%af", v1 + "%c0%80", v1 + "%ff", v1 + "%e2%80%8b", v1 + "%ef%bc%8f", v1 + "%u002f",
-		"//v1/" + path, "/v1//" + path, "/v1/./" + path, "/./v1/" + path, "/v1/../v1/" + path, "/x/../v1/" + path, "/V1/" + path, "/%76%31/" + path, "/v1%2f" + path,
-		"/v1/%2e/" + path, "/v1/open/../" + path, "/v1/open/%2e%2e/" + path, "/v1/kv1/open/%2e%2e/%2e%2e/" + path, "/v1/open%2f..%2f" + path,
-		"/v1/sys/../" + path, "/v1/cubbyhole/../" + path, "/v1/root/" + path, "/v1/%20" + path, "http://keyturn" + v1, "http://other:1//v1/" + path, "/v1/" + strings.ToUpper(path),
-		"/v1/" + strings.ReplaceAll(path, "denied", "Denied"), "/v1/" + strings.ReplaceAll(path, "denied", "%64enied"), "/v1/" + strings.ReplaceAll(path, "denied", "%2564enied"),
-		"/v1/" + strings.ReplaceAll(path, "denied", "denie%64"), "/v1/" + strings.ReplaceAll(path, "denied", "den%C4%B1ed"), "/v1/" + strings.ReplaceAll(path, "denied", "denied%CC%81"),
-		"/v1/" + strings.ReplaceAll(path, "denied", "*"), "/v1/" + strings.ReplaceAll(path, "denied", "+"), "/v1/" + strings.ReplaceAll(path, "denied", "denied%2e"),
+		v1, v1 + "/", v1 + "//", v1 + "/.", v1 + "/..", v1 + "/x/..", v1 + "/%2e", v1 + "/x/%2e%2e",
+		v1 + "/x/%252e%252e", v1 + "%2f", v1 + "%2F..%2F",
+		v1 + "%00", v1 + "%00/x", v1 + "%20", v1 + "%09", v1 + "%0a", v1 + ".", v1 + "..", v1 + ";x=y", v1 + "?",
+		v1 + "?x=/../..", v1 + "#x", v1 + "%23", v1 + "%3f",
+		v1 + "\\", v1 + "%5c", v1 + "%5c..", v1 + "*", v1 + "%c0%af", v1 + "%c0%80", v1 + "%ff", v1 + "%e2%80%8b",
+		v1 + "%ef%bc%8f", v1 + "%u002f",
+		"//v1/" + path, "/v1//" + path, "/v1/./" + path, "/./v1/" + path, "/v1/../v1/" + path, "/x/../v1/" + path,
+		"/V1/" + path, "/%76%31/" + path, "/v1%2f" + path,
+		"/v1/%2e/" + path, "/v1/open/../" + path, "/v1/open/%2e%2e/" + path, "/v1/kv1/open/%2e%2e/%2e%2e/" + path,
+		"/v1/open%2f..%2f" + path,
+		"/v1/sys/../" + path, "/v1/cubbyhole/../" + path, "/v1/root/" + path, "/v1/%20" + path, "http://keyturn" + v1,
+		"http://other:1//v1/" + path, "/v1/" + strings.ToUpper(path),
+		"/v1/" + strings.ReplaceAll(path, "denied", "Denied"), "/v1/" + strings.ReplaceAll(path, "denied", "%64enied"),
+		"/v1/" + strings.ReplaceAll(path, "denied", "%2564enied"),
+		"/v1/" + strings.ReplaceAll(path, "denied", "denie%64"),
+		"/v1/" + strings.ReplaceAll(path, "denied", "den%C4%B1ed"),
+		"/v1/" + strings.ReplaceAll(path, "denied", "denied%CC%81"),
+		"/v1/" + strings.ReplaceAll(path, "denied", "*"), "/v1/" + strings.ReplaceAll(path, "denied", "+"),
+		"/v1/" + strings.ReplaceAll(path, "denied", "denied%2e"),
 	}
-	for _, slash := range []string{"//", "/./", "/x/../", "%2f", "%2F", "%252f", "%252F", "%25252f", "\\", "%5c", "/%2e/", "/%2e%2e/", "/;/", "/%00/", "%00/", "/%2f", "%2f/", "/.%2e/", "/%c0%ae/"} {
+	for _, slash := range []string{"//", "/./", "/x/../", "%2f", "%2F", "%252f", "%252F", "%25252f", "\\", "%5c",
+		"/%2e/", "/%2e%2e/", "/;/", "/%00/", "%00/", "/%2f", "%2f/", "/.%2e/", "/%c0%ae/"} {
 		all = append(all, "/v1/"+strings.ReplaceAll(path, "/", slash), "/v1/"+strings.Replace(path, "/", slash, 1))
 		if i := strings.LastIndex(path, "/"); i > 0 {
 			all = append(all, "/v1/"+path[:i]+slash+path[i+1:])

@@ -42,18 +42,21 @@ func newWorkspace(t *testing.T, module, address, token string) *workspace {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(binary); err != nil {
-		t.Skip("HashiCorp's Terraform provider was not built: test/prepare.sh builds it, where the Go module proxy serves it")
+		t.Skip("HashiCorp's Terraform provider was not built: test/prepare.sh builds it, where the Go module proxy " +
+			"serves it")
 	}
 	w := &workspace{t: t, folder: t.TempDir()}
 	if err := os.CopyFS(w.folder, os.DirFS(module)); err != nil {
 		t.Fatal(err)
 	}
 	config := filepath.Join(t.TempDir(), "terraformrc")
-	text := "provider_installation {\n  dev_overrides {\n    \"hashicorp/vault\" = \"" + filepath.ToSlash(filepath.Dir(binary)) + "\"\n  }\n  direct {}\n}\n"
+	text := "provider_installation {\n  dev_overrides {\n    \"hashicorp/vault\" = \"" +
+		filepath.ToSlash(filepath.Dir(binary)) + "\"\n  }\n  direct {}\n}\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+config, "VAULT_ADDR=http://"+address, "VAULT_TOKEN="+token, "TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1", "HOME="+t.TempDir())
+	w.env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+config, "VAULT_ADDR=http://"+address, "VAULT_TOKEN="+token,
+		"TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1", "HOME="+t.TempDir())
 	return w
 }
 
@@ -123,7 +126,9 @@ func TestProvider(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := root.Sys().PutPolicy("terraform", string(policy)+"path \"aws/roles/more\" {\n  capabilities = [\"create\", \"read\", \"update\", \"delete\"]\n}\n"); err != nil {
+	if err := root.Sys().PutPolicy("terraform",
+		string(policy)+
+			"path \"aws/roles/more\" {\n  capabilities = [\"create\", \"read\", \"update\", \"delete\"]\n}\n"); err != nil {
 		t.Fatal(err)
 	}
 	made, err := root.Auth().Token().Create(&api.TokenCreateRequest{Policies: []string{"terraform"}, TTL: "1h"})
@@ -132,7 +137,8 @@ func TestProvider(t *testing.T) {
 	}
 	w := newWorkspace(t, modules+"dynamic", m.s.Address, made.Auth.ClientToken)
 	vars := fields{
-		"vault_aws_access_key": awsID, "vault_aws_secret_key": awsSecret, "aws_iam_endpoint": m.aws.url, "aws_sts_endpoint": m.aws.url,
+		"vault_aws_access_key": awsID, "vault_aws_secret_key": awsSecret, "aws_iam_endpoint": m.aws.url,
+		"aws_sts_endpoint":  m.aws.url,
 		"db_connection_url": m.connectionURL(), "db_admin_password": "vault_admin_password",
 	}
 	change := func(what string, more fields) {
@@ -145,11 +151,16 @@ func TestProvider(t *testing.T) {
 	issueAWS(t, m.s, "deploy-service")
 	issue(t, m.s, "app-readonly")
 
-	change("another region, and other policies", fields{"aws_region": "eu-west-1", "deploy_policy_arns": []string{"arn:aws:iam::123456789012:policy/a", "arn:aws:iam::123456789012:policy/b"}})
+	change("another region, and other policies",
+		fields{"aws_region": "eu-west-1",
+			"deploy_policy_arns": []string{"arn:aws:iam::123456789012:policy/a",
+				"arn:aws:iam::123456789012:policy/b"}})
 
 	// A removed argument is sent as null, and must not stay granted.
 	for _, line := range []string{`policy_arns = ["arn:aws:iam::123456789012:policy/x"]`, ""} {
-		text := "resource \"vault_aws_secret_backend_role\" \"more\" {\n  backend = vault_aws_secret_backend.aws.path\n  name = \"more\"\n  credential_type = \"iam_user\"\n  policy_document = jsonencode({ Version = \"2012-10-17\", Statement = [] })\n  " + line + "\n}\n"
+		text := "resource \"vault_aws_secret_backend_role\" \"more\" {\n  backend = " +
+			"vault_aws_secret_backend.aws.path\n  name = \"more\"\n  credential_type = \"iam_user\"\n  " +
+			"policy_document = jsonencode({ Version = \"2012-10-17\", Statement = [] })\n  " + line + "\n}\n"
 		if err := os.WriteFile(filepath.Join(w.folder, "more.tf"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +171,8 @@ func TestProvider(t *testing.T) {
 		t.Errorf("what was removed is still granted: %+v, %v", role, err)
 	}
 
-	change("another spelling of connection_url", fields{"db_connection_url": strings.Replace(m.connectionURL(), "postgresql://", "postgres://", 1)})
+	change("another spelling of connection_url",
+		fields{"db_connection_url": strings.Replace(m.connectionURL(), "postgresql://", "postgres://", 1)})
 	w.destroyed()
 	mounts, err := root.Sys().ListMounts()
 	if err != nil || mounts["aws/"] != nil || mounts["database/"] != nil {
@@ -175,9 +187,11 @@ func TestProviderGuide(t *testing.T) {
 	t.Parallel()
 	m := newModule(t)
 	w := newWorkspace(t, "testdata/terraform/guide", m.s.Address, m.s.Root)
-	w.vars(fields{"vault_aws_access_key": awsID, "vault_aws_secret_key": awsSecret, "db_admin_username": "vault_admin", "db_admin_password": "vault_admin_password"})
+	w.vars(fields{"vault_aws_access_key": awsID, "vault_aws_secret_key": awsSecret, "db_admin_username": "vault_admin",
+		"db_admin_password": "vault_admin_password"})
 	w.edit("db.example.com:5432/myapp", m.pg.Addr()+"/postgres")
-	w.edit("region = \"us-east-1\"\n", "region = \"us-east-1\"\niam_endpoint = \""+m.aws.url+"\"\nsts_endpoint = \""+m.aws.url+"\"\n")
+	w.edit("region = \"us-east-1\"\n",
+		"region = \"us-east-1\"\niam_endpoint = \""+m.aws.url+"\"\nsts_endpoint = \""+m.aws.url+"\"\n")
 	w.settles("the guide's module")
 	issueAWS(t, m.s, "deploy-service")
 	issue(t, m.s, "app-readonly")
@@ -185,7 +199,8 @@ func TestProviderGuide(t *testing.T) {
 	w.edit("default_ttl = 1800", "default_ttl = 900")
 	w.edit("default_lease_ttl_seconds = 3600", "default_lease_ttl_seconds = 1800")
 	w.settles("shorter TTLs")
-	w.edit("policy_arns = [\n\"arn:aws:iam::123456789012:policy/DeployAccess\"\n]", "policy_document = jsonencode({ Version = \"2012-10-17\", Statement = [] })")
+	w.edit("policy_arns = [\n\"arn:aws:iam::123456789012:policy/DeployAccess\"\n]",
+		"policy_document = jsonencode({ Version = \"2012-10-17\", Statement = [] })")
 	w.settles("a document in place of policy_arns")
 	root := m.api
 	root.SetToken(m.s.Root)
@@ -200,7 +215,8 @@ func TestProviderGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.edit("\"app-readwrite\"]", "\"app-readwrite\", \"other\"]")
-	if code, out := w.run("apply", "-auto-approve", "-input=false", "-no-color"); code != 1 || !strings.Contains(out, "rotate-root has replaced") {
+	if code, out := w.run("apply", "-auto-approve", "-input=false", "-no-color"); code != 1 ||
+		!strings.Contains(out, "rotate-root has replaced") {
 		t.Errorf("an apply with the old password ended with %d:\n%s", code, out)
 	}
 	issue(t, m.s, "app-readonly")

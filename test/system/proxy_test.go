@@ -28,7 +28,8 @@ func haproxy(t *testing.T, fronts ...[4]string) {
 		}
 	}
 	var text strings.Builder
-	text.WriteString("global\n  maxconn 100\ndefaults\n  timeout connect 60s\n  timeout client 60s\n  timeout server 60s\n")
+	text.WriteString(
+		"global\n  maxconn 100\ndefaults\n  timeout connect 60s\n  timeout client 60s\n  timeout server 60s\n")
 	for i, f := range fronts {
 		fmt.Fprintf(&text, "listen f%d\n  bind %s\n  mode %s\n", i, f[0], f[2])
 		if f[2] == "http" {
@@ -102,17 +103,25 @@ func remoteAddresses(t *testing.T, log, path string) []string {
 func TestBehindHAProxy(t *testing.T) {
 	t.Parallel()
 	const client, stranger, liar = "127.0.0.5", "127.0.0.6", "127.0.0.9"
-	forwarded, lax, allow, deny := harness.FreeAddress(t), harness.FreeAddress(t), harness.FreeAddress(t), harness.FreeAddress(t)
+	forwarded, lax, allow, deny := harness.FreeAddress(t), harness.FreeAddress(t), harness.FreeAddress(
+		t), harness.FreeAddress(t)
 	listener := func(address, more string) string {
 		return fmt.Sprintf("listener \"tcp\" {\n  address = %q\n  tls_disable = true\n  %s\n}\n", address, more)
 	}
-	s := harness.Ready(t, harness.Options{Config: listener(forwarded, `x_forwarded_for_authorized_addrs = "127.0.0.1"`) +
-		listener(lax, "x_forwarded_for_authorized_addrs = \"127.0.0.1\"\n  x_forwarded_for_reject_not_present = false\n  x_forwarded_for_reject_not_authorized = false") +
-		listener(allow, "proxy_protocol_behavior = \"allow_authorized\"\n  proxy_protocol_authorized_addrs = \"127.0.0.1\"") +
-		listener(deny, "proxy_protocol_behavior = \"deny_unauthorized\"\n  proxy_protocol_authorized_addrs = [\"127.0.0.1/32\"]")})
+	s := harness.Ready(t,
+		harness.Options{Config: listener(forwarded, `x_forwarded_for_authorized_addrs = "127.0.0.1"`) +
+			listener(lax, "x_forwarded_for_authorized_addrs = \"127.0.0.1\"\n  x_forwarded_for_reject_not_present = "+
+				"false\n  x_forwarded_for_reject_not_authorized = false") +
+			listener(allow,
+				"proxy_protocol_behavior = \"allow_authorized\"\n  proxy_protocol_authorized_addrs = \"127.0.0.1\"") +
+			listener(deny,
+				"proxy_protocol_behavior = \"deny_unauthorized\"\n  proxy_protocol_authorized_addrs = "+
+					"[\"127.0.0.1/32\"]")})
 	log := auditFile(t, s, "proxies")
-	s.Client(s.Root).Must(t, "PUT", "auth/token/roles/bound", object{"token_bound_cidrs": client + "/32", "allowed_policies": "default"}, 204)
-	token := s.Client(s.Root).Must(t, "PUT", "auth/token/create/bound", object{"policies": []string{"default"}}, 200).Text("auth", "client_token")
+	s.Client(s.Root).Must(t, "PUT", "auth/token/roles/bound",
+		object{"token_bound_cidrs": client + "/32", "allowed_policies": "default"}, 204)
+	token := s.Client(s.Root).Must(t, "PUT", "auth/token/create/bound", object{"policies": []string{"default"}},
+		200).Text("auth", "client_token")
 
 	front := map[string]string{}
 	var fronts [][4]string
@@ -146,10 +155,12 @@ func TestBehindHAProxy(t *testing.T) {
 	}
 
 	// A direct request from an address that may not name a client.
-	if a := ask(t, calling(liar, forwarded, token), path, "X-Forwarded-For", client); a.Status != 400 || !strings.Contains(string(a.Body), "x_forwarded_for_authorized_addrs") {
+	if a := ask(t, calling(liar, forwarded, token), path, "X-Forwarded-For", client); a.Status != 400 ||
+		!strings.Contains(string(a.Body), "x_forwarded_for_authorized_addrs") {
 		t.Errorf("a spoofed header: %d %s", a.Status, a.Body)
 	}
-	if a := ask(t, calling(client, forwarded, token), path); a.Status != 400 || !strings.Contains(string(a.Body), "x_forwarded_for_reject_not_present") {
+	if a := ask(t, calling(client, forwarded, token), path); a.Status != 400 ||
+		!strings.Contains(string(a.Body), "x_forwarded_for_reject_not_present") {
 		t.Errorf("no header: %d %s", a.Status, a.Body)
 	}
 	if a := ask(t, calling(liar, lax, token), path, "X-Forwarded-For", client); a.Status != 403 {

@@ -62,7 +62,8 @@ func TestWrongStaticKey(t *testing.T) {
 	s.Start(t)
 	await.Eventually(t, "the log says what is wrong", func() bool {
 		log := s.Stderr(t)
-		return strings.Contains(log, "level=ERROR") && strings.Contains(log, "the seal was made with the key") && strings.Contains(log, s.SealKey())
+		return strings.Contains(log, "level=ERROR") && strings.Contains(log, "the seal was made with the key") &&
+			strings.Contains(log, s.SealKey())
 	})
 	if !sealed(t, c) {
 		t.Error("it is unsealed with a wrong key")
@@ -72,14 +73,16 @@ func TestWrongStaticKey(t *testing.T) {
 	c.Must(t, "PUT", "sys/unseal", object{"key": base64.StdEncoding.EncodeToString(make([]byte, 33))}, 400)
 	s.Stop(t)
 
-	for what, text := range map[string]string{"short": "0011", "no key": "not a key at all, and longer than thirty-two bytes"} {
+	for what, text := range map[string]string{"short": "0011",
+		"no key": "not a key at all, and longer than thirty-two bytes"} {
 		if err := exec.Command("sh", "-c", "printf '%s' \"$1\" >\"$2\"", "sh", text, s.SealKey()).Run(); err != nil {
 			t.Fatal(err)
 		}
 		if err := errors.Join(s.Launch(), s.Ends()); err == nil {
 			t.Errorf("%s: the server starts", what)
 		}
-		if log := s.Stderr(t); !strings.Contains(log, "current_key") || !strings.Contains(log, "keyturn.hcl:") || strings.Contains(log, text) {
+		if log := s.Stderr(t); !strings.Contains(log, "current_key") || !strings.Contains(log, "keyturn.hcl:") ||
+			strings.Contains(log, text) {
 			t.Errorf("%s: the error does not say where and what, or repeats the key: %s", what, log)
 		}
 	}
@@ -98,12 +101,15 @@ func TestShamir(t *testing.T) {
 	s := harness.New(t, harness.Options{Shamir: true})
 	s.Start(t)
 	c := s.Client("")
-	for path, status := range map[string]int{"sys/health": 501, "sys/mounts": 503, "sys/init": 200, "sys/seal-status": 200, "kv/data/a": 503} {
+	for path, status := range map[string]int{"sys/health": 501, "sys/mounts": 503, "sys/init": 200,
+		"sys/seal-status": 200, "kv/data/a": 503} {
 		c.Must(t, "GET", path, nil, status)
 	}
 	for _, wrong := range []object{
-		{"secret_shares": 1, "secret_threshold": 2}, {"secret_shares": 5, "secret_threshold": 1}, {"secret_shares": 0, "secret_threshold": 0},
-		{"secret_shares": 300, "secret_threshold": 3}, {"secret_shares": 5, "secret_threshold": 3, "pgp_keys": []string{"x"}}, {},
+		{"secret_shares": 1, "secret_threshold": 2}, {"secret_shares": 5, "secret_threshold": 1},
+		{"secret_shares": 0, "secret_threshold": 0},
+		{"secret_shares": 300, "secret_threshold": 3},
+		{"secret_shares": 5, "secret_threshold": 3, "pgp_keys": []string{"x"}}, {},
 	} {
 		c.Must(t, "PUT", "sys/init", wrong, 400)
 	}
@@ -176,7 +182,8 @@ func hexOf(t *testing.T, key string) string {
 // installation. None unseals the server or prevents unsealing with the right ones.
 func wrongShares(t *testing.T, c *harness.Client, keys []string) {
 	t.Helper()
-	for _, key := range []string{"", "x", "not base64!", base64.StdEncoding.EncodeToString([]byte("short")), strings.Repeat("QUFB", 1000)} {
+	for _, key := range []string{"", "x", "not base64!", base64.StdEncoding.EncodeToString([]byte("short")),
+		strings.Repeat("QUFB", 1000)} {
 		c.Must(t, "PUT", "sys/unseal", object{"key": key}, 400)
 	}
 	other := harness.New(t, harness.Options{Shamir: true})
@@ -188,7 +195,8 @@ func wrongShares(t *testing.T, c *harness.Client, keys []string) {
 		t.Fatal(err)
 	}
 	changed[3] ^= 1
-	for what, third := range map[string]string{"changed": base64.StdEncoding.EncodeToString(changed), "of another server": other.Keys[2]} {
+	for what, third := range map[string]string{"changed": base64.StdEncoding.EncodeToString(changed),
+		"of another server": other.Keys[2]} {
 		c.Must(t, "PUT", "sys/unseal", object{"reset": true})
 		unseal(t, c, keys[0], 1)
 		unseal(t, c, keys[1], 2)

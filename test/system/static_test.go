@@ -54,7 +54,8 @@ func static(t *testing.T) (*harness.Server, kind, func(sql string)) {
 func TestStaticCommands(t *testing.T) {
 	s, k, _ := static(t)
 	out := typed(t, s, staticLines)
-	for _, want := range []string{"Success! Data written to: database/static-roles/app-svc", "last_vault_rotation", "rotation_period", "password", "ttl"} {
+	for _, want := range []string{"Success! Data written to: database/static-roles/app-svc", "last_vault_rotation",
+		"rotation_period", "password", "ttl"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the output lacks %q:\n%s", want, out)
 		}
@@ -93,9 +94,11 @@ func TestStaticKills(t *testing.T) {
 	for round := range kills {
 		alone, pair := fmt.Sprint("app-svc-", round), fmt.Sprint("app-two-", round)
 		one, a, b := fmt.Sprint("svc_", round), fmt.Sprint("svc_a_", round), fmt.Sprint("svc_b_", round)
-		exec(fmt.Sprintf("CREATE ROLE %s LOGIN; CREATE ROLE %s LOGIN; CREATE ROLE %s LOGIN; GRANT app_readonly TO %[1]s, %[2]s, %[3]s", one, a, b))
+		exec(fmt.Sprintf("CREATE ROLE %s LOGIN; CREATE ROLE %s LOGIN; CREATE ROLE %s LOGIN; GRANT app_readonly TO "+
+			"%[1]s, %[2]s, %[3]s", one, a, b))
 		run(t, s, "write", "database/static-roles/"+alone, "db_name=production", "username="+one, "rotation_period=5s")
-		run(t, s, "write", "database/static-roles/"+pair, "db_name=production", "username="+a, "alternate_username="+b, "rotation_period=5s")
+		run(t, s, "write", "database/static-roles/"+pair, "db_name=production", "username="+a, "alternate_username="+b,
+			"rotation_period=5s")
 		roles = append(roles, alone, pair)
 		var all sync.WaitGroup
 		quit := make(chan struct{})
@@ -150,7 +153,8 @@ func TestStaticKills(t *testing.T) {
 		})
 	}
 	rotates("rotate-root/production")
-	t.Logf("%d kills, %d rotations acknowledged, %d passwords read and logged in with", kills, turns.Load(), reads.Load())
+	t.Logf("%d kills, %d rotations acknowledged, %d passwords read and logged in with", kills, turns.Load(),
+		reads.Load())
 	if int(turns.Load()) < kills {
 		t.Errorf("only %d rotations in %d rounds: the test tests nothing", turns.Load(), kills)
 	}

@@ -55,7 +55,9 @@ func newModule(t *testing.T) *module {
 		t.Fatal(err)
 	}
 	renewable := false
-	child, err := m.api.Auth().Token().Create(&api.TokenCreateRequest{DisplayName: "terraform", TTL: "1200s", ExplicitMaxTTL: "1200s", Renewable: &renewable})
+	child, err := m.api.Auth().Token().Create(
+		&api.TokenCreateRequest{DisplayName: "terraform", TTL: "1200s", ExplicitMaxTTL: "1200s",
+			Renewable: &renewable})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +126,8 @@ func (m *module) mounted(path, kind, description string, ttl, most int) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	if got.Type != kind || got.Description != description || got.Config.DefaultLeaseTTL != ttl || got.Config.MaxLeaseTTL != most ||
+	if got.Type != kind || got.Description != description || got.Config.DefaultLeaseTTL != ttl ||
+		got.Config.MaxLeaseTTL != most ||
 		got.Accessor == "" || got.Local || got.SealWrap || got.ExternalEntropyAccess || len(got.Options) != 0 ||
 		len(got.Config.AuditNonHMACRequestKeys) != 0 || len(got.Config.AllowedManagedKeys) != 0 {
 		m.t.Errorf("mount %s: %+v", path, got)
@@ -145,8 +148,10 @@ func TestTerraform(t *testing.T) {
 		name string
 		run  func(*module)
 	}{
-		{"mounts", (*module).mounts}, {"aws root", (*module).awsRoot}, {"aws roles", (*module).awsRoles}, {"aws static role", (*module).awsStatic},
-		{"database connection", (*module).connection}, {"database roles", (*module).databaseRoles}, {"database credentials", (*module).databaseCredentials}, {"database static role", (*module).databaseStatic},
+		{"mounts", (*module).mounts}, {"aws root", (*module).awsRoot}, {"aws roles", (*module).awsRoles},
+		{"aws static role", (*module).awsStatic},
+		{"database connection", (*module).connection}, {"database roles", (*module).databaseRoles},
+		{"database credentials", (*module).databaseCredentials}, {"database static role", (*module).databaseStatic},
 		{"policy", (*module).policy}, {"destroy", (*module).destroy},
 	} {
 		t.Run(part.name, func(t *testing.T) { on := *m; on.t = t; part.run(&on) })
@@ -155,11 +160,15 @@ func TestTerraform(t *testing.T) {
 
 func (m *module) mounts() {
 	sys := m.api.Sys()
-	if err := sys.Mount("aws", &api.MountInput{Type: "aws", Config: api.MountConfigInput{DefaultLeaseTTL: "3600s", MaxLeaseTTL: "14400s"}}); err != nil {
+	if err := sys.Mount("aws",
+		&api.MountInput{Type: "aws",
+			Config: api.MountConfigInput{DefaultLeaseTTL: "3600s", MaxLeaseTTL: "14400s"}}); err != nil {
 		m.t.Fatal(err)
 	}
 	m.mounted("aws", "aws", "", 3600, 14400)
-	if err := sys.Mount("database", &api.MountInput{Type: "database", Config: api.MountConfigInput{DefaultLeaseTTL: "0s", MaxLeaseTTL: "0s"}, Options: map[string]string{}}); err != nil {
+	if err := sys.Mount("database",
+		&api.MountInput{Type: "database", Config: api.MountConfigInput{DefaultLeaseTTL: "0s", MaxLeaseTTL: "0s"},
+			Options: map[string]string{}}); err != nil {
 		m.t.Fatal(err)
 	}
 	m.mounted("database", "database", "", 0, 0) // computed in the resource
@@ -169,13 +178,16 @@ func (m *module) mounts() {
 		ttl, most   string
 		want        [2]int
 	}{{&text, "1800s", "14400s", [2]int{1800, 14400}}, {new(string), "3600s", "14400s", [2]int{3600, 14400}}} {
-		if err := sys.TuneMount("aws", api.MountConfigInput{Description: change.description, DefaultLeaseTTL: change.ttl, MaxLeaseTTL: change.most}); err != nil {
+		if err := sys.TuneMount("aws",
+			api.MountConfigInput{Description: change.description, DefaultLeaseTTL: change.ttl,
+				MaxLeaseTTL: change.most}); err != nil {
 			m.t.Fatal(err)
 		}
 		m.mounted("aws", "aws", *change.description, change.want[0], change.want[1])
 	}
 	// An update of vault_mount writes what it has read, and empty options.
-	if err := sys.TuneMount("database", api.MountConfigInput{DefaultLeaseTTL: "0s", MaxLeaseTTL: "0s", Options: map[string]string{}}); err != nil {
+	if err := sys.TuneMount("database",
+		api.MountConfigInput{DefaultLeaseTTL: "0s", MaxLeaseTTL: "0s", Options: map[string]string{}}); err != nil {
 		m.t.Fatal(err)
 	}
 	m.mounted("database", "database", "", 0, 0)
@@ -185,7 +197,8 @@ func (m *module) mounts() {
 }
 
 func (m *module) awsRoot() {
-	pair := fields{"access_key": awsID, "secret_key": awsSecret, "region": "us-east-1", "iam_endpoint": m.aws.url, "sts_endpoint": m.aws.url}
+	pair := fields{"access_key": awsID, "secret_key": awsSecret, "region": "us-east-1", "iam_endpoint": m.aws.url,
+		"sts_endpoint": m.aws.url}
 	with := func(more fields) fields {
 		out := maps.Clone(pair)
 		maps.Copy(out, more)
@@ -193,22 +206,27 @@ func (m *module) awsRoot() {
 	}
 	m.write("aws/config/root", pair)
 	read := fields{
-		"access_key": awsID, "secret_key": "absent", "region": "us-east-1", "iam_endpoint": m.aws.url, "sts_endpoint": m.aws.url,
-		"sts_region": "absent", "sts_fallback_endpoints": "absent", "sts_fallback_regions": "absent",
+		"access_key": awsID, "secret_key": "absent", "region": "us-east-1", "iam_endpoint": m.aws.url,
+		"sts_endpoint": m.aws.url,
+		"sts_region":   "absent", "sts_fallback_endpoints": "absent", "sts_fallback_regions": "absent",
 	}
 	m.plan("aws/config/root", read)
 	// Version 5.11 with a server of version 1.19 supports fallbacks, in their order.
-	more := fields{"sts_region": "eu-west-1", "sts_fallback_endpoints": []string{m.aws.url + "/b", m.aws.url + "/a"}, "sts_fallback_regions": []string{"eu-west-1", "eu-central-1"}}
+	more := fields{"sts_region": "eu-west-1", "sts_fallback_endpoints": []string{m.aws.url + "/b", m.aws.url + "/a"},
+		"sts_fallback_regions": []string{"eu-west-1", "eu-central-1"}}
 	m.write("aws/config/root", with(more))
 	maps.Copy(read, more)
 	m.plan("aws/config/root", read)
-	m.write("aws/config/root", with(fields{"sts_region": "", "sts_fallback_endpoints": []string{}, "sts_fallback_regions": []string{}, "propagation_checks": 0}))
+	m.write("aws/config/root",
+		with(fields{"sts_region": "", "sts_fallback_endpoints": []string{}, "sts_fallback_regions": []string{},
+			"propagation_checks": 0}))
 }
 
 func (m *module) awsRoles() {
 	arn := func(name string) string { return "arn:aws:iam::123456789012:policy/" + name }
 	none := fields{
-		"policy_arns": nil, "policy_document": "", "role_arns": nil, "iam_groups": nil, "permissions_boundary_arn": "", "user_path": "", "iam_tags": nil,
+		"policy_arns": nil, "policy_document": "", "role_arns": nil, "iam_groups": nil, "permissions_boundary_arn": "",
+		"user_path": "", "iam_tags": nil,
 		"default_sts_ttl": 0, "max_sts_ttl": 0, "external_id": "absent", "session_tags": "absent",
 	}
 	plan := func(name string, more fields) {
@@ -218,11 +236,13 @@ func (m *module) awsRoles() {
 		m.plan("aws/roles/"+name, want)
 	}
 	// The first write has the type and the fields that are not empty.
-	m.write("aws/roles/deploy-service", fields{"credential_type": "iam_user", "policy_arns": []string{arn("DeployAccess")}})
+	m.write("aws/roles/deploy-service",
+		fields{"credential_type": "iam_user", "policy_arns": []string{arn("DeployAccess")}})
 	plan("deploy-service", fields{"credential_type": "iam_user", "policy_arns": []string{arn("DeployAccess")}})
 	const document = "{\n  \"Version\": \"2012-10-17\",\n  \"Statement\": []\n}"
 	changed := fields{
-		"credential_type": "iam_user", "policy_arns": []string{arn("b"), arn("a")}, "policy_document": document, "iam_groups": []string{"z", "a"},
+		"credential_type": "iam_user", "policy_arns": []string{arn("b"), arn("a")}, "policy_document": document,
+		"iam_groups":               []string{"z", "a"},
 		"permissions_boundary_arn": arn("bound"), "user_path": "/svc/", "iam_tags": fields{"team": "payments"},
 	}
 	m.write("aws/roles/deploy-service", changed)
@@ -231,29 +251,38 @@ func (m *module) awsRoles() {
 		m.t.Fatal(err)
 	}
 	var kept, meant any // the provider compares policies as JSON
-	if err := json.Unmarshal([]byte(secret.Data["policy_document"].(string)), &kept); err != nil || json.Unmarshal([]byte(document), &meant) != nil || !cmp.Equal(kept, meant) {
+	if err := json.Unmarshal([]byte(secret.Data["policy_document"].(string)), &kept); err != nil ||
+		json.Unmarshal([]byte(document), &meant) != nil || !cmp.Equal(kept, meant) {
 		m.t.Errorf("policy_document: %v, %v", secret.Data["policy_document"], err)
 	}
 	changed["policy_document"] = secret.Data["policy_document"]
 	plan("deploy-service", changed)
 	// A removed field is written as empty.
 	m.write("aws/roles/deploy-service", fields{
-		"credential_type": "iam_user", "policy_arns": []string{arn("DeployAccess")}, "policy_document": "", "iam_groups": []string{}, "permissions_boundary_arn": "", "user_path": "", "iam_tags": fields{},
+		"credential_type": "iam_user", "policy_arns": []string{arn("DeployAccess")}, "policy_document": "",
+		"iam_groups": []string{}, "permissions_boundary_arn": "", "user_path": "", "iam_tags": fields{},
 	})
 	plan("deploy-service", fields{"credential_type": "iam_user", "policy_arns": []string{arn("DeployAccess")}})
 
 	role := "arn:aws:iam::123456789012:role/ci"
-	m.write("aws/roles/ci", fields{"credential_type": "assumed_role", "role_arns": []string{role}, "default_sts_ttl": "3600", "max_sts_ttl": "7200", "external_id": "x", "session_tags": fields{"a": "b"}})
-	plan("ci", fields{"credential_type": "assumed_role", "role_arns": []string{role}, "default_sts_ttl": 3600, "max_sts_ttl": 7200, "external_id": "x", "session_tags": fields{"a": "b"}})
-	m.write("aws/roles/ci", fields{"credential_type": "assumed_role", "default_sts_ttl": "1800", "max_sts_ttl": "7200", "external_id": "", "session_tags": fields{}})
-	plan("ci", fields{"credential_type": "assumed_role", "role_arns": []string{role}, "default_sts_ttl": 1800, "max_sts_ttl": 7200})
+	m.write("aws/roles/ci",
+		fields{"credential_type": "assumed_role", "role_arns": []string{role}, "default_sts_ttl": "3600",
+			"max_sts_ttl": "7200", "external_id": "x", "session_tags": fields{"a": "b"}})
+	plan("ci", fields{"credential_type": "assumed_role", "role_arns": []string{role}, "default_sts_ttl": 3600,
+		"max_sts_ttl": 7200, "external_id": "x", "session_tags": fields{"a": "b"}})
+	m.write("aws/roles/ci",
+		fields{"credential_type": "assumed_role", "default_sts_ttl": "1800", "max_sts_ttl": "7200", "external_id": "",
+			"session_tags": fields{}})
+	plan("ci", fields{"credential_type": "assumed_role", "role_arns": []string{role}, "default_sts_ttl": 1800,
+		"max_sts_ttl": 7200})
 	m.gone("aws/roles/ci")
 }
 
 func (m *module) awsStatic() {
 	path := "aws/static-roles/deployer"
 	m.write(path, fields{"name": "deployer", "username": "deployer", "rotation_period": 3600})
-	want := fields{"name": "deployer", "username": "deployer", "rotation_period": 3600, "assume_role_arn": "absent", "assume_role_session_name": "absent", "external_id": "absent"}
+	want := fields{"name": "deployer", "username": "deployer", "rotation_period": 3600, "assume_role_arn": "absent",
+		"assume_role_session_name": "absent", "external_id": "absent"}
 	m.plan(path, want)
 	want["rotation_period"] = 7200
 	m.write(path, fields{"name": "deployer", "username": "deployer", "rotation_period": 7200})
@@ -267,22 +296,30 @@ func (m *module) awsStatic() {
 func (m *module) connection() {
 	path := "database/config/production"
 	data := fields{
-		"plugin_name": "postgresql-database-plugin", "connection_url": m.connectionURL(), "username": "vault_admin", "password": "vault_admin_password",
-		"disable_escaping": false, "max_open_connections": 2, "max_idle_connections": 0, "max_connection_lifetime": "0s", "username_template": "",
-		"verify_connection": true, "allowed_roles": "app-readonly,app-readwrite", "password_authentication": "password",
+		"plugin_name": "postgresql-database-plugin", "connection_url": m.connectionURL(), "username": "vault_admin",
+		"password":         "vault_admin_password",
+		"disable_escaping": false, "max_open_connections": 2, "max_idle_connections": 0,
+		"max_connection_lifetime": "0s", "username_template": "",
+		"verify_connection": true, "allowed_roles": "app-readonly,app-readwrite",
+		"password_authentication": "password",
 	}
 	m.write(path, data)
 	read := fields{
-		"plugin_name": "postgresql-database-plugin", "connection_url": m.connectionURL(), "username": "vault_admin", "password": "absent",
-		"allowed_roles": []string{"app-readonly", "app-readwrite"}, "root_credentials_rotate_statements": []string{}, "password_policy": "", "plugin_version": "",
-		"max_open_connections": 2, "max_idle_connections": "absent", "max_connection_lifetime": "absent", "username_template": "absent", "disable_escaping": "absent",
-		"password_authentication": "password", "tls_ca": "absent", "tls_certificate": "absent", "private_key": "absent", "self_managed": "absent",
+		"plugin_name": "postgresql-database-plugin", "connection_url": m.connectionURL(), "username": "vault_admin",
+		"password":      "absent",
+		"allowed_roles": []string{"app-readonly", "app-readwrite"}, "root_credentials_rotate_statements": []string{},
+		"password_policy": "", "plugin_version": "",
+		"max_open_connections": 2, "max_idle_connections": "absent", "max_connection_lifetime": "absent",
+		"username_template": "absent", "disable_escaping": "absent",
+		"password_authentication": "password", "tls_ca": "absent", "tls_certificate": "absent",
+		"private_key": "absent", "self_managed": "absent",
 	}
 	m.plan(path, read)
 	// An update sends no password, because it may have been rotated.
 	delete(data, "password")
 	maps.Copy(data, fields{
-		"max_open_connections": 5, "max_connection_lifetime": "60s", "allowed_roles": "*", "root_rotation_statements": []string{`ALTER ROLE "{{name}}" PASSWORD '{{password}}'`},
+		"max_open_connections": 5, "max_connection_lifetime": "60s", "allowed_roles": "*",
+		"root_rotation_statements": []string{`ALTER ROLE "{{name}}" PASSWORD '{{password}}'`},
 	})
 	m.write(path, data)
 	maps.Copy(read, fields{
@@ -292,22 +329,27 @@ func (m *module) connection() {
 	m.plan(path, read)
 	data["allowed_roles"], data["max_connection_lifetime"] = "app-readonly,app-readwrite,service", "0s"
 	m.write(path, data)
-	read["allowed_roles"], read["max_connection_lifetime"] = []string{"app-readonly", "app-readwrite", "service"}, "absent"
+	read["allowed_roles"], read["max_connection_lifetime"] = []string{"app-readonly", "app-readwrite",
+		"service"}, "absent"
 	m.plan(path, read)
 }
 
 func (m *module) databaseRoles() {
 	path := "database/roles/app-readonly"
 	data := fields{
-		"db_name": "production", "creation_statements": []string{guideCreation}, "revocation_statements": []string{`DROP ROLE IF EXISTS "{{name}}";`},
-		"default_ttl": 1800, "max_ttl": 7200,
+		"db_name": "production", "creation_statements": []string{guideCreation},
+		"revocation_statements": []string{`DROP ROLE IF EXISTS "{{name}}";`},
+		"default_ttl":           1800, "max_ttl": 7200,
 	}
 	m.write(path, data)
 	read := maps.Clone(data)
-	maps.Copy(read, fields{"rollback_statements": []string{}, "renew_statements": []string{}, "credential_type": "password"})
+	maps.Copy(read,
+		fields{"rollback_statements": []string{}, "renew_statements": []string{}, "credential_type": "password"})
 	m.plan(path, read)
 	// Two statements in their order, without TTLs.
-	changed := fields{"db_name": "production", "creation_statements": []string{strings.SplitAfter(guideCreation, ";")[0], "SELECT 1;"}, "default_ttl": 0, "max_ttl": 0, "revocation_statements": []string{}}
+	changed := fields{"db_name": "production",
+		"creation_statements": []string{strings.SplitAfter(guideCreation, ";")[0], "SELECT 1;"}, "default_ttl": 0,
+		"max_ttl": 0, "revocation_statements": []string{}}
 	m.write(path, changed)
 	maps.Copy(read, changed)
 	m.plan(path, read)
@@ -324,11 +366,13 @@ func (m *module) databaseCredentials() {
 		m.t.Fatal(err)
 	}
 	for kind, config := range map[string]fields{
-		"rsa_private_key":    {"key_bits": "3072", "format": "pkcs8"},
-		"client_certificate": {"ca_cert": files.PEM, "key_type": "rsa", "key_bits": "2048", "signature_bits": "384", "common_name_template": "{{.RoleName}}-{{random 12}}"},
+		"rsa_private_key": {"key_bits": "3072", "format": "pkcs8"},
+		"client_certificate": {"ca_cert": files.PEM, "key_type": "rsa", "key_bits": "2048", "signature_bits": "384",
+			"common_name_template": "{{.RoleName}}-{{random 12}}"},
 	} {
 		path := "database/roles/by-" + kind
-		data := fields{"db_name": "production", "creation_statements": []string{`CREATE ROLE "{{name}}" LOGIN; COMMENT ON ROLE "{{name}}" IS '{{public_key}}';`}, "max_ttl": 3600, "credential_type": kind}
+		data := fields{"db_name": "production",
+			"creation_statements": []string{`CREATE ROLE "{{name}}" LOGIN; COMMENT ON ROLE "{{name}}" IS '{{public_key}}';`}, "max_ttl": 3600, "credential_type": kind}
 		written := maps.Clone(config)
 		if kind == "client_certificate" {
 			written["ca_private_key"] = string(key)
@@ -337,8 +381,11 @@ func (m *module) databaseCredentials() {
 		m.plan(path, with(data, fields{"credential_config": config}))
 		m.gone(path)
 	}
-	m.write("database/roles/by-policy", fields{"db_name": "production", "creation_statements": []string{guideCreation}, "credential_type": "password", "credential_config": fields{"password_policy": "absent"}})
-	m.plan("database/roles/by-policy", fields{"credential_type": "password", "credential_config": fields{"password_policy": "absent"}})
+	m.write("database/roles/by-policy",
+		fields{"db_name": "production", "creation_statements": []string{guideCreation}, "credential_type": "password",
+			"credential_config": fields{"password_policy": "absent"}})
+	m.plan("database/roles/by-policy",
+		fields{"credential_type": "password", "credential_config": fields{"password_policy": "absent"}})
 	m.gone("database/roles/by-policy")
 }
 
@@ -350,13 +397,18 @@ func with(a, b fields) fields {
 
 func (m *module) databaseStatic() {
 	path := "database/static-roles/service"
-	data := fields{"username": "service", "db_name": "production", "rotation_statements": []string{}, "rotation_period": 3600}
+	data := fields{"username": "service", "db_name": "production", "rotation_statements": []string{},
+		"rotation_period": 3600}
 	m.write(path, data)
 	read := maps.Clone(data)
-	maps.Copy(read, fields{"rotation_schedule": "absent", "rotation_window": "absent", "credential_type": "password", "skip_import_rotation": "absent"})
+	maps.Copy(read,
+		fields{"rotation_schedule": "absent", "rotation_window": "absent", "credential_type": "password",
+			"skip_import_rotation": "absent"})
 	m.plan(path, read)
 	// A schedule in place of the period; a statement.
-	changed := fields{"username": "service", "db_name": "production", "rotation_statements": []string{`ALTER ROLE "{{name}}" PASSWORD '{{password}}';`}, "rotation_schedule": "0 0 * * SAT", "rotation_window": 3600}
+	changed := fields{"username": "service", "db_name": "production",
+		"rotation_statements": []string{`ALTER ROLE "{{name}}" PASSWORD '{{password}}';`},
+		"rotation_schedule":   "0 0 * * SAT", "rotation_window": 3600}
 	m.write(path, changed)
 	read["rotation_period"] = "absent"
 	maps.Copy(read, changed)
@@ -366,7 +418,8 @@ func (m *module) databaseStatic() {
 
 func (m *module) policy() {
 	text := "path \"aws/creds/deploy-service\" {\n  capabilities = [\"read\"]\n}\n# the end\n"
-	for _, rules := range []string{text, text + "path \"database/creds/app-readonly\" {\n  capabilities = [\"read\"]\n}\n"} {
+	for _, rules := range []string{text,
+		text + "path \"database/creds/app-readonly\" {\n  capabilities = [\"read\"]\n}\n"} {
 		if err := m.api.Sys().PutPolicy("deploy-service", rules); err != nil {
 			m.t.Fatal(err)
 		}

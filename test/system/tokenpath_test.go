@@ -23,7 +23,8 @@ func TestTokensInPaths(t *testing.T) {
 	c.root, c.nobody = c.s.Client(c.s.Root), c.s.Client("")
 	log := filepath.Join(c.s.Dir, "audit.log")
 	c.good("PUT", "sys/audit/file", object{"type": "file", "options": object{"file_path": log}})
-	c.weak = c.s.Client(c.good("POST", "auth/token/create", object{"policies": []string{"default"}}).Text("auth", "client_token"))
+	c.weak = c.s.Client(
+		c.good("POST", "auth/token/create", object{"policies": []string{"default"}}).Text("auth", "client_token"))
 	c.inPaths()
 	audit, err := os.ReadFile(log)
 	if err != nil {
@@ -47,13 +48,20 @@ func (c *canaries) inPaths() {
 	n := 0
 	for _, form := range []string{"lookup", "renew", "revoke-orphan", "revoke"} {
 		for _, target := range []string{
-			"/v1/auth/token/%s/%s", "/v1/auth/token/%s/%s/", "/v1/auth/token/%s//%s", "//v1/auth/token/%s/%s", "/v1/auth/token/%s/%s/more", "/v1/auth/token/%s/%s?help=1",
-			"/v1/auth/token/%s%%2F%s", "/v1/auth%%2Ftoken%%2f%s/%s", "/v1/auth%%252Ftoken/%s/%s", "/v1/auth/token/%s%%252F%s", "/v1/auth/token/%s/%%00%s", "/v1/auth/token/%s/%%zz%s", "/v1/auth/token/%s/../%s",
-			"/v1/auth/token/./%s/%s", "/v1/Auth/token/%s/%s", "/v1/auth/Token/%s/%s", "/v1/auth/tok/%s/%s", "/v1/token/%s/%s", "/v1/ns/auth/token/%s/%s", "/v1/auth/token/%s-self/%s", "/v1/auth/token/%s-accessor/%s",
-			"/auth/token/%s/%s", "/v2/auth/token/%s/%s", "/ui/auth/token/%s/%s", `/v1/auth\token\%s\%s`, "http://keyturn/v1/auth/token/%s/%s", "/v1/sys/internal/ui/mounts/auth/token/%s/%s",
-			"/v1/auth/token/%s/%s HTTP/1.1 " /* not a request line */, "/v1/auth/token/%s/" + strings.Repeat("x", 1100) + "/%s",
+			"/v1/auth/token/%s/%s", "/v1/auth/token/%s/%s/", "/v1/auth/token/%s//%s", "//v1/auth/token/%s/%s",
+			"/v1/auth/token/%s/%s/more", "/v1/auth/token/%s/%s?help=1",
+			"/v1/auth/token/%s%%2F%s", "/v1/auth%%2Ftoken%%2f%s/%s", "/v1/auth%%252Ftoken/%s/%s",
+			"/v1/auth/token/%s%%252F%s", "/v1/auth/token/%s/%%00%s", "/v1/auth/token/%s/%%zz%s",
+			"/v1/auth/token/%s/../%s",
+			"/v1/auth/token/./%s/%s", "/v1/Auth/token/%s/%s", "/v1/auth/Token/%s/%s", "/v1/auth/tok/%s/%s",
+			"/v1/token/%s/%s", "/v1/ns/auth/token/%s/%s", "/v1/auth/token/%s-self/%s", "/v1/auth/token/%s-accessor/%s",
+			"/auth/token/%s/%s", "/v2/auth/token/%s/%s", "/ui/auth/token/%s/%s", `/v1/auth\token\%s\%s`,
+			"http://keyturn/v1/auth/token/%s/%s", "/v1/sys/internal/ui/mounts/auth/token/%s/%s",
+			"/v1/auth/token/%s/%s HTTP/1.1 ", // not a request line
+			"/v1/auth/token/%s/" + strings.Repeat("x", 1100) + "/%s",
 		} {
-			for _, named := range []func(string) string{strings.Clone, strings.ToUpper, func(s string) string { return strings.ToUpper(s[:1]) + s[1:] }} {
+			for _, named := range []func(string) string{strings.Clone, strings.ToUpper,
+				func(s string) string { return strings.ToUpper(s[:1]) + s[1:] }} {
 				n++
 				id := fmt.Sprintf("%s-%d", mark, n)
 				c.good("POST", "auth/token/create", object{"id": id, "policies": []string{"default"}, "ttl": "1h"})
@@ -62,11 +70,13 @@ func (c *canaries) inPaths() {
 		}
 	}
 	made := c.token("token of the usual form in a path", object{"policies": []string{"default"}})
-	for _, target := range []string{"/v1/auth/token/lookup/", "/v1/auth/token/", "/v1/nothing/", "/v1/auth/token/lookup-accessor/", "/v1/"} {
+	for _, target := range []string{"/v1/auth/token/lookup/", "/v1/auth/token/", "/v1/nothing/",
+		"/v1/auth/token/lookup-accessor/", "/v1/"} {
 		c.inPath(target+made, made)
 	}
 	c.ask(c.root, "POST", "sys/capabilities-self", object{"paths": []string{"auth/token/lookup/x"}})
-	c.good("POST", "sys/capabilities-self", object{"paths": []string{"auth/token/lookup/" + c.plain("token in a path that is judged")}})
+	c.good("POST", "sys/capabilities-self",
+		object{"paths": []string{"auth/token/lookup/" + c.plain("token in a path that is judged")}})
 	a := c.good("GET", "auth/token/lookup/"+made, nil)
 	if warnings := a.List("warnings"); len(warnings) != 1 {
 		c.t.Errorf("a lookup warns %q, want one warning", warnings)
@@ -84,11 +94,14 @@ func (c *canaries) inPath(target, token string) {
 	data := strings.NewReplacer(`"id":"`+token+`"`, "", `"client_token":"`+token+`"`, "")
 	for _, method := range []string{"GET", "LIST", "HEAD", "PATCH", "DELETE", "OPTIONS", "POST"} {
 		for _, who := range []*harness.Client{c.nobody, c.weak, c.root} {
-			for _, head := range [][]string{{"Origin", "http://elsewhere"}, {"X-Vault-Namespace", "ns"}, {"X-Vault-Wrap-TTL", "1m"}} {
+			for _, head := range [][]string{{"Origin", "http://elsewhere"}, {"X-Vault-Namespace", "ns"},
+				{"X-Vault-Wrap-TTL", "1m"}} {
 				if head[0] != "Origin" && method != "GET" && method != "POST" {
 					continue
 				}
-				answer, err := harness.Raw(c.s.Address, harness.Line(method, target, who.Token, "", append(head, "Content-Type", "application/merge-patch+json")...), await.Patience)
+				answer, err := harness.Raw(c.s.Address,
+					harness.Line(method, target, who.Token, "",
+						append(head, "Content-Type", "application/merge-patch+json")...), await.Patience)
 				if err != nil {
 					c.t.Fatalf("%s %s: %v", method, target, err)
 				}
@@ -104,12 +117,14 @@ func (c *canaries) inPath(target, token string) {
 // inFlight checks a request that waits for its body.
 func (c *canaries) inFlight() {
 	id := c.plain("token of a request that waits")
-	for _, target := range []string{"/v1/auth/token/renew/" + id, "/v1/auth%2Ftoken%2FRevoke%2F" + id, "/v1/auth/tok/lookup/" + id} {
+	for _, target := range []string{"/v1/auth/token/renew/" + id, "/v1/auth%2Ftoken%2FRevoke%2F" + id,
+		"/v1/auth/tok/lookup/" + id} {
 		conn, err := net.Dial("tcp", c.s.Address)
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		line := strings.Replace(harness.Line("POST", target, c.s.Root, "{}"), "Content-Length: 2", "Content-Length: 3", 1)
+		line := strings.Replace(harness.Line("POST", target, c.s.Root, "{}"), "Content-Length: 2", "Content-Length: 3",
+			1)
 		if _, err := conn.Write([]byte(line)); err != nil {
 			c.t.Fatal(err)
 		}

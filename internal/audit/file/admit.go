@@ -34,7 +34,8 @@ func (d *file) checkFolder() error {
 		return fault.New(op, fault.Invalid, "file_path: %s is not a folder; choose a path in one", dir)
 	case openToAll(info.Mode()):
 		return fault.New(op, fault.Invalid,
-			"file_path: everyone may replace files in the folder %s; take the write permission for others away (chmod o-w)",
+			"file_path: everyone may replace files in the folder %s; take the write permission for others away "+
+				"(chmod o-w)",
 			dir)
 	}
 	if err := d.checkListed(real); err != nil {
@@ -54,7 +55,8 @@ func (d *file) checkPlace() error {
 	}
 	if why := hostfile.System(dir); why != "" {
 		return fault.New(op, fault.Invalid,
-			"file_path: audit files in %s are refused: %s; choose a folder for logs, such as /var/log/keyturn, or ask the operator to list this one in audit_folders",
+			"file_path: audit files in %s are refused: %s; choose a folder for logs, such as /var/log/keyturn, or "+
+				"ask the operator to list this one in audit_folders",
 			dir,
 			why)
 	}
@@ -78,7 +80,8 @@ func (d *file) checkListed(real string) error {
 
 func (d *file) unlisted() error {
 	return fault.New(op, fault.Invalid,
-		"file_path: %s is in none of the folders that the operator allows; choose one that audit_folders in the server's configuration lists",
+		"file_path: %s is in none of the folders that the operator allows; choose one that audit_folders in the "+
+			"server's configuration lists",
 		d.path)
 }
 
@@ -188,7 +191,8 @@ func (d *file) checkName() error {
 	name := filepath.Base(d.path)
 	if ext := filepath.Ext(name); ext == name || !slices.Contains(endings, ext) {
 		return fault.New(op, fault.Invalid,
-			"file_path: %s must end in .log, .json, .jsonl or .ndjson, so that no program takes the audit file for its own; choose such a name",
+			"file_path: %s must end in .log, .json, .jsonl or .ndjson, so that no program takes the audit file for "+
+				"its own; choose such a name",
 			d.path)
 	}
 	return nil

@@ -47,7 +47,8 @@ func open(cfg audit.Config) (audit.Device, error) {
 			mode = m
 		default:
 			return nil, fault.New(op, fault.Invalid,
-				"%s: the file audit device has no such option; it has file_path and mode, log_raw, hmac_accessor and elide_list_responses",
+				"%s: the file audit device has no such option; it has file_path and mode, log_raw, hmac_accessor "+
+					"and elide_list_responses",
 				name)
 		}
 	}

@@ -101,10 +101,12 @@ func mayCreate(r *route.Request, in createIn, caller *token.Entry, ro *role) err
 			"a token with a limited number of uses cannot create tokens; use one without num_uses")
 	case in.NoParent && !r.Sudo && !ro.Orphan:
 		return fault.New("token.create", fault.Invalid,
-			"field \"no_parent\": root or sudo privileges required to create an orphan token; use auth/token/create-orphan")
+			"field \"no_parent\": root or sudo privileges required to create an orphan token; use "+
+				"auth/token/create-orphan")
 	case in.Period > 0 && !r.Sudo && ro.Period == 0:
 		return fault.New("token.create", fault.Invalid,
-			"field \"period\": root or sudo privileges required to create a periodic token; use a role that has a period")
+			"field \"period\": root or sudo privileges required to create a periodic token; use a role that has a "+
+				"period")
 	case !in.ID.Empty() && !caller.Root():
 		return fault.New("token.create", fault.Invalid, "field \"id\": root privileges required to choose a token")
 	}
@@ -196,7 +198,8 @@ func fillBatch(e *token.Entry) error {
 			"batch tokens cannot have a limited number of uses; leave \"num_uses\" out, or make a service token")
 	case e.ExplicitMax > 0:
 		return fault.New("token.create", fault.Invalid,
-			"batch tokens cannot have an explicit maximum TTL, because they are never renewed; leave \"explicit_max_ttl\" out")
+			"batch tokens cannot have an explicit maximum TTL, because they are never renewed; leave "+
+				"\"explicit_max_ttl\" out")
 	}
 	e.Batch, e.Renewable = true, false
 	return nil
@@ -235,7 +238,8 @@ func allowedCIDRs(requested []string, caller *token.Entry, ro *role, sudo bool) 
 	}
 	if len(overlap) == 0 {
 		return nil, fault.New("token.create", fault.Invalid,
-			"field \"bound_cidrs\": none of these addresses is within the bound addresses of %s; choose addresses within them, or leave the field out",
+			"field \"bound_cidrs\": none of these addresses is within the bound addresses of %s; choose addresses "+
+				"within them, or leave the field out",
 			limitedBy)
 	}
 	return overlap, nil

@@ -20,10 +20,12 @@ func inPathRoutes(t *method) []route.Route {
 			WithHelp("Deprecated: renew the token in the path. Send it in the body of renew instead."),
 		route.On(route.Write, "revoke/{token}", inPath("revoke", t.revoke)).
 			WithHelp(
-				"Deprecated: revoke the token in the path, with its children and leases. Send it in the body of revoke instead."),
+				"Deprecated: revoke the token in the path, with its children and leases. Send it in the body of " +
+					"revoke instead."),
 		route.On(route.Write, "revoke-orphan/{token}", inPath("revoke-orphan", t.revokeOrphan)).WithSudo().
 			WithHelp(
-				"Deprecated: revoke the token in the path and leave its children. Send it in the body of revoke-orphan instead."),
+				"Deprecated: revoke the token in the path and leave its children. Send it in the body of " +
+					"revoke-orphan instead."),
 	}
 	for i, r := range all {
 		all[i] = r.WithDeprecated()
@@ -59,7 +61,8 @@ func renewInPath(t *method) func(context.Context, *route.Request, renewInPathIn)
 
 func warnInPath(r *route.Request, name string) {
 	r.Warn(
-		"a token in the path is deprecated, because proxies, clients and shells record paths; send it as \"token\" in the body of a POST to %s%s",
+		"a token in the path is deprecated, because proxies, clients and shells record paths; send it as \"token\" "+
+			"in the body of a POST to %s%s",
 		r.Mount.Path,
 		name)
 }

@@ -142,7 +142,8 @@ func (t *method) writeRole(ctx context.Context, r *route.Request, in roleIn) (ro
 	}
 	if in.Allowed != nil && slices.Contains(*in.Allowed, policy.Root) && !r.Caller.Root {
 		return route.None{}, fault.New("token.writeRole", fault.Denied,
-			"permission denied: field \"allowed_policies\": only a root token may name the policy \"root\"; leave it out")
+			"permission denied: field \"allowed_policies\": only a root token may name the policy \"root\"; leave "+
+				"it out")
 	}
 	if err := in.apply(ro); err != nil {
 		return route.None{}, err
@@ -194,7 +195,8 @@ func checkGlobs(globs []string) error {
 	for _, g := range globs {
 		if policy.Canonical(strings.ReplaceAll(g, "*", "x")) != nil {
 			return fault.New("token.writeRole", fault.Invalid,
-				"the glob %.140q matches no policy name; * matches any text, and the rest must be valid in a policy name",
+				"the glob %.140q matches no policy name; * matches any text, and the rest must be "+
+					"valid in a policy name",
 				g)
 		}
 	}
@@ -211,7 +213,8 @@ func (ro *role) check() error {
 	if p, err := route.ParsePath(strings.ReplaceAll(ro.PathSuffix, "%", "%25"), false); err != nil ||
 		string(p) != ro.PathSuffix {
 		return fault.New("token.writeRole", fault.Invalid,
-			"field \"path_suffix\": %.140q cannot stand at the end of a path; write names with single slashes between them",
+			"field \"path_suffix\": %.140q cannot stand at the end of a path; write names with single slashes "+
+				"between them",
 			ro.PathSuffix)
 	}
 	if !slices.Contains([]string{"", "service", "batch", "default", "default-service", "default-batch"}, ro.Type) {

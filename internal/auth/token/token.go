@@ -165,10 +165,12 @@ func (t *method) extend(
 	ctx context.Context, r *route.Request, e *token.Entry, tok secret.Value, increment time.Duration,
 ) error {
 	if e.Batch {
-		return fault.New("token.renew", fault.Invalid, "batch tokens cannot be renewed; create a new one before it expires")
+		return fault.New("token.renew", fault.Invalid,
+			"batch tokens cannot be renewed; create a new one before it expires")
 	}
 	if !e.Renewable || e.Expires.IsZero() {
-		return fault.New("token.renew", fault.Invalid, "the token is not renewable; create a new one before it expires")
+		return fault.New("token.renew", fault.Invalid,
+			"the token is not renewable; create a new one before it expires")
 	}
 	s := t.m.Settings()
 	updated, err := t.m.Tokens.Update(ctx, e.ID, func(e *token.Entry) error {

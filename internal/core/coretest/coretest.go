@@ -153,7 +153,8 @@ func Ask(ctx context.Context, c *core.Core, r Request) (*Answer, error) {
 		return nil, err
 	}
 	req := &route.Request{
-		ID: core.NewRequestID(), Op: r.Op, Path: p, Token: secret.Text(r.Token), Body: []byte(r.Body), Query: r.Query, Time: time.Now(),
+		ID: core.NewRequestID(), Op: r.Op, Path: p, Token: secret.Text(r.Token), Body: []byte(r.Body), Query: r.Query,
+		Time:    time.Now(),
 		WrapTTL: r.Wrap,
 		Folder:  r.Op != route.List && strings.HasSuffix(r.Path, "/"),
 		Remote:  netip.MustParseAddrPort("127.0.0.1:1"),

@@ -237,7 +237,8 @@ func (m *Manager) Move(ctx context.Context, from, to string, extra ...storage.Op
 	}
 	if fixed(old) {
 		return fault.New("mounts.Move", fault.Invalid,
-			"field \"from\": %q cannot be moved, because the server needs it there; move mounts of your own only", from)
+			"field \"from\": %q cannot be moved, because the server needs it there; move mounts of your own only",
+			from)
 	}
 	class := mount.ClassSecret
 	if strings.HasPrefix(to, "auth/") {
@@ -245,7 +246,8 @@ func (m *Manager) Move(ctx context.Context, from, to string, extra ...storage.Op
 	}
 	if class != old.Class {
 		return fault.New("mounts.Move", fault.Invalid,
-			"field \"to\": a secrets engine cannot be moved below auth/, nor a login method out of it; choose a path on the same side")
+			"field \"to\": a secrets engine cannot be moved below auth/, nor a login method out of it; choose a "+
+				"path on the same side")
 	}
 	clean, err := mount.CleanPath(class, strings.TrimPrefix(to, "auth/"))
 	if err != nil {
@@ -330,7 +332,8 @@ func (s *Snapshot) publishedBelow(ctx context.Context, path, otherwise string) e
 		for record, err := range o.Rotator.Rotations().Statuses(ctx) {
 			if err == nil && strings.HasPrefix(record.Place, path) {
 				return fault.New("mounts.publishedBelow", fault.Conflict,
-					"%s is published at %q, and its consumers would read nothing there any more; publish it elsewhere or delete it first, %s",
+					"%s is published at %q, and its consumers would read nothing there any more; publish it "+
+						"elsewhere or delete it first, %s",
 					record.Path,
 					record.Place,
 					otherwise)

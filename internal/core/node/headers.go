@@ -107,7 +107,8 @@ func (a *headerAPI) writeCORS(ctx context.Context, _ *route.Request, in corsIn) 
 	const op = "node.writeCORS"
 	if len(in.Origins) == 0 {
 		return route.None{}, fault.New(op, fault.Invalid,
-			"field \"allowed_origins\": name the origins, such as https://ui.example; to allow none, delete sys/config/cors")
+			"field \"allowed_origins\": name the origins, such as https://ui.example; to allow none, delete "+
+				"sys/config/cors")
 	}
 	for _, o := range in.Origins {
 		if o == "*" && len(in.Origins) > 1 {
@@ -116,7 +117,8 @@ func (a *headerAPI) writeCORS(ctx context.Context, _ *route.Request, in corsIn) 
 		}
 		if o != "*" && !isOrigin(o) {
 			return route.None{}, fault.New(op, fault.Invalid,
-				"field \"allowed_origins\": %q is not an origin; write its scheme and host as the browser sends them, such as https://ui.example",
+				"field \"allowed_origins\": %q is not an origin; write its scheme and host as the browser sends "+
+					"them, such as https://ui.example",
 				o)
 		}
 	}

@@ -31,7 +31,8 @@ func (a *logAPI) routes() []route.Route {
 			WithHelp("Reset the level of one logger to the configuration's."),
 		route.On(route.Read, "monitor", a.monitor).
 			WithHelp(
-				"The lines of the log from now on, for as long as the client listens. A client that does not keep up loses lines."),
+				"The lines of the log from now on, for as long as the client listens. A client that does not keep " +
+					"up loses lines."),
 	}
 }
 
@@ -56,7 +57,8 @@ type reloadIn struct {
 func (a *logAPI) reload(_ context.Context, r *route.Request, in reloadIn) (route.None, error) {
 	if in.Subsystem != "license" {
 		return route.None{}, fault.New("node.reload", fault.Invalid,
-			"there is no subsystem %q that can be reloaded; send SIGHUP to the server to have its configuration read again",
+			"there is no subsystem %q that can be reloaded; send SIGHUP to the server to have its configuration "+
+				"read again",
 			in.Subsystem)
 	}
 	r.Warn("no licence is needed, so none was read; send SIGHUP to the server to have its configuration read again")
@@ -183,7 +185,8 @@ func (a *logAPI) watch(in monitorIn) (lines <-chan []byte, stop func(), err erro
 			err)
 	case !ok:
 		return nil, nil, fault.New("node.monitor", fault.Unavailable,
-			"too many clients are streaming the log already; end one of the streams, or read the log where it is written")
+			"too many clients are streaming the log already; end one of the streams, or read the log where it is "+
+				"written")
 	}
 	return lines, stop, nil
 }

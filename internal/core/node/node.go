@@ -172,7 +172,8 @@ func (a *serverAPI) countTokens(ctx context.Context, _ *route.Request, _ route.N
 
 func (a *serverAPI) noActivity(context.Context, *route.Request, route.None) (route.None, error) {
 	return route.None{}, fault.New("node.counters", fault.Unsupported,
-		"clients are not counted; read sys/internal/counters/tokens for the number of tokens, and the audit log for callers")
+		"clients are not counted; read sys/internal/counters/tokens for the number of tokens, and the audit log for "+
+			"callers")
 }
 
 func (a *serverAPI) noEntities(context.Context, *route.Request, route.None) (route.None, error) {
@@ -264,6 +265,7 @@ func (a *serverAPI) plugin(_ context.Context, r *route.Request, in pluginIn) (*p
 
 func (a *serverAPI) noPlugins(_ context.Context, _ *route.Request, in pluginIn) (route.None, error) {
 	return route.None{}, fault.New("node.catalog", fault.Unsupported,
-		"plugins are built into the program and cannot be added, replaced or removed; mount %q if sys/plugins/catalog lists it",
+		"plugins are built into the program and cannot be added, replaced or removed; mount %q if "+
+			"sys/plugins/catalog lists it",
 		in.Name)
 }

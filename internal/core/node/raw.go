@@ -49,7 +49,8 @@ type rawIn struct {
 func (a *rawAPI) checkRaw(r *route.Request, in rawIn) error {
 	if !a.RawStorage {
 		return fault.New("node.raw", fault.Unsupported,
-			"sys/raw is off; set raw_storage_endpoint = true in the server's configuration, for as long as it is needed")
+			"sys/raw is off; set raw_storage_endpoint = true in the server's configuration, for as long as it is "+
+				"needed")
 	}
 	if in.Key == barrier.RingKey || in.Key == seal.RecordKey {
 		return fault.New("node.raw", fault.Denied,
@@ -59,7 +60,8 @@ func (a *rawAPI) checkRaw(r *route.Request, in rawIn) error {
 	if !root && (strings.HasPrefix(in.Key, "token") || strings.HasPrefix(in.Key+"/", string(wrapping.Rows)) ||
 		a.inCubbyhole(in.Key)) {
 		return fault.New("node.raw", fault.Denied,
-			"permission denied: only a root token may use the rows of tokens, cubbyholes and wrapped answers; use auth/token, cubbyhole and sys/wrapping")
+			"permission denied: only a root token may use the rows of tokens, cubbyholes and wrapped answers; use "+
+				"auth/token, cubbyhole and sys/wrapping")
 	}
 	if in.Encoding != "" && in.Encoding != "base64" {
 		return fault.New("node.raw", fault.Invalid, "field \"encoding\": want base64, or leave it out")

@@ -300,7 +300,8 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 	}
 	if name == policy.Root || name == "default" {
 		return fault.New("policies.Delete", fault.Invalid,
-			"the policy %q cannot be deleted, because every server has it; remove it from the tokens that should not have it",
+			"the policy %q cannot be deleted, because every server has it; remove it from the tokens that should "+
+				"not have it",
 			name)
 	}
 	err := m.view.Delete(ctx, aclRows.Key(name))

@@ -74,7 +74,9 @@ func (a *jobsAPI) warnOfUnrevoked(ctx context.Context, r *route.Request, path, i
 			fault.Message(err), id)
 	case left.Failing > 0:
 		r.Warn(
-			"%q is disabled, but %d%s of its leases could not be revoked: %s. Their credentials may still work. The server retries: sys/jobs/%s shows the progress, sys/leases shows which leases fail, and sys/leases/revoke-force/%s forgets them",
+			"%q is disabled, but %d%s of its leases could not be revoked: %s. Their credentials may still work. The "+
+				"server retries: sys/jobs/%s shows the progress, sys/leases shows which leases fail, and "+
+				"sys/leases/revoke-force/%s forgets them",
 			path, left.Leases, many, left.Error, id, path)
 	case left.Leases > 0:
 		r.Warn("%q is disabled, and %d%s of its leases are still being revoked; sys/jobs/%s shows the progress", path,

@@ -109,7 +109,8 @@ type policyIn struct {
 func (p policyAPI) write(ctx context.Context, _ *route.Request, in policyIn) (route.None, error) {
 	if in.Policy == "" {
 		return route.None{}, fault.New("sys.writePolicy", fault.Invalid,
-			"field \"policy\": the policy's text is missing; send HCL or JSON such as path \"secret/*\" { capabilities = [\"read\"] }")
+			"field \"policy\": the policy's text is missing; send HCL or JSON such as path \"secret/*\" { "+
+				"capabilities = [\"read\"] }")
 	}
 	return route.None{}, p.Policies.Write(ctx, in.Name, policyText(in.Policy))
 }

@@ -118,7 +118,8 @@ func hash(_ context.Context, r *route.Request, in hashIn) (*hashOut, error) {
 		sum = s[:]
 	default:
 		return nil, fault.New("sys.hash", fault.Invalid,
-			"parameter \"algorithm\": %q is not supported; use sha2-224, sha2-256, sha2-384, sha2-512, or the same sizes of sha3",
+			"parameter \"algorithm\": %q is not supported; use sha2-224, sha2-256, sha2-384, sha2-512, or the same "+
+				"sizes of sha3",
 			name)
 	}
 	format := in.Format

@@ -35,7 +35,8 @@ type wrapIn struct {
 func (a *wrappingAPI) wrapData(_ context.Context, r *route.Request, in wrapIn) (*wire.Raw, error) {
 	if r.WrapTTL <= 0 {
 		return nil, fault.New("sys.wrap", fault.Invalid,
-			"header X-Vault-Wrap-TTL: endpoint requires response wrapping to be used; say for how long, for example \"5m\"")
+			"header X-Vault-Wrap-TTL: endpoint requires response wrapping to be used; say for how long, for example "+
+				"\"5m\"")
 	}
 	if !in.Data.IsObject() {
 		in.Data = wire.RawOf([]byte("{}"))

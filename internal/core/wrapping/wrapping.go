@@ -73,7 +73,8 @@ func (s *Store) wrap(
 
 func errNone() error {
 	return fault.New("wrapping", fault.Invalid,
-		"wrapping token is not valid or does not exist: it has been unwrapped, has expired, or never was. If you did not unwrap it, somebody else may have")
+		"wrapping token is not valid or does not exist: it has been unwrapped, has expired, or never was. If you "+
+			"did not unwrap it, somebody else may have")
 }
 
 // find reads the row of a wrapping token that can still be unwrapped.

@@ -106,7 +106,8 @@ func writeError(w http.ResponseWriter, f *apiError) {
 		kind = "Receiver"
 	}
 	write(w, f.status, node{name: "ErrorResponse", space: "https://iam.amazonaws.com/doc/2010-05-08/", kids: []node{
-		el("Error", leaf("Type", kind), leaf("Code", f.code), leaf("Message", f.message)), leaf("RequestId", token(20)),
+		el("Error", leaf("Type", kind), leaf("Code", f.code), leaf("Message", f.message)),
+		leaf("RequestId", token(20)),
 	}})
 }
 

@@ -18,7 +18,8 @@ func New(o Options) *Server {
 	if o.PageSize == 0 {
 		o.PageSize = 100
 	}
-	s := &Server{o: o, accounts: map[string]*account{}, keys: map[string]*key{}, calls: map[string]int{}, policies: map[string]bool{}}
+	s := &Server{o: o, accounts: map[string]*account{}, keys: map[string]*key{}, calls: map[string]int{},
+		policies: map[string]bool{}}
 	s.account(Account)
 	return s
 }

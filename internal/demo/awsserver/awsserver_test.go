@@ -28,7 +28,9 @@ func TestSignature(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "https://iam.amazonaws.com/?Action=ListUsers&Version=2010-05-08", nil)
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
 		r.Header.Set("X-Amz-Date", "20150830T123600Z")
-		r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/iam/aws4_request, SignedHeaders=content-type;host;x-amz-date, Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7")
+		r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/iam/aws4_request, "+
+			"SignedHeaders=content-type;host;x-amz-date, "+
+			"Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7")
 		return r
 	}
 	for _, tt := range []struct {
@@ -44,10 +46,12 @@ func TestSignature(t *testing.T) {
 		{"six minutes later", func(*http.Request) {}, "", secret, 6 * time.Minute, "SignatureDoesNotMatch"},
 		{"six minutes ahead", func(*http.Request) {}, "", secret, -6 * time.Minute, "SignatureDoesNotMatch"},
 		{"another secret", func(*http.Request) {}, "", secret + "x", 0, "SignatureDoesNotMatch"},
-		{"another action", func(r *http.Request) { r.URL.RawQuery = "Action=ListRoles&Version=2010-05-08" }, "", secret, 0, "SignatureDoesNotMatch"},
+		{"another action", func(r *http.Request) { r.URL.RawQuery = "Action=ListRoles&Version=2010-05-08" }, "",
+			secret, 0, "SignatureDoesNotMatch"},
 		{"another host", func(r *http.Request) { r.Host = "iam.example.com" }, "", secret, 0, "SignatureDoesNotMatch"},
 		{"a body", func(*http.Request) {}, "Action=DeleteUser", secret, 0, "SignatureDoesNotMatch"},
-		{"another day", func(r *http.Request) { r.Header.Set("X-Amz-Date", "20150831T123600Z") }, "", secret, 0, "IncompleteSignature"},
+		{"another day", func(r *http.Request) { r.Header.Set("X-Amz-Date", "20150831T123600Z") }, "", secret, 0,
+			"IncompleteSignature"},
 	} {
 		r := request()
 		tt.change(r)
@@ -63,7 +67,9 @@ func TestSignature(t *testing.T) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
-	for _, bad := range []string{"", "Basic eA==", "AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256 Credential=a/b/c/d/aws4_request, SignedHeaders=x-amz-date, Signature=00", "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=00"} {
+	for _, bad := range []string{"", "Basic eA==", "AWS4-HMAC-SHA256 ",
+		"AWS4-HMAC-SHA256 Credential=a/b/c/d/aws4_request, SignedHeaders=x-amz-date, Signature=00",
+		"AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=00"} {
 		if _, ok := parseSignature(bad); ok {
 			t.Errorf("%q is taken for a signature", bad)
 		}
@@ -74,7 +80,8 @@ func TestSignature(t *testing.T) {
 func FuzzParseSignature(f *testing.F) {
 	f.Add("AWS4-HMAC-SHA256 Credential=AKID/20150830/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=00")
 	f.Fuzz(func(t *testing.T, header string) {
-		if sig, ok := parseSignature(header); ok && (sig.keyID == "" || sig.mac == "" || !slices.Contains(sig.headers, "host")) {
+		if sig, ok := parseSignature(header); ok &&
+			(sig.keyID == "" || sig.mac == "" || !slices.Contains(sig.headers, "host")) {
 			t.Errorf("%q: %+v", header, sig)
 		}
 	})
@@ -134,9 +141,12 @@ func (w *world) call(line string) answer {
 	if w.token != "" {
 		r.Header.Set("X-Amz-Security-Token", w.token)
 	}
-	sig := signature{keyID: w.id, date: now.Format("20060102"), region: "us-east-1", service: service, headers: []string{"content-type", "host", "x-amz-date"}}
-	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+strings.Join([]string{sig.keyID, sig.date, sig.region, sig.service, "aws4_request"}, "/")+
-		", SignedHeaders="+strings.Join(sig.headers, ";")+", Signature="+sig.sum(r, []byte(body), w.secret))
+	sig := signature{keyID: w.id, date: now.Format("20060102"), region: "us-east-1", service: service,
+		headers: []string{"content-type", "host", "x-amz-date"}}
+	r.Header.Set("Authorization",
+		"AWS4-HMAC-SHA256 Credential="+
+			strings.Join([]string{sig.keyID, sig.date, sig.region, sig.service, "aws4_request"}, "/")+
+			", SignedHeaders="+strings.Join(sig.headers, ";")+", Signature="+sig.sum(r, []byte(body), w.secret))
 	rec := httptest.NewRecorder()
 	w.ServeHTTP(rec, r)
 	return read(w.t, rec)
@@ -173,29 +183,46 @@ func read(t *testing.T, rec *httptest.ResponseRecorder) answer {
 // documented are the elements below <ActionResponse> of the replies in the API references of IAM
 // and STS. A call without elements answers with ResponseMetadata only.
 var documented = []struct{ call, elements string }{
-	{"CreateUser UserName=bob Path=/svc/ PermissionsBoundary=arn:aws:iam::aws:policy/B", "CreateUserResult/User/ Path UserName UserId Arn CreateDate PermissionsBoundary/PermissionsBoundaryArn"},
+	{"CreateUser UserName=bob Path=/svc/ PermissionsBoundary=arn:aws:iam::aws:policy/B",
+		"CreateUserResult/User/ Path UserName UserId Arn CreateDate PermissionsBoundary/PermissionsBoundaryArn"},
 	{"GetUser UserName=bob", "GetUserResult/User/ Path UserName UserId Arn CreateDate"},
-	{"CreateAccessKey UserName=bob", "CreateAccessKeyResult/AccessKey/ UserName AccessKeyId Status SecretAccessKey CreateDate"},
-	{"ListAccessKeys UserName=bob", "ListAccessKeysResult/ AccessKeyMetadata/member/UserName AccessKeyMetadata/member/AccessKeyId AccessKeyMetadata/member/Status AccessKeyMetadata/member/CreateDate IsTruncated"},
-	{"GetAccessKeyLastUsed AccessKeyId=" + adminID, "GetAccessKeyLastUsedResult/ UserName AccessKeyLastUsed/LastUsedDate AccessKeyLastUsed/ServiceName AccessKeyLastUsed/Region"},
+	{"CreateAccessKey UserName=bob",
+		"CreateAccessKeyResult/AccessKey/ UserName AccessKeyId Status SecretAccessKey CreateDate"},
+	{"ListAccessKeys UserName=bob", "ListAccessKeysResult/ AccessKeyMetadata/member/UserName " +
+		"AccessKeyMetadata/member/AccessKeyId AccessKeyMetadata/member/Status AccessKeyMetadata/member/CreateDate " +
+		"IsTruncated"},
+	{"GetAccessKeyLastUsed AccessKeyId=" + adminID, "GetAccessKeyLastUsedResult/ UserName " +
+		"AccessKeyLastUsed/LastUsedDate AccessKeyLastUsed/ServiceName AccessKeyLastUsed/Region"},
 	{"PutUserPolicy UserName=bob PolicyName=own PolicyDocument={\"Statement\":[]}", ""},
 	{"ListUserPolicies UserName=bob", "ListUserPoliciesResult/ PolicyNames/member IsTruncated"},
 	{"AttachUserPolicy UserName=bob PolicyArn=arn:aws:iam::aws:policy/A", ""},
-	{"ListAttachedUserPolicies UserName=bob", "ListAttachedUserPoliciesResult/ AttachedPolicies/member/PolicyName AttachedPolicies/member/PolicyArn IsTruncated"},
+	{"ListAttachedUserPolicies UserName=bob", "ListAttachedUserPoliciesResult/ AttachedPolicies/member/PolicyName " +
+		"AttachedPolicies/member/PolicyArn IsTruncated"},
 	{"AddUserToGroup UserName=bob GroupName=devs", ""},
-	{"ListGroupsForUser UserName=bob", "ListGroupsForUserResult/ Groups/member/Path Groups/member/GroupName Groups/member/GroupId Groups/member/Arn IsTruncated"},
+	{"ListGroupsForUser UserName=bob", "ListGroupsForUserResult/ Groups/member/Path Groups/member/GroupName " +
+		"Groups/member/GroupId Groups/member/Arn IsTruncated"},
 	{"GetLoginProfile UserName=ann", "GetLoginProfileResult/LoginProfile/ UserName CreateDate"},
-	{"ListMFADevices UserName=ann", "ListMFADevicesResult/ MFADevices/member/UserName MFADevices/member/SerialNumber IsTruncated"},
-	{"ListSSHPublicKeys UserName=ann", "ListSSHPublicKeysResult/ SSHPublicKeys/member/UserName SSHPublicKeys/member/SSHPublicKeyId SSHPublicKeys/member/Status SSHPublicKeys/member/UploadDate IsTruncated"},
-	{"ListSigningCertificates UserName=ann", "ListSigningCertificatesResult/ Certificates/member/UserName Certificates/member/CertificateId Certificates/member/CertificateBody Certificates/member/Status IsTruncated"},
-	{"ListServiceSpecificCredentials UserName=ann", "ListServiceSpecificCredentialsResult/ServiceSpecificCredentials/member/ UserName Status ServiceUserName CreateDate ServiceSpecificCredentialId ServiceName"},
+	{"ListMFADevices UserName=ann",
+		"ListMFADevicesResult/ MFADevices/member/UserName MFADevices/member/SerialNumber IsTruncated"},
+	{"ListSSHPublicKeys UserName=ann", "ListSSHPublicKeysResult/ SSHPublicKeys/member/UserName " +
+		"SSHPublicKeys/member/SSHPublicKeyId SSHPublicKeys/member/Status SSHPublicKeys/member/UploadDate IsTruncated"},
+	{"ListSigningCertificates UserName=ann", "ListSigningCertificatesResult/ Certificates/member/UserName " +
+		"Certificates/member/CertificateId Certificates/member/CertificateBody " +
+		"Certificates/member/Status IsTruncated"},
+	{"ListServiceSpecificCredentials UserName=ann",
+		"ListServiceSpecificCredentialsResult/ServiceSpecificCredentials/member/ UserName Status ServiceUserName " +
+			"CreateDate ServiceSpecificCredentialId ServiceName"},
 	{"RemoveUserFromGroup UserName=bob GroupName=devs", ""},
-	{"ListAttachedGroupPolicies GroupName=devs", "ListAttachedGroupPoliciesResult/ AttachedPolicies/member/PolicyName AttachedPolicies/member/PolicyArn IsTruncated"},
+	{"ListAttachedGroupPolicies GroupName=devs", "ListAttachedGroupPoliciesResult/ " +
+		"AttachedPolicies/member/PolicyName AttachedPolicies/member/PolicyArn IsTruncated"},
 	{"ListGroupPolicies GroupName=devs", "ListGroupPoliciesResult/ PolicyNames/member IsTruncated"},
 	{"GetGroupPolicy GroupName=devs PolicyName=own", "GetGroupPolicyResult/ GroupName PolicyName PolicyDocument"},
 	{"GetCallerIdentity", "GetCallerIdentityResult/ Arn UserId Account"},
-	{"AssumeRole RoleArn=arn:aws:iam::123456789012:role/ci RoleSessionName=me", "AssumeRoleResult/ AssumedRoleUser/Arn AssumedRoleUser/AssumedRoleId Credentials/AccessKeyId Credentials/SecretAccessKey Credentials/SessionToken Credentials/Expiration"},
-	{"GetFederationToken Name=me", "GetFederationTokenResult/ FederatedUser/Arn FederatedUser/FederatedUserId Credentials/AccessKeyId Credentials/SecretAccessKey Credentials/SessionToken Credentials/Expiration"},
+	{"AssumeRole RoleArn=arn:aws:iam::123456789012:role/ci RoleSessionName=me",
+		"AssumeRoleResult/ AssumedRoleUser/Arn AssumedRoleUser/AssumedRoleId Credentials/AccessKeyId " +
+			"Credentials/SecretAccessKey Credentials/SessionToken Credentials/Expiration"},
+	{"GetFederationToken Name=me", "GetFederationTokenResult/ FederatedUser/Arn FederatedUser/FederatedUserId " +
+		"Credentials/AccessKeyId Credentials/SecretAccessKey Credentials/SessionToken Credentials/Expiration"},
 	{"GetSessionToken", "GetSessionTokenResult/Credentials/ AccessKeyId SecretAccessKey SessionToken Expiration"},
 }
 
@@ -263,7 +290,8 @@ func TestDocumentedErrors(t *testing.T) {
 		{w.as(adminID, "wrong", ""), "GetCallerIdentity", 403, "SignatureDoesNotMatch"},
 	} {
 		a := tt.w.call(tt.call)
-		if got := a.text("ErrorResponse/Error/Code"); a.status != tt.status || got != tt.code || a.text("ErrorResponse/Error/Type") != "Sender" || a.text("ErrorResponse/RequestId") == "" {
+		if got := a.text("ErrorResponse/Error/Code"); a.status != tt.status || got != tt.code ||
+			a.text("ErrorResponse/Error/Type") != "Sender" || a.text("ErrorResponse/RequestId") == "" {
 			t.Errorf("%s: %d %s, want %d %s", tt.call, a.status, got, tt.status, tt.code)
 		}
 	}
@@ -285,14 +313,17 @@ func (w *world) AddKeyOf(name string) (id, secret, token string) {
 // key works a little longer.
 func TestEventually(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := start(t, Options{KeyLag: 8 * time.Second, ListLag: 4 * time.Second, DeadLag: 6 * time.Second, UsedLag: time.Minute})
+		w := start(t,
+			Options{KeyLag: 8 * time.Second, ListLag: 4 * time.Second, DeadLag: 6 * time.Second, UsedLag: time.Minute})
 		w.AddUser(Account, "bob")
 		a := w.call("CreateAccessKey UserName=bob")
 		const at = "CreateAccessKeyResponse/CreateAccessKeyResult/AccessKey/"
 		id, secret := a.text(at+"AccessKeyId"), a.text(at+"SecretAccessKey")
 		bob := w.as(id, secret, "")
 		listed := func() int {
-			return len(w.call("ListAccessKeys UserName=bob").texts["ListAccessKeysResponse/ListAccessKeysResult/AccessKeyMetadata/member"])
+			return len(w.call(
+				"ListAccessKeys UserName=bob").
+				texts["ListAccessKeysResponse/ListAccessKeysResult/AccessKeyMetadata/member"])
 		}
 		lets := func() bool { return bob.call("GetCallerIdentity").status == http.StatusOK }
 		if lets() || listed() != 0 {
@@ -307,7 +338,8 @@ func TestEventually(t *testing.T) {
 			t.Error("after nine seconds it is refused")
 		}
 		used := func() string {
-			return w.call("GetAccessKeyLastUsed AccessKeyId=" + id).text("GetAccessKeyLastUsedResponse/GetAccessKeyLastUsedResult/AccessKeyLastUsed/LastUsedDate")
+			return w.call("GetAccessKeyLastUsed AccessKeyId=" +
+				id).text("GetAccessKeyLastUsedResponse/GetAccessKeyLastUsedResult/AccessKeyLastUsed/LastUsedDate")
 		}
 		if used() != "" {
 			t.Error("its use is told at once")
@@ -347,7 +379,9 @@ func TestSessionsEnd(t *testing.T) {
 		a := w.call(role + " ExternalId=x1")
 		const at = "AssumeRoleResponse/AssumeRoleResult/Credentials/"
 		s := w.as(a.text(at+"AccessKeyId"), a.text(at+"SecretAccessKey"), a.text(at+"SessionToken"))
-		if got := s.call("GetCallerIdentity").text("GetCallerIdentityResponse/GetCallerIdentityResult/Arn"); got != "arn:aws:sts::999999999999:assumed-role/far/me" {
+		if got := s.call("GetCallerIdentity").text(
+			"GetCallerIdentityResponse/GetCallerIdentityResult/Arn"); got !=
+			"arn:aws:sts::999999999999:assumed-role/far/me" {
 			t.Errorf("it is %q", got)
 		}
 		if a := w.as(s.id, s.secret, "").call("GetCallerIdentity"); a.status != http.StatusForbidden {
@@ -397,7 +431,8 @@ func TestCommands(t *testing.T) {
 	if a := w.call("CreateUser UserName=a"); a.status != http.StatusOK {
 		t.Errorf("the call that is skipped: %d", a.status)
 	}
-	if a := w.call("CreateUser UserName=b"); a.status != 500 || a.text("ErrorResponse/Error/Code") != "ServiceFailure" || slices.Contains(w.Users(Account), "b") {
+	if a := w.call("CreateUser UserName=b"); a.status != 500 ||
+		a.text("ErrorResponse/Error/Code") != "ServiceFailure" || slices.Contains(w.Users(Account), "b") {
 		t.Errorf("the call that is struck: %d %v", a.status, a.texts)
 	}
 	if a := w.call("CreateUser UserName=b"); a.status != http.StatusOK {
@@ -411,7 +446,8 @@ func TestCommands(t *testing.T) {
 	if a := w.call("GetCallerIdentity"); a.status != http.StatusOK {
 		t.Errorf("cleared: %d", a.status)
 	}
-	if rec := do("GET", "/-/state"); !strings.Contains(rec.Body.String(), adminID) || strings.Contains(rec.Body.String(), adminSecret) {
+	if rec := do("GET", "/-/state"); !strings.Contains(rec.Body.String(), adminID) ||
+		strings.Contains(rec.Body.String(), adminSecret) {
 		t.Errorf("the state is %s", rec.Body)
 	}
 	if rec := do("GET", "/-/nonsense"); rec.Code != http.StatusNotFound {
@@ -435,17 +471,27 @@ func TestPermissions(t *testing.T) {
 		t.Fatalf("giving the policy: %d %s", rec.Code, rec.Body)
 	}
 	for call, allowed := range map[string]bool{
-		"GetCallerIdentity": true, "GetUser UserName=vault-u": true, "GetUser UserName=other": false, "DeleteUser UserName=vault-u": false, "ListUserPolicies UserName=vault-u": true, "ListUserPolicies UserName=other": false,
-		"CreateUser UserName=vault-new": true, "CreateUser UserName=new": false, "CreateUser UserName=vault-x Path=/svc/": false, "CreateUser UserName=vault-tagged Tags.member.1.Key=a Tags.member.1.Value=b": false,
-		"AttachUserPolicy UserName=vault-u PolicyArn=arn:aws:iam::aws:policy/ReadOnly": true, "AttachUserPolicy UserName=vault-u PolicyArn=arn:aws:iam::aws:policy/Admin": false,
-		"AddUserToGroup UserName=vault-u GroupName=devs": true, "RemoveUserFromGroup UserName=vault-u GroupName=devs": false, "GetFederationToken Name=fed": false, "GetSessionToken": true,
+		"GetCallerIdentity": true, "GetUser UserName=vault-u": true, "GetUser UserName=other": false,
+		"DeleteUser UserName=vault-u": false, "ListUserPolicies UserName=vault-u": true,
+		"ListUserPolicies UserName=other": false,
+		"CreateUser UserName=vault-new":   true, "CreateUser UserName=new": false,
+		"CreateUser UserName=vault-x Path=/svc/":                                       false,
+		"CreateUser UserName=vault-tagged Tags.member.1.Key=a Tags.member.1.Value=b":   false,
+		"AttachUserPolicy UserName=vault-u PolicyArn=arn:aws:iam::aws:policy/ReadOnly": true,
+		"AttachUserPolicy UserName=vault-u PolicyArn=arn:aws:iam::aws:policy/Admin":    false,
+		"AddUserToGroup UserName=vault-u GroupName=devs":                               true,
+		"RemoveUserFromGroup UserName=vault-u GroupName=devs":                          false,
+		"GetFederationToken Name=fed":                                                  false,
+		"GetSessionToken":                                                              true,
 	} {
 		a := w.call(call)
 		if denied := a.text("ErrorResponse/Error/Code") == "AccessDenied"; denied == allowed {
 			t.Errorf("%s: %d %v, want allowed: %v", call, a.status, a.texts, allowed)
 		}
 	}
-	for _, bad := range []string{"", "{", `{"Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]}`, `{"Statement": [{"Effect": "Allow", "NotAction": "*"}]}`, `{"Statement": [{"Effect": "Allow", "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}}]}`} {
+	for _, bad := range []string{"", "{", `{"Statement": [{"Effect": "Deny", "Action": "*", "Resource": "*"}]}`,
+		`{"Statement": [{"Effect": "Allow", "NotAction": "*"}]}`,
+		`{"Statement": [{"Effect": "Allow", "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}}]}`} {
 		if err := w.Permit(Account, "keyturn", bad); err == nil {
 			t.Errorf("%q is evaluated", bad)
 		}

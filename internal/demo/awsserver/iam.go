@@ -10,18 +10,24 @@ import (
 )
 
 var iamActions = map[string]action{
-	"CreateUser": createUser, "GetUser": getUser, "DeleteUser": deleteUser, "ListUsers": listUsers, "TagUser": tagUser, "ListUserTags": listUserTags,
+	"CreateUser": createUser, "GetUser": getUser, "DeleteUser": deleteUser, "ListUsers": listUsers, "TagUser": tagUser,
+	"ListUserTags":    listUserTags,
 	"CreateAccessKey": createAccessKey, "ListAccessKeys": listAccessKeys, "DeleteAccessKey": deleteAccessKey,
 	"UpdateAccessKey": updateAccessKey, "GetAccessKeyLastUsed": getAccessKeyLastUsed,
 	"PutUserPolicy": putUserPolicy, "DeleteUserPolicy": deleteUserPolicy, "ListUserPolicies": listUserPolicies,
-	"AttachUserPolicy": attachUserPolicy, "DetachUserPolicy": detachUserPolicy, "ListAttachedUserPolicies": listAttachedUserPolicies,
-	"AddUserToGroup": addUserToGroup, "RemoveUserFromGroup": removeUserFromGroup, "ListGroupsForUser": listGroupsForUser,
-	"GetLoginProfile": getLoginProfile, "DeleteLoginProfile": deleteLoginProfile,
-	"ListMFADevices": listMFADevices, "DeactivateMFADevice": deactivateMFADevice, "DeleteVirtualMFADevice": deleteVirtualMFADevice,
-	"ListSSHPublicKeys": listSSHPublicKeys, "DeleteSSHPublicKey": deleteSSHPublicKey,
+	"AttachUserPolicy": attachUserPolicy, "DetachUserPolicy": detachUserPolicy,
+	"ListAttachedUserPolicies": listAttachedUserPolicies,
+	"AddUserToGroup":           addUserToGroup, "RemoveUserFromGroup": removeUserFromGroup,
+	"ListGroupsForUser": listGroupsForUser,
+	"GetLoginProfile":   getLoginProfile, "DeleteLoginProfile": deleteLoginProfile,
+	"ListMFADevices": listMFADevices, "DeactivateMFADevice": deactivateMFADevice,
+	"DeleteVirtualMFADevice": deleteVirtualMFADevice,
+	"ListSSHPublicKeys":      listSSHPublicKeys, "DeleteSSHPublicKey": deleteSSHPublicKey,
 	"ListSigningCertificates": listSigningCertificates, "DeleteSigningCertificate": deleteSigningCertificate,
-	"ListAttachedGroupPolicies": listAttachedGroupPolicies, "ListGroupPolicies": listGroupPolicies, "GetGroupPolicy": getGroupPolicy,
-	"ListServiceSpecificCredentials": listServiceSpecificCredentials, "DeleteServiceSpecificCredential": deleteServiceSpecificCredential,
+	"ListAttachedGroupPolicies": listAttachedGroupPolicies, "ListGroupPolicies": listGroupPolicies,
+	"GetGroupPolicy":                  getGroupPolicy,
+	"ListServiceSpecificCredentials":  listServiceSpecificCredentials,
+	"DeleteServiceSpecificCredential": deleteServiceSpecificCredential,
 }
 
 func noSuch(what, name string) *apiError {
@@ -53,9 +59,12 @@ func forUser(run func(c *call, u *user) (node, *apiError)) action {
 }
 
 func (u *user) node() node {
-	kids := []node{leaf("Path", u.path), leaf("UserName", u.name), leaf("UserId", u.id), leaf("Arn", u.arn()), when("CreateDate", u.made)}
+	kids := []node{leaf("Path", u.path), leaf("UserName", u.name), leaf("UserId", u.id), leaf("Arn", u.arn()),
+		when("CreateDate", u.made)}
 	if u.boundary != "" {
-		kids = append(kids, el("PermissionsBoundary", leaf("PermissionsBoundaryType", "Policy"), leaf("PermissionsBoundaryArn", u.boundary)))
+		kids = append(kids,
+			el("PermissionsBoundary", leaf("PermissionsBoundaryType", "Policy"),
+				leaf("PermissionsBoundaryArn", u.boundary)))
 	}
 	return el("User", append(kids, el("Tags", u.tagNodes()...))...)
 }
@@ -106,11 +115,14 @@ var deleteUser = forUser(func(c *call, u *user) (node, *apiError) {
 		n    int
 		what string
 	}{
-		{len(u.keys), "access keys"}, {len(u.inline), "policies"}, {len(u.attached), "policies"}, {len(u.groups), "groups"},
-		{len(u.mfa), "MFA devices"}, {len(u.ssh), "SSH keys"}, {len(u.certs), "certificates"}, {len(u.service), "service credentials"},
+		{len(u.keys), "access keys"}, {len(u.inline), "policies"}, {len(u.attached), "policies"},
+		{len(u.groups), "groups"},
+		{len(u.mfa), "MFA devices"}, {len(u.ssh), "SSH keys"}, {len(u.certs), "certificates"},
+		{len(u.service), "service credentials"},
 	} {
 		if has.n > 0 {
-			return node{}, &apiError{409, "DeleteConflict", "Cannot delete entity, must delete " + has.what + " first."}
+			return node{},
+				&apiError{409, "DeleteConflict", "Cannot delete entity, must delete " + has.what + " first."}
 		}
 	}
 	if u.login {
@@ -146,12 +158,15 @@ var listUserTags = forUser(func(c *call, u *user) (node, *apiError) {
 
 var createAccessKey = forUser(func(c *call, u *user) (node, *apiError) {
 	if len(u.keys) >= MaxKeys {
-		return node{}, &apiError{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: " + strconv.Itoa(MaxKeys)}
+		return node{},
+			&apiError{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: " + strconv.Itoa(MaxKeys)}
 	}
 	id, secret := newKey("AKIA")
 	k := c.server.addKey(u, id, secret)
 	k.made = c.now
-	return el("", el("AccessKey", leaf("UserName", u.name), leaf("AccessKeyId", id), leaf("Status", "Active"), leaf("SecretAccessKey", secret), when("CreateDate", k.made))), nil
+	return el("",
+		el("AccessKey", leaf("UserName", u.name), leaf("AccessKeyId", id), leaf("Status", "Active"),
+			leaf("SecretAccessKey", secret), when("CreateDate", k.made))), nil
 })
 
 var listAccessKeys = forUser(func(c *call, u *user) (node, *apiError) {
@@ -163,7 +178,8 @@ var listAccessKeys = forUser(func(c *call, u *user) (node, *apiError) {
 		all = append(all, k)
 	}
 	kids, more := page(c, all, func(k *key) node {
-		return el("", leaf("UserName", u.name), leaf("AccessKeyId", k.id), leaf("Status", k.status()), when("CreateDate", k.made))
+		return el("", leaf("UserName", u.name), leaf("AccessKeyId", k.id), leaf("Status", k.status()),
+			when("CreateDate", k.made))
 	})
 	return el("", append([]node{el("AccessKeyMetadata", kids...)}, more...)...), nil
 })
@@ -225,7 +241,8 @@ func getAccessKeyLastUsed(c *call) (node, *apiError) {
 	}
 	used := el("AccessKeyLastUsed", leaf("ServiceName", "N/A"), leaf("Region", "N/A"))
 	if last != nil {
-		used = el("AccessKeyLastUsed", when("LastUsedDate", last.at), leaf("ServiceName", last.service), leaf("Region", "us-east-1"))
+		used = el("AccessKeyLastUsed", when("LastUsedDate", last.at), leaf("ServiceName", last.service),
+			leaf("Region", "us-east-1"))
 	}
 	return el("", leaf("UserName", k.user.name), used), nil
 }
@@ -348,7 +365,8 @@ func getGroupPolicy(c *call) (node, *apiError) {
 	if !there {
 		return node{}, noSuch("group policy", name)
 	}
-	return el("", leaf("GroupName", c.get("GroupName")), leaf("PolicyName", name), leaf("PolicyDocument", escape(text))), nil
+	return el("", leaf("GroupName", c.get("GroupName")), leaf("PolicyName", name),
+		leaf("PolicyDocument", escape(text))), nil
 }
 
 var removeUserFromGroup = forUser(func(c *call, u *user) (node, *apiError) {
@@ -357,7 +375,8 @@ var removeUserFromGroup = forUser(func(c *call, u *user) (node, *apiError) {
 
 var listGroupsForUser = forUser(func(c *call, u *user) (node, *apiError) {
 	kids, more := page(c, u.groups, func(name string) node {
-		return el("", leaf("Path", "/"), leaf("GroupName", name), leaf("GroupId", "AGPA"+token(17)), leaf("Arn", "arn:aws:iam::"+u.account.id+":group/"+name), when("CreateDate", time.Unix(0, 0)))
+		return el("", leaf("Path", "/"), leaf("GroupName", name), leaf("GroupId", "AGPA"+token(17)),
+			leaf("Arn", "arn:aws:iam::"+u.account.id+":group/"+name), when("CreateDate", time.Unix(0, 0)))
 	})
 	return el("", append([]node{el("Groups", kids...)}, more...)...), nil
 })
@@ -392,7 +411,8 @@ func deleteVirtualMFADevice(*call) (node, *apiError) { return node{}, nil }
 
 var listSSHPublicKeys = forUser(func(c *call, u *user) (node, *apiError) {
 	kids, more := page(c, u.ssh, func(id string) node {
-		return el("", leaf("UserName", u.name), leaf("SSHPublicKeyId", id), leaf("Status", "Active"), when("UploadDate", u.made))
+		return el("", leaf("UserName", u.name), leaf("SSHPublicKeyId", id), leaf("Status", "Active"),
+			when("UploadDate", u.made))
 	})
 	return el("", append([]node{el("SSHPublicKeys", kids...)}, more...)...), nil
 })
@@ -403,7 +423,8 @@ var deleteSSHPublicKey = forUser(func(c *call, u *user) (node, *apiError) {
 
 var listSigningCertificates = forUser(func(c *call, u *user) (node, *apiError) {
 	kids, more := page(c, u.certs, func(id string) node {
-		return el("", leaf("UserName", u.name), leaf("CertificateId", id), leaf("CertificateBody", "-"), leaf("Status", "Active"), when("UploadDate", u.made))
+		return el("", leaf("UserName", u.name), leaf("CertificateId", id), leaf("CertificateBody", "-"),
+			leaf("Status", "Active"), when("UploadDate", u.made))
 	})
 	return el("", append([]node{el("Certificates", kids...)}, more...)...), nil
 })
@@ -415,7 +436,10 @@ var deleteSigningCertificate = forUser(func(c *call, u *user) (node, *apiError) 
 var listServiceSpecificCredentials = forUser(func(c *call, u *user) (node, *apiError) {
 	var kids []node
 	for _, id := range u.service {
-		kids = append(kids, el("member", leaf("UserName", u.name), leaf("ServiceSpecificCredentialId", id), leaf("ServiceName", "codecommit"), leaf("ServiceUserName", u.name), leaf("Status", "Active"), when("CreateDate", u.made)))
+		kids = append(kids,
+			el("member", leaf("UserName", u.name), leaf("ServiceSpecificCredentialId", id),
+				leaf("ServiceName", "codecommit"), leaf("ServiceUserName", u.name), leaf("Status", "Active"),
+				when("CreateDate", u.made)))
 	}
 	return el("", el("ServiceSpecificCredentials", kids...)), nil
 })

@@ -110,7 +110,8 @@ func (s *Server) account(id string) *account {
 }
 
 func (s *Server) addUser(a *account, name, path string) *user {
-	u := &user{account: a, name: name, path: path, id: "AIDA" + token(17), tags: map[string]string{}, inline: map[string]string{}}
+	u := &user{account: a, name: name, path: path, id: "AIDA" + token(17), tags: map[string]string{},
+		inline: map[string]string{}}
 	a.users[name] = u
 	return u
 }

@@ -51,7 +51,8 @@ func (c *call) permitted(p policy) bool {
 			resource = k.user.arn()
 		}
 	}
-	return p.allows(c, action, resource) && (c.get("Action") != "CreateUser" || !c.form.Has("Tags.member.1.Key") || p.allows(c, "iam:TagUser", resource))
+	return p.allows(c, action, resource) &&
+		(c.get("Action") != "CreateUser" || !c.form.Has("Tags.member.1.Key") || p.allows(c, "iam:TagUser", resource))
 }
 
 // allows reports whether a policy allows a call.

@@ -70,8 +70,10 @@ func (s *Server) do(r *http.Request, body []byte, form url.Values, name string) 
 	k.used = append(k.used, use{now, sig.service})
 	c := &call{server: s, who: callerOf(k), form: form, now: now}
 	if run, ok := stsActions[name]; ok && sig.service == "sts" {
-		if u := c.who.user; u != nil && u.permits != nil && name != "GetCallerIdentity" && name != "GetSessionToken" && !u.permits.allows(c, "sts:"+name, c.resource()) {
-			return node{}, &apiError{403, "AccessDenied", "User: " + c.who.arn + " is not authorized to perform: sts:" + name}
+		if u := c.who.user; u != nil && u.permits != nil && name != "GetCallerIdentity" && name != "GetSessionToken" &&
+			!u.permits.allows(c, "sts:"+name, c.resource()) {
+			return node{},
+				&apiError{403, "AccessDenied", "User: " + c.who.arn + " is not authorized to perform: sts:" + name}
 		}
 		return run(c)
 	}
@@ -80,14 +82,18 @@ func (s *Server) do(r *http.Request, body []byte, form url.Values, name string) 
 	case !ok || sig.service != "iam":
 		return node{}, &apiError{400, "InvalidAction", "Could not find operation " + name}
 	case !c.mayCall():
-		return node{}, &apiError{403, "AccessDenied", "User: " + c.who.arn + " is not authorized to perform: iam:" + name + " on resource: " + c.resource() + " because no identity-based policy allows the iam:" + name + " action"}
+		return node{},
+			&apiError{403, "AccessDenied",
+				"User: " + c.who.arn + " is not authorized to perform: iam:" + name + " on resource: " + c.resource() +
+					" because no identity-based policy allows the iam:" + name + " action"}
 	}
 	return run(c)
 }
 
 func callerOf(k *key) caller {
 	if k.user == nil {
-		return caller{key: k, account: k.session.account, arn: k.session.arn, id: "AROA" + k.id[4:], admin: k.session.admin}
+		return caller{key: k, account: k.session.account, arn: k.session.arn, id: "AROA" + k.id[4:],
+			admin: k.session.admin}
 	}
 	u := k.user
 	return caller{key: k, account: u.account, arn: u.arn(), id: u.id, admin: u.admin, user: u}
@@ -103,5 +109,6 @@ func (c *call) mayCall() bool {
 		return c.permitted(u.permits)
 	}
 	name := c.get("UserName")
-	return c.who.user != nil && (name == "" || name == c.who.user.name) && strings.Contains(c.get("Action"), "AccessKey")
+	return c.who.user != nil && (name == "" || name == c.who.user.name) &&
+		strings.Contains(c.get("Action"), "AccessKey")
 }

@@ -50,12 +50,15 @@ func (sig signature) verify(r *http.Request, body []byte, secret string, now tim
 	at, err := time.Parse("20060102T150405Z", stamp)
 	switch {
 	case err != nil || !strings.HasPrefix(stamp, sig.date):
-		return &apiError{403, "IncompleteSignature", "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP"}
+		return &apiError{403, "IncompleteSignature",
+			"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP"}
 	case at.Sub(now).Abs() > maxSkew:
-		return &apiError{403, "SignatureDoesNotMatch", "Signature expired: " + stamp + " is too far from " + now.UTC().Format("20060102T150405Z")}
+		return &apiError{403, "SignatureDoesNotMatch",
+			"Signature expired: " + stamp + " is too far from " + now.UTC().Format("20060102T150405Z")}
 	}
 	if !hmac.Equal([]byte(sig.sum(r, body, secret)), []byte(sig.mac)) {
-		return &apiError{403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method."}
+		return &apiError{403, "SignatureDoesNotMatch", "The request signature we calculated does not match the " +
+			"signature you provided. Check your AWS Secret Access Key and signing method."}
 	}
 	return nil
 }
@@ -68,7 +71,10 @@ func (sig signature) sum(r *http.Request, body []byte, secret string) string {
 		return h.Sum(nil)
 	}
 	sum := sha256.Sum256([]byte(sig.canonical(r, body)))
-	text := strings.Join([]string{"AWS4-HMAC-SHA256", r.Header.Get("X-Amz-Date"), strings.Join([]string{sig.date, sig.region, sig.service, "aws4_request"}, "/"), hex.EncodeToString(sum[:])}, "\n")
+	text := strings.Join(
+		[]string{"AWS4-HMAC-SHA256", r.Header.Get("X-Amz-Date"),
+			strings.Join([]string{sig.date, sig.region, sig.service, "aws4_request"}, "/"),
+			hex.EncodeToString(sum[:])}, "\n")
 	k := mac(mac(mac(mac([]byte("AWS4"+secret), sig.date), sig.region), sig.service), "aws4_request")
 	return hex.EncodeToString(mac(k, text))
 }

@@ -26,7 +26,8 @@ func (c *call) duration(otherwise, least, most time.Duration) (time.Duration, *a
 	n, err := strconv.Atoi(text)
 	d := time.Duration(n) * time.Second
 	if err != nil || d < least || d > most {
-		return 0, &apiError{400, "ValidationError", "1 validation error detected: Value '" + text + "' at 'durationSeconds' failed to satisfy constraint"}
+		return 0, &apiError{400, "ValidationError",
+			"1 validation error detected: Value '" + text + "' at 'durationSeconds' failed to satisfy constraint"}
 	}
 	return d, nil
 }
@@ -37,7 +38,8 @@ func (c *call) issue(s session) node {
 	_, tok := newKey("")
 	k := &key{id: id, secret: secret, token: "FwoGZX" + tok, session: &s}
 	c.server.keys[id] = k
-	return el("Credentials", leaf("AccessKeyId", id), leaf("SecretAccessKey", secret), leaf("SessionToken", k.token), when("Expiration", s.expires))
+	return el("Credentials", leaf("AccessKeyId", id), leaf("SecretAccessKey", secret), leaf("SessionToken", k.token),
+		when("Expiration", s.expires))
 }
 
 func assumeRole(c *call) (node, *apiError) {
@@ -47,14 +49,17 @@ func assumeRole(c *call) (node, *apiError) {
 		return node{}, &apiError{400, "ValidationError", arn + " is invalid"}
 	}
 	if len(name) < 2 || len(name) > 64 {
-		return node{}, &apiError{400, "ValidationError", "1 validation error detected: Value '" + name + "' at 'roleSessionName' failed to satisfy constraint"}
+		return node{},
+			&apiError{400, "ValidationError",
+				"1 validation error detected: Value '" + name + "' at 'roleSessionName' failed to satisfy constraint"}
 	}
 	var r *Role
 	a := c.server.accounts[parts[4]]
 	if a != nil {
 		r = a.roles[parts[5][strings.LastIndex(parts[5], "/")+1:]]
 	}
-	refused := &apiError{403, "AccessDenied", "User: " + c.who.arn + " is not authorized to perform: sts:AssumeRole on resource: " + arn}
+	refused := &apiError{403, "AccessDenied",
+		"User: " + c.who.arn + " is not authorized to perform: sts:AssumeRole on resource: " + arn}
 	if r == nil {
 		return node{}, refused
 	}
@@ -71,7 +76,8 @@ func assumeRole(c *call) (node, *apiError) {
 	}
 	d, fail := c.duration(time.Hour, 15*time.Minute, 12*time.Hour)
 	if fail == nil && d > most {
-		fail = &apiError{400, "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."}
+		fail = &apiError{400, "ValidationError",
+			"The requested DurationSeconds exceeds the MaxSessionDuration set for this role."}
 	}
 	if fail == nil {
 		fail = c.checkPolicies()
@@ -79,8 +85,10 @@ func assumeRole(c *call) (node, *apiError) {
 	if fail != nil {
 		return node{}, fail
 	}
-	session := session{account: a, arn: "arn:aws:sts::" + a.id + ":assumed-role/" + r.Name + "/" + name, admin: r.Admin, expires: c.now.Add(d), policy: c.get("Policy"), arns: c.list("PolicyArns", "arn")}
-	return el("", el("AssumedRoleUser", leaf("Arn", session.arn), leaf("AssumedRoleId", "AROA"+token(17)+":"+name)), c.issue(session)), nil
+	session := session{account: a, arn: "arn:aws:sts::" + a.id + ":assumed-role/" + r.Name + "/" + name,
+		admin: r.Admin, expires: c.now.Add(d), policy: c.get("Policy"), arns: c.list("PolicyArns", "arn")}
+	return el("", el("AssumedRoleUser", leaf("Arn", session.arn), leaf("AssumedRoleId", "AROA"+token(17)+":"+name)),
+		c.issue(session)), nil
 }
 
 func getFederationToken(c *call) (node, *apiError) {
@@ -89,7 +97,9 @@ func getFederationToken(c *call) (node, *apiError) {
 	case c.who.user == nil:
 		return node{}, &apiError{403, "AccessDenied", "Cannot call GetFederationToken with session credentials"}
 	case len(name) < 2 || len(name) > 32:
-		return node{}, &apiError{400, "ValidationError", "1 validation error detected: Value '" + name + "' at 'name' failed to satisfy constraint"}
+		return node{},
+			&apiError{400, "ValidationError",
+				"1 validation error detected: Value '" + name + "' at 'name' failed to satisfy constraint"}
 	}
 	d, fail := c.duration(12*time.Hour, 15*time.Minute, 36*time.Hour)
 	if fail == nil {
@@ -98,8 +108,10 @@ func getFederationToken(c *call) (node, *apiError) {
 	if fail != nil {
 		return node{}, fail
 	}
-	s := session{account: c.who.account, arn: "arn:aws:sts::" + c.who.account.id + ":federated-user/" + name, expires: c.now.Add(d), policy: c.get("Policy"), arns: c.list("PolicyArns", "arn")}
-	return el("", el("FederatedUser", leaf("Arn", s.arn), leaf("FederatedUserId", c.who.account.id+":"+name)), c.issue(s)), nil
+	s := session{account: c.who.account, arn: "arn:aws:sts::" + c.who.account.id + ":federated-user/" + name,
+		expires: c.now.Add(d), policy: c.get("Policy"), arns: c.list("PolicyArns", "arn")}
+	return el("", el("FederatedUser", leaf("Arn", s.arn), leaf("FederatedUserId", c.who.account.id+":"+name)),
+		c.issue(s)), nil
 }
 
 func getSessionToken(c *call) (node, *apiError) {
@@ -108,13 +120,16 @@ func getSessionToken(c *call) (node, *apiError) {
 	}
 	serial, code := c.get("SerialNumber"), c.get("TokenCode")
 	if serial != "" && (!slices.Contains(c.who.user.mfa, serial) || len(code) != 6) {
-		return node{}, &apiError{403, "AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code."}
+		return node{},
+			&apiError{403, "AccessDenied", "MultiFactorAuthentication failed with invalid MFA one time pass code."}
 	}
 	d, fail := c.duration(12*time.Hour, 15*time.Minute, 36*time.Hour)
 	if fail != nil {
 		return node{}, fail
 	}
-	return el("", c.issue(session{account: c.who.account, arn: c.who.arn, admin: c.who.admin && serial != "", expires: c.now.Add(d)})), nil
+	return el("",
+		c.issue(session{account: c.who.account, arn: c.who.arn, admin: c.who.admin && serial != "",
+			expires: c.now.Add(d)})), nil
 }
 
 // checkPolicies checks the policies of a session.

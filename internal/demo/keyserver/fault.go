@@ -22,9 +22,11 @@ const (
 	Before Mode = "before" // no effect; answers Err
 	After  Mode = "after"  // takes effect; answers Err
 	Hang   Mode = "hang"   // no effect; no answer as long as the caller waits
-	Late   Mode = "late"   // no answer as long as the caller waits; takes effect Delay after the call arrives, or after the caller leaves if that is later
-	Lie    Mode = "lie"    // no effect, but reports success
-	Lag    Mode = "lag"    // List only: shows the state as it was Delay ago
+	// no answer as long as the caller waits; takes effect Delay after the call arrives, or after
+	// the caller leaves if that is later
+	Late Mode = "late"
+	Lie  Mode = "lie" // no effect, but reports success
+	Lag  Mode = "lag" // List only: shows the state as it was Delay ago
 )
 
 // Inject adds a fault. Faults of one call are queued.

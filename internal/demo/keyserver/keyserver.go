@@ -2,13 +2,13 @@
 // issues keys with labels, lists, disables and deletes them, and accepts calls with live keys
 // only. It fails on command.
 //
-//	POST   /v1/keys               {"label": …} → 201 {"id", "secret", "label", "created_at"}   admin
-//	GET    /v1/keys?after=&limit= → {"keys": [{"id", "label", "created_at", "last_used_at", "disabled"}], "next"}
+//	POST   /v1/keys               {"label": …} → 201 {"id", "secret", "label", …}  admin
+//	GET    /v1/keys?after=&limit= → {"keys": [{"id", "label", "created_at", …}], "next"}
 //	GET    /v1/keys/{id}          → one of these
 //	POST   /v1/keys/{id}/disable  → 204
 //	POST   /v1/keys/{id}/enable   → 204
 //	DELETE /v1/keys/{id}          → 204, or 404
-//	GET    /v1/whoami             → {"id", "label"}                                           a key
+//	GET    /v1/whoami             → {"id", "label"}  a key
 //
 // Authorization is "Bearer" and the admin token or the key; a wrong one gets 401. A [Server] keeps
 // everything in memory behind one lock. Its methods and its handler are safe for concurrent use.

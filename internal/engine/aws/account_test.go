@@ -24,10 +24,13 @@ func TestAnotherAccount(t *testing.T) {
 		theirs, _ := w.aws.AddKey(other, "svc")
 		w.Must(t, route.Write, "roles/r", with(deploy, fields{"propagation_checks": 0, "default_ttl": "1m"}))
 		a := w.issue("creds/r", nil)
-		w.Must(t, route.Write, "static-roles/svc", fields{"username": "svc", "rotation_period": "1h", "propagation_checks": 0})
+		w.Must(t, route.Write, "static-roles/svc",
+			fields{"username": "svc", "rotation_period": "1h", "propagation_checks": 0})
 
-		w.Must(t, route.Write, "config/root", with(rootConfig, fields{"access_key": "AKIAOTHERACCOUNT0001", "secret_key": "their/secret"}))
-		if err := w.Revoke(a.Lease.ID); err == nil || !strings.Contains(fault.Message(err), "is in account "+awstest.Account) {
+		w.Must(t, route.Write, "config/root",
+			with(rootConfig, fields{"access_key": "AKIAOTHERACCOUNT0001", "secret_key": "their/secret"}))
+		if err := w.Revoke(a.Lease.ID); err == nil ||
+			!strings.Contains(fault.Message(err), "is in account "+awstest.Account) {
 			t.Errorf("revoking in another account: %v", err)
 		}
 		w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Upstream, "config/root reaches account "+other)
@@ -56,24 +59,32 @@ func TestAnotherAccount(t *testing.T) {
 func TestRolesOfTerraform(t *testing.T) {
 	w := open(t, awstest.Options{}, enginetest.Config{})
 	w.Must(t, route.Write, "config/root", fields{"propagation_checks": 0})
-	a := w.Must(t, route.Write, "roles/inline", fields{"credential_type": "assumed_role", "policy_document": document, "iam_tags": fields{"key1": "value1"}})
+	a := w.Must(t, route.Write, "roles/inline",
+		fields{"credential_type": "assumed_role", "policy_document": document, "iam_tags": fields{"key1": "value1"}})
 	if len(a.Warnings) != 2 {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 	w.Refused(t, route.Read, "creds/inline", nil, fault.Invalid, "no role_arns")
-	w.Must(t, route.Write, "roles/inline", fields{"credential_type": "assumed_role", "default_sts_ttl": "3600", "max_sts_ttl": "21600", "iam_groups": []string{"group1", "group2"}, "iam_tags": fields{}})
+	w.Must(t, route.Write, "roles/inline",
+		fields{"credential_type": "assumed_role", "default_sts_ttl": "3600", "max_sts_ttl": "21600",
+			"iam_groups": []string{"group1", "group2"}, "iam_tags": fields{}})
 	got := w.Must(t, route.Read, "roles/inline", nil)
-	if got.Data["default_sts_ttl"] != float64(3600) || got.Data["max_sts_ttl"] != float64(21600) || got.Data["policy_document"] != document || len(got.Data["iam_groups"].([]any)) != 2 {
+	if got.Data["default_sts_ttl"] != float64(3600) || got.Data["max_sts_ttl"] != float64(21600) ||
+		got.Data["policy_document"] != document || len(got.Data["iam_groups"].([]any)) != 2 {
 		t.Errorf("it reads %s", got.Text)
 	}
-	w.Must(t, route.Write, "roles/inline", fields{"credential_type": "assumed_role", "policy_document": "", "policy_arns": []string{policyARN}, "iam_groups": []string{}})
-	if got := w.Must(t, route.Read, "roles/inline", nil); got.Data["policy_document"] != "" || len(got.Data["policy_arns"].([]any)) != 1 {
+	w.Must(t, route.Write, "roles/inline",
+		fields{"credential_type": "assumed_role", "policy_document": "", "policy_arns": []string{policyARN},
+			"iam_groups": []string{}})
+	if got := w.Must(t, route.Read, "roles/inline", nil); got.Data["policy_document"] != "" ||
+		len(got.Data["policy_arns"].([]any)) != 1 {
 		t.Errorf("it reads %s", got.Text)
 	}
 	// The resource of static roles sends the name in the body, too.
 	w.aws.AddUser(awstest.Account, "svc")
 	w.Must(t, route.Write, "static-roles/test", fields{"name": "test", "username": "svc", "rotation_period": 3600})
-	if got := w.Must(t, route.Read, "static-roles/test", nil); got.Data["name"] != "test" || got.Data["username"] != "svc" || got.Data["rotation_period"] != float64(3600) {
+	if got := w.Must(t, route.Read, "static-roles/test", nil); got.Data["name"] != "test" ||
+		got.Data["username"] != "svc" || got.Data["rotation_period"] != float64(3600) {
 		t.Errorf("it reads %s", got.Text)
 	}
 }
@@ -84,12 +95,14 @@ func TestGroupsNarrowSessions(t *testing.T) {
 	w.aws.AddRole(awstest.Account, awstest.Role{Name: "ci"})
 	w.aws.AddGroup(awstest.Account, "devs")
 	w.aws.AddGroup(awstest.Account, "empty")
-	w.aws.GiveGroup(awstest.Account, "devs", "own", `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sqs:*","Resource":"*"}}`, policyARN)
+	w.aws.GiveGroup(awstest.Account, "devs", "own",
+		`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sqs:*","Resource":"*"}}`, policyARN)
 	role := fields{"credential_type": "assumed_role", "role_arns": "arn:aws:iam::123456789012:role/ci"}
 	w.Must(t, route.Write, "roles/r", with(role, fields{"iam_groups": "devs", "policy_document": document}))
 	id := w.issue("creds/r", nil).Data["access_key"].(string)
 	policy, arns := w.aws.Narrowed(id)
-	if !strings.Contains(policy, "s3:*") || !strings.Contains(policy, "sqs:*") || len(arns) != 1 || arns[0] != policyARN {
+	if !strings.Contains(policy, "s3:*") || !strings.Contains(policy, "sqs:*") || len(arns) != 1 ||
+		arns[0] != policyARN {
 		t.Errorf("the session is narrowed to %s and %q", policy, arns)
 	}
 	w.Must(t, route.Write, "roles/none", with(role, fields{"iam_groups": "empty"}))

@@ -96,8 +96,10 @@ func (c *apiSettings) movedField(d *apiSettings) string {
 // them.
 func (in *apiSettingsIn) resetFields(was, now *apiSettings) []string {
 	given := map[string]bool{
-		"iam_endpoint": in.IAM != nil, "sts_endpoint": in.STS != nil, "sts_fallback_endpoints": in.Others != nil, "sts_fallback_regions": in.Regions != nil,
-		"sts_region": in.STSRegion != nil, "region": in.Region != nil, "max_retries": in.Retries != nil, "username_template": in.Name != nil,
+		"iam_endpoint": in.IAM != nil, "sts_endpoint": in.STS != nil, "sts_fallback_endpoints": in.Others != nil,
+		"sts_fallback_regions": in.Regions != nil,
+		"sts_region":           in.STSRegion != nil, "region": in.Region != nil, "max_retries": in.Retries != nil,
+		"username_template": in.Name != nil,
 	}
 	return slices.DeleteFunc(was.changedFields(now), func(name string) bool { return given[name] })
 }

@@ -31,7 +31,8 @@ type world struct {
 var rootWithoutPair = with(rootConfig, fields{"access_key": nil, "secret_key": nil})
 
 var rootConfig = fields{
-	"access_key": awstest.ID, "secret_key": awstest.Secret, "region": "us-east-1", "iam_endpoint": awstest.URL, "sts_endpoint": awstest.URL,
+	"access_key": awstest.ID, "secret_key": awstest.Secret, "region": "us-east-1", "iam_endpoint": awstest.URL,
+	"sts_endpoint": awstest.URL,
 }
 
 func open(t *testing.T, o awstest.Options, c enginetest.Config) *world {
@@ -87,11 +88,13 @@ func TestGuideRole(t *testing.T) {
 				t.Errorf("%s is %v, want it there and null", name, v)
 			}
 		}
-		if len(a.Data) != 4 || !a.Lease.Renewable || a.Lease.Expires.Sub(a.Lease.Issued) != time.Hour || a.Lease.Max.Sub(a.Lease.Issued) != 4*time.Hour {
+		if len(a.Data) != 4 || !a.Lease.Renewable || a.Lease.Expires.Sub(a.Lease.Issued) != time.Hour ||
+			a.Lease.Max.Sub(a.Lease.Issued) != 4*time.Hour {
 			t.Errorf("answer %s, lease %+v", a.Text, a.Lease)
 		}
 		user := w.users()[0]
-		if h, _ := w.aws.Held(awstest.Account, user); !cmp.Equal(h.Attached, []string{policyARN}) || !strings.HasPrefix(user, "vault-tester-deploy-service-") {
+		if h, _ := w.aws.Held(awstest.Account, user); !cmp.Equal(h.Attached, []string{policyARN}) ||
+			!strings.HasPrefix(user, "vault-tester-deploy-service-") {
 			t.Errorf("user %s has %+v", user, h)
 		}
 		w.aws.Attach(awstest.Account, user)
@@ -157,10 +160,12 @@ func TestTTLPrecedence(t *testing.T) {
 		if got := ttl(); got != [2]time.Duration{time.Hour, 4 * time.Hour} {
 			t.Errorf("by the role: %v", got)
 		}
-		for _, bad := range []fields{{"lease": "x", "lease_max": "1h"}, {"lease": "2h", "lease_max": "1h"}, {"lease": "1h"}, {"lease": "0s", "lease_max": "1h"}} {
+		for _, bad := range []fields{{"lease": "x", "lease_max": "1h"}, {"lease": "2h", "lease_max": "1h"},
+			{"lease": "1h"}, {"lease": "0s", "lease_max": "1h"}} {
 			w.Refused(t, route.Write, "config/lease", bad, fault.Invalid, "lease")
 		}
-		if a := w.Must(t, route.Read, "config/lease", nil); a.Data["lease"] != "2h0m0s" || a.Data["lease_max"] != "8h0m0s" {
+		if a := w.Must(t, route.Read, "config/lease", nil); a.Data["lease"] != "2h0m0s" ||
+			a.Data["lease_max"] != "8h0m0s" {
 			t.Errorf("config/lease reads %s", a.Text)
 		}
 	})
@@ -168,7 +173,8 @@ func TestTTLPrecedence(t *testing.T) {
 
 func TestRootConfig(t *testing.T) {
 	w := open(t, awstest.Options{}, enginetest.Config{})
-	want := fields{"access_key": awstest.ID, "region": "us-east-1", "iam_endpoint": awstest.URL, "sts_endpoint": awstest.URL, "max_retries": float64(-1), "username_template": defaultTemplate}
+	want := fields{"access_key": awstest.ID, "region": "us-east-1", "iam_endpoint": awstest.URL,
+		"sts_endpoint": awstest.URL, "max_retries": float64(-1), "username_template": defaultTemplate}
 	if d := cmp.Diff(want, w.Must(t, route.Read, "config/root", nil).Data); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
@@ -182,7 +188,8 @@ func TestRootConfig(t *testing.T) {
 		{fields{"iam_endpoint": "not a url"}, `field "iam_endpoint"`},
 		{fields{"sts_endpoint": "https://user:pass@sts"}, `field "sts_endpoint"`},
 		{fields{"sts_endpoint": "user:pass@sts.example"}, `field "sts_endpoint"`},
-		{fields{"sts_fallback_endpoints": "https://a.test,https://b.test", "sts_fallback_regions": "x"}, `field "sts_fallback_regions"`},
+		{fields{"sts_fallback_endpoints": "https://a.test,https://b.test", "sts_fallback_regions": "x"},
+			`field "sts_fallback_regions"`},
 		{fields{"max_retries": 1000}, `field "max_retries"`},
 		{fields{"username_template": "{{.Nope}}{{random 20}}"}, `field "username_template"`},
 		{fields{"propagation_checks": 1000}, `field "propagation_checks"`},
@@ -195,7 +202,8 @@ func TestRootConfig(t *testing.T) {
 		t.Errorf("after refusals (-want +got)\n%s", d)
 	}
 	a := w.Must(t, route.Write, "config/root", fields{"access_key": "", "secret_key": ""})
-	if len(a.Warnings) != 2 || !strings.Contains(a.Warnings[0], "iam_endpoint, sts_endpoint, region") || !strings.Contains(a.Warnings[1], "environment") {
+	if len(a.Warnings) != 2 || !strings.Contains(a.Warnings[0], "iam_endpoint, sts_endpoint, region") ||
+		!strings.Contains(a.Warnings[1], "environment") {
 		t.Errorf("both empty: warnings %q", a.Warnings)
 	}
 }
@@ -205,7 +213,9 @@ func TestRootConfig(t *testing.T) {
 func TestEndpointWithoutScheme(t *testing.T) {
 	w := open(t, awstest.Options{}, enginetest.Config{})
 	const host = "iam.eu-west-1.example"
-	w.Must(t, route.Write, "config/root", fields{"access_key": awstest.ID, "secret_key": awstest.Secret, "iam_endpoint": host, "sts_endpoint": host, "sts_fallback_endpoints": host})
+	w.Must(t, route.Write, "config/root",
+		fields{"access_key": awstest.ID, "secret_key": awstest.Secret, "iam_endpoint": host, "sts_endpoint": host,
+			"sts_fallback_endpoints": host})
 	a := w.Must(t, route.Read, "config/root", nil).Data
 	if a["iam_endpoint"] != host || a["sts_endpoint"] != host {
 		t.Errorf("config/root reads %v", a)
@@ -221,7 +231,8 @@ func TestRolesRefused(t *testing.T) {
 	}{
 		{fields{}, `field "credential_type" is required`},
 		{fields{"credential_type": "nonsense"}, `there is no "nonsense"`},
-		{with(deploy, fields{"role_arns": "arn:aws:iam::123456789012:role/x"}), `field "role_arns" does not go with credential_type iam_user`},
+		{with(deploy, fields{"role_arns": "arn:aws:iam::123456789012:role/x"}),
+			`field "role_arns" does not go with credential_type iam_user`},
 		{with(deploy, fields{"policy_document": "{not json"}), `field "policy_document"`},
 		{with(deploy, fields{"default_ttl": "5h"}), `field "default_ttl": 5h0m0s is above max_ttl, 4h0m0s`},
 		{with(deploy, fields{"default_sts_ttl": "1h"}), `use default_ttl`},
@@ -251,8 +262,9 @@ func TestRolesRefused(t *testing.T) {
 func TestRolesReadBack(t *testing.T) {
 	w := open(t, awstest.Options{}, enginetest.Config{})
 	base := fields{
-		"default_sts_ttl": float64(0), "iam_groups": nil, "iam_tags": nil, "max_sts_ttl": float64(0), "permissions_boundary_arn": "",
-		"policy_arns": nil, "policy_document": "", "role_arns": nil, "user_path": "",
+		"default_sts_ttl": float64(0), "iam_groups": nil, "iam_tags": nil, "max_sts_ttl": float64(0),
+		"permissions_boundary_arn": "",
+		"policy_arns":              nil, "policy_document": "", "role_arns": nil, "user_path": "",
 	}
 	over := func(more fields) fields {
 		out := fields{}
@@ -264,21 +276,41 @@ func TestRolesReadBack(t *testing.T) {
 		return out
 	}
 	for name, tt := range map[string]struct{ body, want fields }{
-		"deploy": {deploy, over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}, "default_ttl": float64(3600), "max_ttl": float64(14400)})},
+		"deploy": {deploy,
+			over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}, "default_ttl": float64(3600),
+				"max_ttl": float64(14400)})},
 		"full": {
-			fields{"credential_type": "iam_user", "policy_document": document, "iam_tags": []string{"team=payments", "env=prod"}, "user_path": "/svc/", "iam_groups": []string{"z", "a"}, "permissions_boundary_arn": policyARN, "policy_arns": []string{policyARN + "2", policyARN + "1"}, "default_sts_ttl": 0, "role_arns": []string{}},
-			over(fields{"credential_type": "iam_user", "policy_document": document, "iam_tags": fields{"team": "payments", "env": "prod"}, "user_path": "/svc/", "iam_groups": []any{"z", "a"}, "permissions_boundary_arn": policyARN, "policy_arns": []any{policyARN + "2", policyARN + "1"}}),
+			fields{"credential_type": "iam_user", "policy_document": document,
+				"iam_tags": []string{"team=payments", "env=prod"}, "user_path": "/svc/",
+				"iam_groups": []string{"z", "a"}, "permissions_boundary_arn": policyARN,
+				"policy_arns": []string{policyARN + "2", policyARN + "1"}, "default_sts_ttl": 0,
+				"role_arns": []string{}},
+			over(fields{"credential_type": "iam_user", "policy_document": document,
+				"iam_tags": fields{"team": "payments", "env": "prod"}, "user_path": "/svc/",
+				"iam_groups": []any{"z", "a"}, "permissions_boundary_arn": policyARN,
+				"policy_arns": []any{policyARN + "2", policyARN + "1"}}),
 		},
 		"ci": {
-			fields{"credential_type": "assumed_role", "role_arns": "arn:aws:iam::123456789012:role/ci", "default_sts_ttl": "15m", "max_sts_ttl": "1h", "external_id": "x", "session_tags": fields{"a": "b"}},
-			over(fields{"credential_type": "assumed_role", "role_arns": []any{"arn:aws:iam::123456789012:role/ci"}, "default_sts_ttl": float64(900), "max_sts_ttl": float64(3600), "external_id": "x", "session_tags": fields{"a": "b"}}),
+			fields{"credential_type": "assumed_role", "role_arns": "arn:aws:iam::123456789012:role/ci",
+				"default_sts_ttl": "15m", "max_sts_ttl": "1h", "external_id": "x", "session_tags": fields{"a": "b"}},
+			over(fields{"credential_type": "assumed_role", "role_arns": []any{"arn:aws:iam::123456789012:role/ci"},
+				"default_sts_ttl": float64(900), "max_sts_ttl": float64(3600), "external_id": "x",
+				"session_tags": fields{"a": "b"}}),
 		},
-		"settled":    {with(deploy, fields{"propagation_checks": 0, "propagation_settle": "2s"}), over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}, "default_ttl": float64(3600), "max_ttl": float64(14400), "propagation_checks": float64(0), "propagation_settle": float64(2)})},
-		"mfa":        {fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::1:mfa/x"}, over(fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::1:mfa/x"})},
-		"mfa-user":   {with(deploy, fields{"mfa_serial_number": "arn:aws:iam::1:mfa/x"}), over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}, "default_ttl": float64(3600), "max_ttl": float64(14400), "mfa_serial_number": "arn:aws:iam::1:mfa/x"})},
-		"old-arn":    {fields{"arn": policyARN}, over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}})},
-		"old-role":   {fields{"arn": "arn:aws:iam::123456789012:role/x"}, over(fields{"credential_type": "assumed_role", "role_arns": []any{"arn:aws:iam::123456789012:role/x"}})},
-		"old-policy": {fields{"policy": document}, over(fields{"credential_type": "iam_user", "policy_document": document})},
+		"settled": {with(deploy, fields{"propagation_checks": 0, "propagation_settle": "2s"}),
+			over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}, "default_ttl": float64(3600),
+				"max_ttl": float64(14400), "propagation_checks": float64(0), "propagation_settle": float64(2)})},
+		"mfa": {fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::1:mfa/x"},
+			over(fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::1:mfa/x"})},
+		"mfa-user": {with(deploy, fields{"mfa_serial_number": "arn:aws:iam::1:mfa/x"}),
+			over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}, "default_ttl": float64(3600),
+				"max_ttl": float64(14400), "mfa_serial_number": "arn:aws:iam::1:mfa/x"})},
+		"old-arn": {fields{"arn": policyARN},
+			over(fields{"credential_type": "iam_user", "policy_arns": []any{policyARN}})},
+		"old-role": {fields{"arn": "arn:aws:iam::123456789012:role/x"},
+			over(fields{"credential_type": "assumed_role", "role_arns": []any{"arn:aws:iam::123456789012:role/x"}})},
+		"old-policy": {fields{"policy": document},
+			over(fields{"credential_type": "iam_user", "policy_document": document})},
 	} {
 		w.Must(t, route.Write, "roles/"+name, tt.body)
 		if d := cmp.Diff(tt.want, w.Must(t, route.Read, "roles/"+name, nil).Data); d != "" {
@@ -298,32 +330,43 @@ func TestSessions(t *testing.T) {
 		w.aws.AddRole(awstest.Account, awstest.Role{Name: "ci"})
 		w.aws.AddRole(awstest.Account, awstest.Role{Name: "other"})
 		arn := "arn:aws:iam::123456789012:role/"
-		w.Must(t, route.Write, "roles/ci", fields{"credential_type": "assumed_role", "role_arns": []string{arn + "ci", arn + "other"}, "default_sts_ttl": "15m", "max_sts_ttl": "1h"})
+		w.Must(t, route.Write, "roles/ci",
+			fields{"credential_type": "assumed_role", "role_arns": []string{arn + "ci", arn + "other"},
+				"default_sts_ttl": "15m", "max_sts_ttl": "1h"})
 		w.Refused(t, route.Write, "sts/ci", nil, fault.Invalid, `field "role_arn" is required`)
 		w.Refused(t, route.Write, "sts/ci", fields{"role_arn": arn + "x"}, fault.Invalid, `not one of`)
-		w.Refused(t, route.Write, "sts/ci", fields{"role_arn": arn + "ci", "ttl": "5m"}, fault.Invalid, "out of AWS's bounds")
-		w.Refused(t, route.Write, "sts/ci", fields{"role_arn": arn + "ci", "role_session_name": "a b"}, fault.Invalid, "role_session_name")
+		w.Refused(t, route.Write, "sts/ci", fields{"role_arn": arn + "ci", "ttl": "5m"}, fault.Invalid,
+			"out of AWS's bounds")
+		w.Refused(t, route.Write, "sts/ci", fields{"role_arn": arn + "ci", "role_session_name": "a b"}, fault.Invalid,
+			"role_session_name")
 		a := w.issue("sts/ci", fields{"role_arn": arn + "other", "ttl": "20m", "role_session_name": "me"})
-		if a.Data["arn"] != "arn:aws:sts::123456789012:assumed-role/other/me" || a.Data["ttl"] != float64(1200) || a.Data["session_token"] == nil || a.Data["session_token"] != a.Data["security_token"] {
+		if a.Data["arn"] != "arn:aws:sts::123456789012:assumed-role/other/me" || a.Data["ttl"] != float64(1200) ||
+			a.Data["session_token"] == nil || a.Data["session_token"] != a.Data["security_token"] {
 			t.Errorf("answer %s", a.Text)
 		}
-		if a.Lease.Renewable || a.Lease.Expires.Sub(a.Lease.Issued) != 20*time.Minute || !w.aws.Works(a.Data["access_key"].(string), a.Data["secret_key"].(string)) {
+		if a.Lease.Renewable || a.Lease.Expires.Sub(a.Lease.Issued) != 20*time.Minute ||
+			!w.aws.Works(a.Data["access_key"].(string), a.Data["secret_key"].(string)) {
 			t.Errorf("lease %+v", a.Lease)
 		}
-		if a := w.issue("creds/ci", fields{"role_arn": arn + "ci", "ttl": "3h"}); a.Lease.Expires.Sub(a.Lease.Issued) != time.Hour || len(a.Warnings) != 1 {
+		if a := w.issue("creds/ci",
+			fields{"role_arn": arn + "ci", "ttl": "3h"}); a.Lease.Expires.Sub(a.Lease.Issued) != time.Hour ||
+			len(a.Warnings) != 1 {
 			t.Errorf("above max_sts_ttl: %+v, %q", a.Lease, a.Warnings)
 		}
 		w.Must(t, route.Write, "roles/fed", fields{"credential_type": "federation_token", "policy_document": document})
-		if a := w.issue("creds/fed", nil); a.Lease.Expires.Sub(a.Lease.Issued) != time.Hour || !strings.Contains(a.Data["arn"].(string), "federated-user/vault-") {
+		if a := w.issue("creds/fed", nil); a.Lease.Expires.Sub(a.Lease.Issued) != time.Hour ||
+			!strings.Contains(a.Data["arn"].(string), "federated-user/vault-") {
 			t.Errorf("federation token: %s", a.Text)
 		}
 		w.Must(t, route.Write, "roles/sess", fields{"credential_type": "session_token"})
 		w.issue("creds/sess", nil)
 		w.aws.Attach(awstest.Account, awstest.Admin)
-		w.Must(t, route.Write, "roles/mfa", fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::123456789012:mfa/keyturn"})
+		w.Must(t, route.Write, "roles/mfa",
+			fields{"credential_type": "session_token", "mfa_serial_number": "arn:aws:iam::123456789012:mfa/keyturn"})
 		w.Refused(t, route.Write, "creds/mfa", nil, fault.Invalid, `field "mfa_code" is required`)
 		w.issue("creds/mfa", fields{"mfa_code": "123456"})
-		w.Refused(t, route.Write, "creds/mfa", fields{"mfa_code": "1"}, fault.Upstream, "mfa_code that was sent: AWS answers AccessDenied")
+		w.Refused(t, route.Write, "creds/mfa", fields{"mfa_code": "1"}, fault.Upstream,
+			"mfa_code that was sent: AWS answers AccessDenied")
 		time.Sleep(2 * time.Hour)
 		if ids := w.IDs(t); len(ids) != 0 {
 			t.Errorf("leases %q", ids)
@@ -341,7 +384,8 @@ func TestRotateRoot(t *testing.T) {
 		a := w.Must(t, route.Write, "config/rotate-root", nil)
 		first := a.Data["access_key"].(string)
 		if first == awstest.ID || w.aws.Works(awstest.ID, awstest.Secret) || len(a.Warnings) != 0 {
-			t.Errorf("answer %s, %q; the old key works: %v", a.Text, a.Warnings, w.aws.Works(awstest.ID, awstest.Secret))
+			t.Errorf("answer %s, %q; the old key works: %v", a.Text, a.Warnings,
+				w.aws.Works(awstest.ID, awstest.Secret))
 		}
 		w.issue("creds/r", nil)
 		w.Refused(t, route.Write, "config/root", rootConfig, fault.Invalid, "rotate-root has replaced")
@@ -349,7 +393,8 @@ func TestRotateRoot(t *testing.T) {
 
 		unused, _ := w.aws.AddKey(awstest.Account, awstest.Admin)
 		a = w.Must(t, route.Write, "config/rotate-root", nil)
-		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], unused) || !strings.Contains(a.Warnings[0], "never used") {
+		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], unused) ||
+			!strings.Contains(a.Warnings[0], "never used") {
 			t.Errorf("warnings %q", a.Warnings)
 		}
 		second := a.Data["access_key"].(string)

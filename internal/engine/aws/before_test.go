@@ -93,7 +93,8 @@ func TestFlightsOfBefore(t *testing.T) {
 					if keys := w.keys(); len(keys) != 1 || w.Work(t) != 0 {
 						t.Errorf("keys %q, %d due items: what was in flight must have ended", keys, w.Work(t))
 					}
-					w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"propagation_checks": 0})) // its name and its user are free
+					// its name and its user are free
+					w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"propagation_checks": 0}))
 					return
 				}
 				first := !strings.Contains(file, "first")
@@ -160,7 +161,8 @@ func TestRootFlightsOfBefore(t *testing.T) {
 				time.Sleep(time.Hour)
 				a := w.Must(t, route.Read, "config/root", nil)
 				keys := w.aws.Keys(awstest.Account, awstest.Admin)
-				if len(keys) != 1 || keys[0].ID != a.Data["access_key"] || a.Data["last_root_error"] != nil || a.Data["access_key"] == before.Data["access_key"] {
+				if len(keys) != 1 || keys[0].ID != a.Data["access_key"] || a.Data["last_root_error"] != nil ||
+					a.Data["access_key"] == before.Data["access_key"] {
 					t.Errorf("keys %+v; it reads %s", keys, a.Text)
 				}
 				w.Refused(t, route.Write, "config/root", rootConfig, fault.Invalid, "rotate-root has replaced")

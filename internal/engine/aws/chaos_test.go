@@ -32,7 +32,8 @@ type chaos struct {
 }
 
 func newChaos(h *rotatetest.Harness) rotatetest.Subject {
-	lags := awstest.Options{KeyLag: h.UpTo(20 * time.Second), ListLag: h.UpTo(20 * time.Second), DeadLag: h.UpTo(8 * time.Second), UsedLag: h.UpTo(8 * time.Second)}
+	lags := awstest.Options{KeyLag: h.UpTo(20 * time.Second), ListLag: h.UpTo(20 * time.Second),
+		DeadLag: h.UpTo(8 * time.Second), UsedLag: h.UpTo(8 * time.Second)}
 	c := &chaos{Harness: h, aws: awstest.Start(h.T, lags), secret: []string{awstest.Secret}}
 	c.leased = &enginetest.Leased{Barrier: c.Barrier, Users: c.users, Complain: h.NoteError}
 	return c
@@ -87,7 +88,10 @@ func (c *chaos) Begin() {
 		must("config/root", fields{"rotation_period": fmt.Sprint(20+c.Rand.IntN(60), "m")})
 	}
 	must("roles/short", with(deploy, fields{"default_ttl": "5s", "max_ttl": "1m", "propagation_checks": 0}))
-	must("roles/full", with(deploy, fields{"default_ttl": fmt.Sprint(1+c.Rand.IntN(20), "m"), "max_ttl": "1h", "policy_document": document, "iam_groups": "deployers"}))
+	must("roles/full",
+		with(deploy,
+			fields{"default_ttl": fmt.Sprint(1+c.Rand.IntN(20), "m"), "max_ttl": "1h", "policy_document": document,
+				"iam_groups": "deployers"}))
 	must("roles/proven", with(deploy, fields{"default_ttl": "30s", "max_ttl": "5m"}))
 	must("static-roles/svc", fields{"username": "svc", "rotation_period": "100m", "grace_period": "20m"})
 }
@@ -95,14 +99,18 @@ func (c *chaos) Begin() {
 // Break orders some failures of AWS.
 func (c *chaos) Break() {
 	actions := []string{
-		"CreateUser", "CreateAccessKey", "CreateAccessKey", "CreateAccessKey", "AttachUserPolicy", "AddUserToGroup", "PutUserPolicy", "ListAccessKeys", "GetUser",
-		"DeleteAccessKey", "UpdateAccessKey", "GetAccessKeyLastUsed", "GetCallerIdentity", "ListGroupsForUser", "ListAttachedUserPolicies", "DetachUserPolicy",
+		"CreateUser", "CreateAccessKey", "CreateAccessKey", "CreateAccessKey", "AttachUserPolicy", "AddUserToGroup",
+		"PutUserPolicy", "ListAccessKeys", "GetUser",
+		"DeleteAccessKey", "UpdateAccessKey", "GetAccessKeyLastUsed", "GetCallerIdentity", "ListGroupsForUser",
+		"ListAttachedUserPolicies", "DetachUserPolicy",
 		"RemoveUserFromGroup", "DeleteUserPolicy", "DeleteUser", "",
 	}
 	for range c.Rand.IntN(4) {
 		f := awstest.Fault{
-			Action: rotatetest.Pick(c.Harness, actions...), Skip: c.Rand.IntN(3), Times: 1 + c.Rand.IntN(4), Wait: c.UpTo(6 * time.Minute),
-			Mode: rotatetest.Pick(c.Harness, awstest.Before, awstest.Lost, awstest.Throttle, awstest.Malformed, awstest.Slow, awstest.Late, awstest.Late, awstest.Denied, awstest.Lie),
+			Action: rotatetest.Pick(c.Harness, actions...), Skip: c.Rand.IntN(3), Times: 1 + c.Rand.IntN(4),
+			Wait: c.UpTo(6 * time.Minute),
+			Mode: rotatetest.Pick(c.Harness, awstest.Before, awstest.Lost, awstest.Throttle, awstest.Malformed,
+				awstest.Slow, awstest.Late, awstest.Late, awstest.Denied, awstest.Lie),
 		}
 		switch f.Mode {
 		case awstest.Slow:
@@ -176,13 +184,15 @@ func (c *chaos) Readers() []rotatetest.Reader {
 
 // users are those that were leased.
 func (c *chaos) users() []string {
-	return slices.DeleteFunc(c.aws.Users(awstest.Account), func(name string) bool { return name == awstest.Admin || name == "svc" || name == "person" })
+	return slices.DeleteFunc(c.aws.Users(awstest.Account),
+		func(name string) bool { return name == awstest.Admin || name == "svc" || name == "person" })
 }
 
 // Check wants each user in a lease, and each lease that a client was given to have its user.
 func (c *chaos) Check(int) { c.leased.Check() }
 
-// Repair rotates once more, ends the schedules, and lets what is under way end. It runs in a bubble.
+// Repair rotates once more, ends the schedules, and lets what is under way end. It runs in a
+// bubble.
 func (c *chaos) Repair() {
 	w := c.worlds[0]
 	// A rotation of the schedule may be ending at this moment, its old key not yet dead
@@ -254,7 +264,8 @@ func TestCrashes(t *testing.T) {
 	rotatetest.Play(t, 30, rotatetest.Plan{
 		Subject: newChaos, Length: 4 * time.Hour, Round: 20 * time.Minute, Recovery: 3 * time.Hour, Uses: 50,
 		Rows: []rotatetest.Rows{
-			{Records: m + "static/", Secrets: m + "ss/", History: m + "sh/", Journal: m + "sj/"}, {Records: m + "rk/", Secrets: m + "rs/", History: m + "rh/", Journal: m + "rj/"},
+			{Records: m + "static/", Secrets: m + "ss/", History: m + "sh/", Journal: m + "sj/"},
+			{Records: m + "rk/", Secrets: m + "rs/", History: m + "rh/", Journal: m + "rj/"},
 		},
 	})
 }

@@ -118,7 +118,9 @@ func (s *clients) accountOf(ctx context.Context, c *client.Client) (string, erro
 func (s *clients) checkAccount(ctx context.Context, c *client.Client, what, want string) error {
 	account, err := s.accountOf(ctx, c)
 	if err == nil && want != "" && account != want {
-		err = fault.New("aws.account", fault.Upstream, "%s is in account %s, and config/root reaches account %s; write config/root with a key of account %s", what, want, account, want)
+		err = fault.New("aws.account", fault.Upstream,
+			"%s is in account %s, and config/root reaches account %s; write config/root with a key of account %s",
+			what, want, account, want)
 	}
 	return err
 }

@@ -38,12 +38,14 @@ func (l *unsupportedIn) refuse() error {
 		name string
 		v    wire.Raw
 	}{
-		{name: "role_arn", v: l.RoleARN}, {name: "identity_token_audience", v: l.Audience}, {name: "identity_token_ttl", v: l.TokenTTL},
+		{name: "role_arn", v: l.RoleARN}, {name: "identity_token_audience", v: l.Audience},
+		{name: "identity_token_ttl", v: l.TokenTTL},
 	} {
 		switch strings.TrimSpace(string(f.v.Reveal())) {
 		case "", "null", `""`, "0", `"0"`, `"0s"`:
 		default:
-			return invalid("field %q: it is not implemented yet; leave it out, and give access_key and secret_key", f.name)
+			return invalid("field %q: it is not implemented yet; leave it out, and give access_key and secret_key",
+				f.name)
 		}
 	}
 	return nil
@@ -72,7 +74,8 @@ func (s *configRoutes) writeRoot(ctx context.Context, r *route.Request, in rootI
 			return err
 		}
 		if c.KeyID == "" && !d.When.Never() {
-			return invalid("field \"rotation_period\" or \"rotation_schedule\": there is no access_key in config/root to rotate; give access_key and secret_key, or set disable_automated_rotation=true")
+			return invalid("field \"rotation_period\" or \"rotation_schedule\": there is no access_key in " +
+				"config/root to rotate; give access_key and secret_key, or set disable_automated_rotation=true")
 		}
 		if err := e.Unlock(ctx); err != nil {
 			return err
@@ -110,8 +113,11 @@ func (s *configRoutes) merge(ctx context.Context, r *route.Request, in *rootIn) 
 	if err := c.check(r); err != nil {
 		return nil, err
 	}
-	if moved := was.movedField(&c.apiSettings); moved != "" && !was.Secret.Empty() && c.KeyID != "" && in.Secret == nil {
-		return nil, invalid("field %q: this write changes where the stored key is used; give the field as it is, or access_key and secret_key again, a new pair if rotate-root has replaced them; a field that is left out returns to its default", moved)
+	if moved := was.movedField(&c.apiSettings); moved != "" && !was.Secret.Empty() && c.KeyID != "" &&
+		in.Secret == nil {
+		return nil, invalid("field %q: this write changes where the stored key is used; give the field as it is, or "+
+			"access_key and secret_key again, a new pair if rotate-root has replaced them; a field that is left out "+
+			"returns to its default", moved)
 	}
 	if gone := in.resetFields(&was.apiSettings, &c.apiSettings); len(gone) > 0 {
 		r.Warn("left out of the write, and so by default again: %s", strings.Join(gone, ", "))
@@ -120,23 +126,27 @@ func (s *configRoutes) merge(ctx context.Context, r *route.Request, in *rootIn) 
 		r.Warn("%s", c.ambientWarning())
 	}
 	if was.Generated && c.KeyID != was.KeyID {
-		r.Warn("the access key %s was made by rotate-root and is forgotten by this write: nobody knows its secret any more, and it lives on; delete it in AWS", was.KeyID)
+		r.Warn("the access key %s was made by rotate-root and is forgotten by this write: nobody knows its secret "+
+			"any more, and it lives on; delete it in AWS", was.KeyID)
 	}
 	return c, nil
 }
 
 func (in *rootIn) apply(c *rootConfig) error {
 	if in.Secret != nil && c.wasReplaced(*in.Secret) {
-		return invalid("field \"secret_key\": it belongs to a key that rotate-root has replaced; leave access_key and secret_key out to keep the one that is stored, %s", c.KeyID)
+		return invalid("field \"secret_key\": it belongs to a key that rotate-root has replaced; leave access_key "+
+			"and secret_key out to keep the one that is stored, %s", c.KeyID)
 	}
 	pair := in.KeyID != nil || in.Secret != nil
 	set(&c.KeyID, in.KeyID)
 	set(&c.Secret, in.Secret)
 	switch {
 	case pair && c.KeyID == "" && !c.Secret.Empty() && in.Secret != nil:
-		return invalid("field \"access_key\" is empty and secret_key is not, as happens with an unset variable; give both, or neither to use the credentials of this server's environment")
+		return invalid("field \"access_key\" is empty and secret_key is not, as happens with an unset variable; " +
+			"give both, or neither to use the credentials of this server's environment")
 	case pair && c.KeyID != "" && (c.Secret.Empty() || in.Secret == nil):
-		return invalid("field \"secret_key\" is empty and access_key is not, as happens with an unset variable; give both, or neither to use the credentials of this server's environment")
+		return invalid("field \"secret_key\" is empty and access_key is not, as happens with an unset variable; " +
+			"give both, or neither to use the credentials of this server's environment")
 	case c.KeyID == "":
 		c.Secret = secret.Value{}
 	}

@@ -83,7 +83,8 @@ func (s *issuer) plan(ctx context.Context, r *route.Request, in credsIn) (plan r
 		return plan, p, err
 	}
 	if c == nil {
-		return plan, p, invalid("the mount is not configured; write config/root with access_key, secret_key and region")
+		return plan, p,
+			invalid("the mount is not configured; write config/root with access_key, secret_key and region")
 	}
 	p = issuePlan{issuedUser: issuedUser{Role: in.Name, RoleID: ro.ID}, role: ro}
 	n := naming{installation: s.m.Host.Installation, role: in.Name, kind: "STS", longest: sessionMax, now: time.Now()}
@@ -121,7 +122,8 @@ func (s *issuer) planUser(ctx context.Context, p *issuePlan) (route.Plan, error)
 // planSession checks the fields of the request.
 func (p *issuePlan) planSession(r *route.Request, n naming, c *rootConfig, in *credsIn) (plan route.Plan, err error) {
 	ro := p.role
-	s := client.SessionRequest{Policy: ro.Document, PolicyARNs: ro.PolicyARNs, Tags: ro.SessionTags, ExternalID: ro.ExternalID}
+	s := client.SessionRequest{Policy: ro.Document, PolicyARNs: ro.PolicyARNs, Tags: ro.SessionTags,
+		ExternalID: ro.ExternalID}
 	switch ro.Type {
 	case assumedRole:
 		if s.RoleARN, err = ro.roleARN(in.RoleARN); err != nil {
@@ -137,7 +139,8 @@ func (p *issuePlan) planSession(r *route.Request, n naming, c *rootConfig, in *c
 		s.Serial = ro.MFASerial
 		set(&s.Code, in.Code)
 		if s.Serial != "" && s.Code == "" {
-			return plan, invalid("field \"mfa_code\" is required: the role has mfa_serial_number, and AWS wants that device's code; send it")
+			return plan, invalid("field \"mfa_code\" is required: the role has mfa_serial_number, and AWS wants " +
+				"that device's code; send it")
 		}
 	}
 	switch {
@@ -146,24 +149,30 @@ func (p *issuePlan) planSession(r *route.Request, n naming, c *rootConfig, in *c
 			s.Name, err = n.defaultName(), nil // a template for users may generate names that sessions cannot have
 		}
 	case !nameForm.MatchString(s.Name):
-		return plan, invalid("field \"role_session_name\": %q is refused; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(s.Name))
+		return plan,
+			invalid("field \"role_session_name\": %q is refused; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -",
+				clip(s.Name))
 	}
 	ttl, err := ro.sessionTTL(r, in.TTL)
 	p.session = s
-	return route.Plan{Kind: sessionKind, Undo: p.issuedUser, TTL: ttl, MaxTTL: ttl, Target: stsTarget, CreateWithin: createWithin, Late: time.Millisecond}, err
+	return route.Plan{Kind: sessionKind, Undo: p.issuedUser, TTL: ttl, MaxTTL: ttl, Target: stsTarget,
+		CreateWithin: createWithin, Late: time.Millisecond}, err
 }
 
 // roleARN is the AWS role to assume.
 func (ro *role) roleARN(given *string) (string, error) {
 	switch {
 	case given != nil && *given != "" && !slices.Contains(ro.RoleARNs, *given):
-		return "", invalid("field \"role_arn\": %q is not one of the role's role_arns; give one of these", clip(*given))
+		return "", invalid("field \"role_arn\": %q is not one of the role's role_arns; give one of these",
+			clip(*given))
 	case given != nil && *given != "":
 		return *given, nil
 	case len(ro.RoleARNs) == 0:
 		return "", invalid("the role has no role_arns, so that there is nothing to assume; write them to the role")
 	case len(ro.RoleARNs) > 1:
-		return "", invalid("field \"role_arn\" is required: the role has several role_arns; name the one to assume: %s", strings.Join(ro.RoleARNs, ", "))
+		return "", invalid(
+			"field \"role_arn\" is required: the role has several role_arns; name the one to assume: %s",
+			strings.Join(ro.RoleARNs, ", "))
 	}
 	return ro.RoleARNs[0], nil
 }
@@ -202,7 +211,8 @@ func (s *issuer) create(ctx context.Context, a route.Attempt, p issuePlan) (*cre
 	}
 	defer done()
 	if p.role.Type == iamUser {
-		if err := s.clients.checkAccount(ctx, c, "user "+p.User, p.Account); err != nil { // config/root was written since plan
+		// config/root was written since plan
+		if err := s.clients.checkAccount(ctx, c, "user "+p.User, p.Account); err != nil {
 			s.noEffect.Add(a.ID)
 			return nil, err
 		}
@@ -232,7 +242,8 @@ func (s *issuer) create(ctx context.Context, a route.Attempt, p issuePlan) (*cre
 		return nil, upstreamError("aws.creds", err)
 	}
 	return &credsOut{
-		KeyID: session.ID, Secret: session.Secret, Security: &session.Token, Session: &session.Token, ARN: session.ARN, TTL: a.TTL,
+		KeyID: session.ID, Secret: session.Secret, Security: &session.Token, Session: &session.Token, ARN: session.ARN,
+		TTL: a.TTL,
 	}, nil
 }
 
@@ -259,7 +270,8 @@ func (p *issuePlan) narrowByGroups(ctx context.Context, c *client.Client) error 
 		return err
 	}
 	if p.session.Policy = text; text == "" && len(p.session.PolicyARNs) == 0 {
-		return invalid("the groups in the role's iam_groups have no policies, so that the session would not be narrowed; give policy_arns or policy_document")
+		return invalid("the groups in the role's iam_groups have no policies, so that the session would not be " +
+			"narrowed; give policy_arns or policy_document")
 	}
 	return nil
 }
@@ -273,7 +285,8 @@ func mergePolicies(documents []string) (string, error) {
 		}
 		var d struct{ Statement json.RawMessage }
 		if err := json.Unmarshal([]byte(text), &d); err != nil {
-			return "", &fault.Error{Op: "aws.creds", Kind: fault.Invalid, Err: err, Msg: "a policy of the role or of one of its iam_groups is no JSON object; correct it"}
+			return "", &fault.Error{Op: "aws.creds", Kind: fault.Invalid, Err: err,
+				Msg: "a policy of the role or of one of its iam_groups is no JSON object; correct it"}
 		}
 		var some []json.RawMessage
 		if json.Unmarshal(d.Statement, &some) != nil {
@@ -289,10 +302,12 @@ func mergePolicies(documents []string) (string, error) {
 }
 
 // createUser creates a user as its role says, and its access key.
-func (s *issuer) createUser(ctx context.Context, c *client.Client, a route.Attempt, p issuePlan) (k client.Key, err error) {
+func (s *issuer) createUser(ctx context.Context, c *client.Client, a route.Attempt, p issuePlan) (k client.Key,
+	err error) {
 	const op = "aws.creds"
 	ro := p.role
-	if err := c.CreateUser(ctx, client.NewUser{Name: p.User, Path: ro.Path, Boundary: ro.Boundary, Tags: ro.Tags}); err != nil {
+	if err := c.CreateUser(ctx,
+		client.NewUser{Name: p.User, Path: ro.Path, Boundary: ro.Boundary, Tags: ro.Tags}); err != nil {
 		if client.Unchanged(err) { // a user of that name, if there is one, belongs to another application
 			s.noEffect.Add(a.ID)
 		}

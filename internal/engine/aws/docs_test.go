@@ -37,7 +37,8 @@ func TestByTheDocumentedPolicy(t *testing.T) {
 		if err := w.aws.Permit(awstest.Account, awstest.Admin, policy); err != nil {
 			t.Fatal(err)
 		}
-		w.Must(t, route.Write, "roles/r", with(deploy, fields{"iam_groups": "devs", "policy_document": document, "iam_tags": "team=payments"}))
+		w.Must(t, route.Write, "roles/r",
+			with(deploy, fields{"iam_groups": "devs", "policy_document": document, "iam_tags": "team=payments"}))
 		a := w.issue("creds/r", nil)
 		w.aws.Attach(awstest.Account, w.users()[0])
 		if err := w.Revoke(a.Lease.ID); err != nil || len(w.users()) != 0 {

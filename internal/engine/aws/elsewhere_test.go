@@ -31,19 +31,29 @@ const (
 func TestEndpointsNeedTheSecret(t *testing.T) {
 	w := open(t, awstest.Options{}, enginetest.Config{})
 	for field, value := range map[string]any{
-		"iam_endpoint": "https://elsewhere.example", "sts_endpoint": "https://elsewhere.example", "sts_fallback_endpoints": []string{"https://elsewhere.example"},
+		"iam_endpoint": "https://elsewhere.example", "sts_endpoint": "https://elsewhere.example",
+		"sts_fallback_endpoints": []string{"https://elsewhere.example"},
 	} {
-		w.Refused(t, route.Write, "config/root", with(rootWithoutPair, fields{field: value}), fault.Invalid, `"`+field+`"`)
-		w.Refused(t, route.Write, "config/root", with(rootConfig, fields{field: value, "secret_key": nil}), fault.Invalid, `secret_key`)
+		w.Refused(t, route.Write, "config/root", with(rootWithoutPair, fields{field: value}), fault.Invalid,
+			`"`+field+`"`)
+		w.Refused(t, route.Write, "config/root", with(rootConfig, fields{field: value, "secret_key": nil}),
+			fault.Invalid, `secret_key`)
 		w.Must(t, route.Write, "config/root", with(rootWithoutPair, fields{field: rootConfig[field]})) // as it is
 	}
 	for _, region := range []string{"x.evil.example/", "evil.example#", "US EAST", "a@b"} {
-		w.Refused(t, route.Write, "config/root", with(rootConfig, fields{"region": region}), fault.Invalid, `field "region"`)
-		w.Refused(t, route.Write, "config/root", with(rootConfig, fields{"sts_region": region}), fault.Invalid, `field "sts_region"`)
+		w.Refused(t, route.Write, "config/root", with(rootConfig, fields{"region": region}), fault.Invalid,
+			`field "region"`)
+		w.Refused(t, route.Write, "config/root", with(rootConfig, fields{"sts_region": region}), fault.Invalid,
+			`field "sts_region"`)
 	}
-	w.Must(t, route.Write, "config/root", with(rootConfig, fields{"sts_fallback_endpoints": []string{"https://elsewhere.example"}}))
-	w.Must(t, route.Write, "config/root", with(rootWithoutPair, fields{"region": "eu-west-1", "max_retries": 2, "sts_fallback_endpoints": []string{"https://elsewhere.example"}}))
-	w.Refused(t, route.Write, "config/root", with(rootWithoutPair, nil), fault.Invalid, `"sts_fallback_endpoints"`) // left out, it would be gone
+	w.Must(t, route.Write, "config/root",
+		with(rootConfig, fields{"sts_fallback_endpoints": []string{"https://elsewhere.example"}}))
+	w.Must(t, route.Write, "config/root",
+		with(rootWithoutPair,
+			fields{"region": "eu-west-1", "max_retries": 2,
+				"sts_fallback_endpoints": []string{"https://elsewhere.example"}}))
+	// left out, it would be gone
+	w.Refused(t, route.Write, "config/root", with(rootWithoutPair, nil), fault.Invalid, `"sts_fallback_endpoints"`)
 }
 
 // TestTakenName: a user that was there before, whose name a template happens to make, is no one's
@@ -105,7 +115,8 @@ func TestMovedBetweenPlanAndCreate(t *testing.T) {
 		var move bool
 		w = open(t, awstest.Options{}, enginetest.Config{Between: func(step string) error {
 			if move && step == "reserved" {
-				w.Must(t, route.Write, "config/root", with(rootConfig, fields{"access_key": otherID, "secret_key": otherSecret}))
+				w.Must(t, route.Write, "config/root",
+					with(rootConfig, fields{"access_key": otherID, "secret_key": otherSecret}))
 			}
 			return nil
 		}})
@@ -134,7 +145,8 @@ func TestRotatedKeyInItsAccount(t *testing.T) {
 		w.aws.AddAdmin(otherAccount, awstest.Admin, otherID, otherSecret)
 		w.aws.Inject(awstest.Fault{Action: "DeleteAccessKey", Mode: awstest.Before, Times: 50})
 		w.Must(t, route.Write, "config/rotate-root", nil)
-		w.Must(t, route.Write, "config/root", with(rootConfig, fields{"access_key": otherID, "secret_key": otherSecret}))
+		w.Must(t, route.Write, "config/root",
+			with(rootConfig, fields{"access_key": otherID, "secret_key": otherSecret}))
 		w.aws.Clear()
 		time.Sleep(time.Hour)
 		if keys := w.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 2 {
@@ -143,7 +155,8 @@ func TestRotatedKeyInItsAccount(t *testing.T) {
 		if n := w.Work(t); n != 1 {
 			t.Errorf("%d due items, want that of a key that is left in account %s", n, awstest.Account)
 		}
-		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), "user "+awstest.Admin) {
+		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); !fault.Is(err, fault.Conflict) ||
+			!strings.Contains(fault.Message(err), "user "+awstest.Admin) {
 			t.Errorf("the mount can be disabled: %v", err)
 		}
 		w.Refused(t, route.Write, "config/rotate-root", nil, fault.Upstream, awstest.ID)
@@ -165,7 +178,8 @@ func TestReactivatedKey(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := open(t, awstest.Options{}, enginetest.Config{})
 			w.aws.AddUser(awstest.Account, "svc")
-			body := fields{"username": "svc", "rotation_period": "200h", "grace_period": "30h", "idle_period": "10h", "inactive_period": "10h", "propagation_checks": 0}
+			body := fields{"username": "svc", "rotation_period": "200h", "grace_period": "30h", "idle_period": "10h",
+				"inactive_period": "10h", "propagation_checks": 0}
 			var old, word string
 			if foreign {
 				old, word = w.aws.AddKey(awstest.Account, "svc")
@@ -179,7 +193,9 @@ func TestReactivatedKey(t *testing.T) {
 			if w.aws.Works(old, word) {
 				t.Fatal("the key before was not set inactive")
 			}
-			c, err := client.New(t.Context(), client.Config{KeyID: awstest.ID, Secret: secret.Text(awstest.Secret), IAM: awstest.URL, STS: client.Endpoint{URL: awstest.URL}, Dial: w.aws.Dial})
+			c, err := client.New(t.Context(),
+				client.Config{KeyID: awstest.ID, Secret: secret.Text(awstest.Secret), IAM: awstest.URL,
+					STS: client.Endpoint{URL: awstest.URL}, Dial: w.aws.Dial})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -211,9 +227,12 @@ func TestEndpointsAreNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
 		for _, field := range []string{"iam_endpoint", "sts_endpoint", "sts_fallback_endpoints"} {
-			for _, address := range []string{"https://user:canary@iam.example.com", "https://canary@iam.example.com", "user:canary@iam.example.com", "https://iam.example.com/?token=canary", "https://iam.example.com/#canary", "https://%zzcanary"} {
+			for _, address := range []string{"https://user:canary@iam.example.com", "https://canary@iam.example.com",
+				"user:canary@iam.example.com", "https://iam.example.com/?token=canary",
+				"https://iam.example.com/#canary", "https://%zzcanary"} {
 				_, err := w.Do(route.Write, "config/root", with(rootConfig, fields{field: address}))
-				if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), field) || strings.Contains(err.Error(), "canary") {
+				if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), field) ||
+					strings.Contains(err.Error(), "canary") {
 					t.Errorf("%s=%s: %v, want a refusal that does not repeat it", field, address, err)
 				}
 			}
@@ -224,7 +243,8 @@ func TestEndpointsAreNotRepeated(t *testing.T) {
 // TestDefaultChain goes by the one way out, too: what it is refused there is not asked.
 func TestDefaultChain(t *testing.T) {
 	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_PROFILE": "", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere", "AWS_CONFIG_FILE": "/nowhere",
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_PROFILE": "",
+		"AWS_SHARED_CREDENTIALS_FILE": "/nowhere", "AWS_CONFIG_FILE": "/nowhere",
 		"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://metadata.test", "AWS_EC2_METADATA_DISABLED": "",
 	} {
 		t.Setenv(name, value)
@@ -240,7 +260,9 @@ func TestDefaultChain(t *testing.T) {
 				return nil, fault.New("outbound.Dial", fault.Denied, "%s is guarded", address)
 			}
 		}})
-		w.Must(t, route.Write, "config/root", fields{"access_key": "", "secret_key": "", "iam_endpoint": awstest.URL, "sts_endpoint": awstest.URL, "max_retries": 0})
+		w.Must(t, route.Write, "config/root",
+			fields{"access_key": "", "secret_key": "", "iam_endpoint": awstest.URL, "sts_endpoint": awstest.URL,
+				"max_retries": 0})
 		w.Must(t, route.Write, "roles/r", deploy)
 		w.Refused(t, route.Write, "creds/r", nil, fault.Upstream, "metadata.test:80 is guarded")
 		mu.Lock()
@@ -270,7 +292,9 @@ func TestAdoptedKeyRestsLong(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
 		w.aws.AddUser(awstest.Account, "svc")
 		id, word := w.aws.AddKey(awstest.Account, "svc")
-		w.Must(t, route.Write, "static-roles/svc", fields{"username": "svc", "rotation_period": "100h", "grace_period": "1h", "inactive_period": "1h", "propagation_checks": 0, "access_key": id, "secret_key": word})
+		w.Must(t, route.Write, "static-roles/svc",
+			fields{"username": "svc", "rotation_period": "100h", "grace_period": "1h", "inactive_period": "1h",
+				"propagation_checks": 0, "access_key": id, "secret_key": word})
 		w.aws.Use(id)
 		w.Must(t, route.Write, "rotate-role/svc", nil)
 		time.Sleep(20 * time.Hour)
@@ -304,7 +328,8 @@ func TestDroppedWhileResting(t *testing.T) {
 				break
 			}
 		}
-		if a := w.Must(t, route.Delete, "static-roles/svc", nil); len(a.Warnings) != 2 || !strings.Contains(a.Warnings[1], old) {
+		if a := w.Must(t, route.Delete, "static-roles/svc", nil); len(a.Warnings) != 2 ||
+			!strings.Contains(a.Warnings[1], old) {
 			t.Errorf("warnings %q", a.Warnings)
 		}
 	})

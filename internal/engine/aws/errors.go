@@ -18,7 +18,8 @@ func set[T any](to *T, given *T) {
 func clip(s string) string { return s[:min(len(s), 80)] }
 
 func notConfigured() error {
-	return fault.New("aws", fault.Invalid, "the mount is not configured; write config/root with access_key, secret_key and region")
+	return fault.New("aws", fault.Invalid,
+		"the mount is not configured; write config/root with access_key, secret_key and region")
 }
 
 // upstreamError turns an error of AWS into one of this mount. It changes kinds that are about

@@ -20,7 +20,10 @@ func (s *staticRoutes) history(ctx context.Context, _ *route.Request, in history
 }
 
 // history shows the rotations of the key of config/root.
-func (s *configRoutes) history(ctx context.Context, _ *route.Request, in rotate.HistoryQuery) (*rotate.History, error) {
-	missing := fault.New("aws.history", fault.NotFound, "the mount is not configured, so nothing was rotated; write config/root with access_key, secret_key and region")
+func (s *configRoutes) history(ctx context.Context, _ *route.Request, in rotate.HistoryQuery) (*rotate.History,
+	error) {
+	missing := fault.New("aws.history", fault.NotFound,
+		"the mount is not configured, so nothing was rotated; write config/root with access_key, "+
+			"secret_key and region")
 	return s.records.History(ctx, rootKind, rootKind, missing, in)
 }

@@ -50,7 +50,8 @@ func creates(made []rotate.Exchange) (out []rotate.Exchange) {
 func TestHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := static(t, awstest.Options{}, nil)
-		if _, made := w.past("static-roles/svc", 1); len(creates(made)) != 1 || creates(made)[0].Status != 200 || creates(made)[0].Reply != "" {
+		if _, made := w.past("static-roles/svc", 1); len(creates(made)) != 1 || creates(made)[0].Status != 200 ||
+			creates(made)[0].Reply != "" {
 			t.Errorf("of the first rotation is kept: %+v", made)
 		}
 		time.Sleep(23 * time.Hour)
@@ -59,19 +60,23 @@ func TestHistory(t *testing.T) {
 			t.Error("the rotation succeeds, want an error")
 		}
 		h, made := w.past("static-roles/svc", 2)
-		if got := creates(made); len(h.Turns) != 1 || h.Turns[0].Result != rotate.Failed || len(got) != 1 || got[0].Status != 403 ||
-			got[0].Reply != `{"code": "AccessDenied", "message": "not authorized"}` || got[0].Host == "" || got[0].At.IsZero() {
+		if got := creates(made); len(h.Turns) != 1 || h.Turns[0].Result != rotate.Failed || len(got) != 1 ||
+			got[0].Status != 403 ||
+			got[0].Reply != `{"code": "AccessDenied", "message": "not authorized"}` || got[0].Host == "" ||
+			got[0].At.IsZero() {
 			t.Errorf("of the second rotation is kept: %+v, %+v", h.Turns, made)
 		}
 		w.aws.Inject(awstest.Fault{Action: "CreateAccessKey", Mode: awstest.Malformed, Times: 1})
 		_, _ = w.Do(route.Write, "rotate-role/svc", nil)
-		if _, made := w.past("static-roles/svc", 3); len(creates(made)) != 1 || creates(made)[0].Status != 200 || !strings.HasPrefix(creates(made)[0].Reply, "[not shown") {
+		if _, made := w.past("static-roles/svc", 3); len(creates(made)) != 1 || creates(made)[0].Status != 200 ||
+			!strings.HasPrefix(creates(made)[0].Reply, "[not shown") {
 			t.Errorf("of the rotation whose answer was cut is kept: %+v", made)
 		}
 
 		w.aws.Inject(awstest.Fault{Action: "CreateAccessKey", Mode: awstest.Lost, Times: 1})
 		_, _ = w.Do(route.Write, "config/rotate-root", nil)
-		if _, made := w.past("config/root", 1); len(creates(made)) != 1 || creates(made)[0].Status != 0 || creates(made)[0].Error == "" {
+		if _, made := w.past("config/root", 1); len(creates(made)) != 1 || creates(made)[0].Status != 0 ||
+			creates(made)[0].Error == "" {
 			t.Errorf("of a call whose answer was lost is kept: %+v", made)
 		}
 		for _, prefix := range []string{"static/", "sh/", "sj/", "rk/", "rh/", "rj/"} {

@@ -24,7 +24,8 @@ func (w *world) thing(kind, user string) *rotatetest.LessonSubject {
 		"lost": func() { w.aws.Inject(awstest.Fault{Action: "CreateAccessKey", Mode: awstest.Lost, Times: 1}) },
 	}
 	for _, action := range []string{"CreateAccessKey", "GetCallerIdentity", "DeleteAccessKey", "ListAccessKeys"} {
-		for _, mode := range []awstest.Mode{awstest.Before, awstest.Lost, awstest.Malformed, awstest.Denied, awstest.Late} {
+		for _, mode := range []awstest.Mode{awstest.Before, awstest.Lost, awstest.Malformed, awstest.Denied,
+			awstest.Late} {
 			faults[action+" "+string(mode)] = func() {
 				w.aws.Inject(awstest.Fault{Action: action, Mode: mode, Times: 8, Wait: 3 * time.Minute})
 			}
@@ -49,7 +50,8 @@ func staticThing(t *testing.T, store storage.Store) *rotatetest.LessonSubject {
 	w.aws.AddUser(awstest.Account, "svc")
 	s := w.thing("static", "svc")
 	s.Configure = func() error {
-		return w.Write("static-roles/svc", with(svc, fields{"grace_period": "1h", "idle_period": "30m", "inactive_period": "10m"}))
+		return w.Write("static-roles/svc",
+			with(svc, fields{"grace_period": "1h", "idle_period": "30m", "inactive_period": "10m"}))
 	}
 	s.Change = func(when fields) { w.Must(t, route.Write, "static-roles/svc", when) }
 	s.Rotate = func() error { return w.Write("rotate-role/svc", nil) }

@@ -45,7 +45,8 @@ func (n naming) generate(text string) (string, error) {
 	case err != nil:
 		return "", err
 	case !nameForm.MatchString(name) || len(name) > n.longest:
-		return "", invalid("field \"username_template\": it made %q; make 2 to %d of A-Z a-z 0-9 _ + = , . @ -, which is what AWS takes", clip(name), n.longest)
+		return "", invalid("field \"username_template\": it made %q; make 2 to %d of A-Z a-z 0-9 _ + = , . @ -, "+
+			"which is what AWS takes", clip(name), n.longest)
 	}
 	return name, nil
 }
@@ -73,7 +74,8 @@ func checkName(r *route.Request, text string) error {
 		name    string
 		longest int
 	}{{name: "IAM", longest: userMax}, {name: "STS", longest: federMax}} {
-		n := naming{installation: "sample", display: "token", role: "role", kind: kind.name, longest: kind.longest, now: time.Now()}
+		n := naming{installation: "sample", display: "token", role: "role", kind: kind.name, longest: kind.longest,
+			now: time.Now()}
 		one, err := n.generate(text)
 		if err != nil {
 			if kind.name == "STS" {

@@ -42,7 +42,8 @@ func waitPropagated(ctx context.Context, c *client.Client, k client.Key, s propa
 				err = until.Err()
 			}
 			return &fault.Error{Op: "aws.works", Kind: fault.Upstream, Err: err,
-				Msg: "the new access key " + k.ID + " does not work at AWS within " + settleWithin.String() + "; try again, or see propagation_checks"}
+				Msg: "the new access key " + k.ID + " does not work at AWS within " + settleWithin.String() +
+					"; try again, or see propagation_checks"}
 		}
 	}
 	if !cron.Pause(ctx, pause) {

@@ -71,7 +71,8 @@ const maxTags = 100
 func (p *tags) UnmarshalJSON(text []byte) error {
 	err := p.read(text)
 	if err == nil && len(p.byName) > maxTags {
-		return fault.New("aws.tags", fault.Invalid, "there are %d tags, and there can be %d; leave some out", len(p.byName), maxTags)
+		return fault.New("aws.tags", fault.Invalid, "there are %d tags, and there can be %d; leave some out",
+			len(p.byName), maxTags)
 	}
 	return err
 }
@@ -176,7 +177,8 @@ type roleRoutes struct {
 
 func (s *roleRoutes) write(ctx context.Context, r *route.Request, in roleIn) (route.None, error) {
 	if !objectForm.MatchString(in.Name) {
-		return route.None{}, invalid("the role's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ + = , - and begin with a letter, a digit or _", clip(in.Name))
+		return route.None{}, invalid("the role's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ + = , "+
+			"- and begin with a letter, a digit or _", clip(in.Name))
 	}
 	release, err := s.locks.Take(ctx, roleRows.Key(in.Name))
 	if err != nil {
@@ -234,12 +236,14 @@ func (in *roleIn) legacy() error {
 		return nil
 	}
 	if in.Type != nil || in.RoleARNs != nil || in.PolicyARNs != nil || in.Document != nil {
-		return invalid("fields \"arn\" and \"policy\" are of old roles and exclude credential_type, role_arns, policy_arns and policy_document; use these")
+		return invalid("fields \"arn\" and \"policy\" are of old roles and exclude credential_type, role_arns, " +
+			"policy_arns and policy_document; use these")
 	}
 	kind := iamUser
 	switch {
 	case in.ARN != nil && in.Policy != nil:
-		return invalid("fields \"arn\" and \"policy\" exclude each other; use policy_arns and policy_document, which can be combined")
+		return invalid("fields \"arn\" and \"policy\" exclude each other; use policy_arns and policy_document, " +
+			"which can be combined")
 	case in.Policy != nil:
 		in.Document = in.Policy
 	case strings.Contains(*in.ARN, ":role/"):
@@ -292,17 +296,25 @@ func (ro *role) unsupportedField() (field, instead string) {
 		{len(ro.RoleARNs) > 0, "role_arns", []string{assumedRole}, "it is for assumed_role"},
 		{ro.ExternalID != "", "external_id", []string{assumedRole}, "it is for assumed_role"},
 		{ro.SessionName != "", "role_session_name", []string{assumedRole}, "it is for assumed_role"},
-		{len(ro.SessionTags) > 0, "session_tags", []string{assumedRole, federationToken}, "it is for assumed_role and federation_token"},
-		{len(ro.PolicyARNs) > 0, "policy_arns", []string{iamUser, assumedRole, federationToken}, "a session token has all rights of the user of config/root"},
-		{ro.Document != "", "policy_document", []string{iamUser, assumedRole, federationToken}, "a session token has all rights of the user of config/root"},
-		{len(ro.Groups) > 0, "iam_groups", []string{iamUser, assumedRole, federationToken}, "a session token has all rights of the user of config/root"},
+		{len(ro.SessionTags) > 0, "session_tags", []string{assumedRole, federationToken},
+			"it is for assumed_role and federation_token"},
+		{len(ro.PolicyARNs) > 0, "policy_arns", []string{iamUser, assumedRole, federationToken},
+			"a session token has all rights of the user of config/root"},
+		{ro.Document != "", "policy_document", []string{iamUser, assumedRole, federationToken},
+			"a session token has all rights of the user of config/root"},
+		{len(ro.Groups) > 0, "iam_groups", []string{iamUser, assumedRole, federationToken},
+			"a session token has all rights of the user of config/root"},
 		{ro.Boundary != "", "permissions_boundary_arn", []string{iamUser}, "only users have one"},
 		{ro.Path != "", "user_path", []string{iamUser}, "only users have one"},
 		{ro.TTL != 0, "default_ttl", []string{iamUser}, "sessions end by AWS's clock; use default_sts_ttl"},
-		{ro.MaxTTL != 0, "max_ttl", []string{iamUser}, "sessions end by AWS's clock; use max_sts_ttl, and default_sts_ttl"},
-		{ro.DefaultSTS != 0, "default_sts_ttl", []string{assumedRole, federationToken, sessionToken}, "a user has a lease; use default_ttl"},
-		{ro.MaxSTS != 0, "max_sts_ttl", []string{assumedRole, federationToken, sessionToken}, "a user has a lease; use max_ttl"},
-		{ro.Propagation.Checks != nil || ro.Propagation.Pause != nil, "propagation_checks", []string{iamUser}, "sessions work at once"},
+		{ro.MaxTTL != 0, "max_ttl", []string{iamUser},
+			"sessions end by AWS's clock; use max_sts_ttl, and default_sts_ttl"},
+		{ro.DefaultSTS != 0, "default_sts_ttl", []string{assumedRole, federationToken, sessionToken},
+			"a user has a lease; use default_ttl"},
+		{ro.MaxSTS != 0, "max_sts_ttl", []string{assumedRole, federationToken, sessionToken},
+			"a user has a lease; use max_ttl"},
+		{ro.Propagation.Checks != nil || ro.Propagation.Pause != nil, "propagation_checks", []string{iamUser},
+			"sessions work at once"},
 	} {
 		if f.given && !slices.Contains(f.types, ro.Type) {
 			return f.name, f.hint
@@ -316,26 +328,31 @@ func (ro *role) check() error {
 	switch ro.Type {
 	case iamUser, assumedRole, federationToken, sessionToken:
 	case "":
-		return invalid("field \"credential_type\" is required; give iam_user, assumed_role, federation_token or session_token")
+		return invalid(
+			"field \"credential_type\" is required; give iam_user, assumed_role, federation_token or session_token")
 	default:
-		return invalid("field \"credential_type\": there is no %q; there are iam_user, assumed_role, federation_token and session_token", clip(ro.Type))
+		return invalid("field \"credential_type\": there is no %q; there are iam_user, assumed_role, "+
+			"federation_token and session_token", clip(ro.Type))
 	}
 	if field, hint := ro.unsupportedField(); field != "" {
 		return invalid("field %q does not go with credential_type %s: %s", field, ro.Type, hint)
 	}
 	switch {
 	case ro.Type == federationToken && ro.Document == "" && len(ro.PolicyARNs)+len(ro.Groups) == 0:
-		return invalid("field \"policy_document\" or \"policy_arns\" is required; a federation token without them may do nothing")
+		return invalid(
+			"field \"policy_document\" or \"policy_arns\" is required; a federation token without them may do nothing")
 	case ro.Path != "" && (!strings.HasPrefix(ro.Path, "/") || !strings.HasSuffix(ro.Path, "/") || len(ro.Path) > 512):
 		return invalid("field \"user_path\": %q must begin and end with a slash", clip(ro.Path))
 	case ro.Document != "" && !validPolicy(ro.Document):
-		return invalid("field \"policy_document\": it is no JSON object; give the policy as AWS has it, by @file from a command line")
+		return invalid("field \"policy_document\": it is no JSON object; give the policy as AWS has it, by @file " +
+			"from a command line")
 	case ro.MaxTTL > 0 && ro.TTL > ro.MaxTTL:
 		return invalid("field \"default_ttl\": %s is above max_ttl, %s; lower it", ro.TTL, ro.MaxTTL)
 	case ro.MaxSTS > 0 && ro.DefaultSTS > ro.MaxSTS:
 		return invalid("field \"default_sts_ttl\": %s is above max_sts_ttl, %s; lower it", ro.DefaultSTS, ro.MaxSTS)
 	case ro.SessionName != "" && !nameForm.MatchString(ro.SessionName):
-		return invalid("field \"role_session_name\": %q is refused; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(ro.SessionName))
+		return invalid("field \"role_session_name\": %q is refused; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -",
+			clip(ro.SessionName))
 	}
 	if err := ro.checkSTS(); err != nil {
 		return err
@@ -349,7 +366,8 @@ func (ro *role) check() error {
 	} {
 		for _, arn := range f.arns {
 			if arn != "" && !arnForm.MatchString(arn) {
-				return invalid("field %q: %q is no ARN; it looks like arn:aws:iam::123456789012:policy/Name, with an account of 12 digits, or aws for AWS's own policies", f.name, clip(arn))
+				return invalid("field %q: %q is no ARN; it looks like arn:aws:iam::123456789012:policy/Name, with "+
+					"an account of 12 digits, or aws for AWS's own policies", f.name, clip(arn))
 			}
 		}
 	}
@@ -366,7 +384,8 @@ func (ro *role) checkSTS() error {
 		ttl  time.Duration
 	}{{name: "default_sts_ttl", ttl: ro.DefaultSTS}, {name: "max_sts_ttl", ttl: ro.MaxSTS}} {
 		if f.ttl != 0 && (f.ttl < shortestSession || f.ttl > longest) {
-			return invalid("field %q: %s is out of AWS's bounds; give %s to %s", f.name, f.ttl, shortestSession, longest)
+			return invalid("field %q: %s is out of AWS's bounds; give %s to %s", f.name, f.ttl, shortestSession,
+				longest)
 		}
 	}
 	return nil
@@ -405,8 +424,10 @@ func (s *roleRoutes) read(ctx context.Context, _ *route.Request, in nameIn) (*ro
 		return nil, err
 	}
 	return &roleOut{
-		Type: ro.Type, DefaultSTS: ro.DefaultSTS, Groups: ro.Groups, Tags: ro.Tags, MaxSTS: ro.MaxSTS, Boundary: ro.Boundary,
-		PolicyARNs: ro.PolicyARNs, Document: ro.Document, RoleARNs: ro.RoleARNs, Path: ro.Path, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
+		Type: ro.Type, DefaultSTS: ro.DefaultSTS, Groups: ro.Groups, Tags: ro.Tags, MaxSTS: ro.MaxSTS,
+		Boundary:   ro.Boundary,
+		PolicyARNs: ro.PolicyARNs, Document: ro.Document, RoleARNs: ro.RoleARNs, Path: ro.Path, TTL: ro.TTL,
+		MaxTTL:     ro.MaxTTL,
 		ExternalID: ro.ExternalID, SessionName: ro.SessionName, SessionTags: ro.SessionTags, MFASerial: ro.MFASerial,
 		Checks: ro.Propagation.Checks, Pause: ro.Propagation.Pause,
 	}, nil

@@ -47,7 +47,8 @@ func (s *configRoutes) startRotation(ctx context.Context, r *route.Request, e *r
 		return err
 	}
 	if cfg.KeyID == "" {
-		return invalid("there is no access_key in config/root to rotate; credentials come from this server's environment, where they are replaced by hand")
+		return invalid("there is no access_key in config/root to rotate; credentials come from this server's " +
+			"environment, where they are replaced by hand")
 	}
 	if err := s.makeRoom(ctx, c, e, &rotationRequest{r: r, replace: replace}); err != nil {
 		return err
@@ -151,7 +152,8 @@ func (s *configRoutes) makeRoom(ctx context.Context, c *client.Client, e *rotate
 	}
 	// If another server has rotated meanwhile, its new key is current there, and looks unused
 	// here.
-	err = e.Control().DestructiveCall(ctx, "making-room", func(ctx context.Context) error { return c.DeleteKey(ctx, name, keys[i].ID) })
+	err = e.Control().DestructiveCall(ctx, "making-room",
+		func(ctx context.Context) error { return c.DeleteKey(ctx, name, keys[i].ID) })
 	if fault.Is(err, fault.Conflict) {
 		return err
 	}
@@ -181,5 +183,7 @@ func deletionReason(ctx context.Context, c *client.Client, k client.Key, replace
 	case time.Since(used) >= unusedFor:
 		return "it was last used at " + used.UTC().Format(time.RFC3339), nil
 	}
-	return "", fault.New("aws.rotateRoot", fault.Invalid, "the user has two keys, as many as AWS allows, and the other one, %s, was used at %s; nothing was changed; to delete it all the same, send replace_key=%s", k.ID, used.UTC().Format(time.RFC3339), k.ID)
+	return "", fault.New("aws.rotateRoot", fault.Invalid, "the user has two keys, as many as AWS allows, and the "+
+		"other one, %s, was used at %s; nothing was changed; to delete it all the same, send replace_key=%s", k.ID,
+		used.UTC().Format(time.RFC3339), k.ID)
 }

@@ -75,8 +75,11 @@ func (c *rootConfig) wasReplaced(s secret.Value) bool {
 
 // ambientWarning says what it means to configure no key.
 func (c *rootConfig) ambientWarning() string {
-	text := "access_key and secret_key are empty: credentials come from where AWS's own tools find them on this server (environment, the machine's role, and shared files in the server's connection_folders), and rotate-root is not possible"
-	if slices.ContainsFunc(append([]string{c.IAM, c.STS.URL}, c.Others...), func(u string) bool { return !client.Own(u) }) {
+	text := "access_key and secret_key are empty: credentials come from where AWS's own tools find them on this " +
+		"server (environment, the machine's role, and shared files in the server's connection_folders), and " +
+		"rotate-root is not possible"
+	if slices.ContainsFunc(append([]string{c.IAM, c.STS.URL}, c.Others...),
+		func(u string) bool { return !client.Own(u) }) {
 		text += "; they are sent to AWS's own addresses alone, so that calls to the other endpoints given are refused"
 	}
 	return text
@@ -113,7 +116,8 @@ func (s propagation) check() error {
 var regionForm = regexp.MustCompile(`^([a-z0-9-]{1,40})?$`)
 
 func (c *rootConfig) check(r *route.Request) error {
-	for _, f := range []struct{ name, url string }{{name: "iam_endpoint", url: c.IAM}, {name: "sts_endpoint", url: c.STS.URL}} {
+	for _, f := range []struct{ name, url string }{{name: "iam_endpoint", url: c.IAM},
+		{name: "sts_endpoint", url: c.STS.URL}} {
 		if err := checkURL(f.name, f.url); err != nil {
 			return err
 		}
@@ -128,7 +132,8 @@ func (c *rootConfig) check(r *route.Request) error {
 	}
 	switch {
 	case len(c.Regions) > 0 && len(c.Regions) != len(c.Others):
-		return invalid("field \"sts_fallback_regions\": there are %d and %d sts_fallback_endpoints; give one for each", len(c.Regions), len(c.Others))
+		return invalid("field \"sts_fallback_regions\": there are %d and %d sts_fallback_endpoints; give one for each",
+			len(c.Regions), len(c.Others))
 	case c.Retries < -1 || c.Retries > 100:
 		return invalid("field \"max_retries\": %d must be from 0 to 100, or -1 for AWS's default", c.Retries)
 	}
@@ -139,7 +144,8 @@ func (c *rootConfig) check(r *route.Request) error {
 }
 
 func (c *rootConfig) checkRegions() error {
-	for field, regions := range map[string][]string{"region": {c.Region}, "sts_region": {c.STS.Region}, "sts_fallback_regions": c.Regions} {
+	for field, regions := range map[string][]string{"region": {c.Region}, "sts_region": {c.STS.Region},
+		"sts_fallback_regions": c.Regions} {
 		for _, r := range regions {
 			if !regionForm.MatchString(r) {
 				return invalid("field %q: %q is no region; write one such as eu-west-1", field, clip(r))
@@ -157,7 +163,9 @@ func checkURL(field, text string) error {
 		return nil
 	}
 	if len(text) > maxAddress {
-		return invalid("field %q: an address has %d bytes at most; write one such as https://sts.eu-west-1.amazonaws.com", field, maxAddress)
+		return invalid(
+			"field %q: an address has %d bytes at most; write one such as https://sts.eu-west-1.amazonaws.com", field,
+			maxAddress)
 	}
 	// Errors do not repeat the text, because it may contain a password.
 	u, err := url.Parse(client.Address(text))
@@ -167,7 +175,8 @@ func checkURL(field, text string) error {
 	case u.Port() != "" && !isPort(u.Port()):
 		return invalid("field %q: the port must be a number from 1 to 65535", field)
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return invalid("field %q: an address must not have a user, password, parameters or fragment; take them out, because calls are signed with access_key and secret_key", field)
+		return invalid("field %q: an address must not have a user, password, parameters or fragment; take them out, "+
+			"because calls are signed with access_key and secret_key", field)
 	}
 	return nil
 }

@@ -34,12 +34,18 @@ func (s *rootRotation) kind() rotate.Kind {
 		Timing: func(r *rotate.Record) rotate.Timing {
 			return rotate.Timing{When: rootDataOf(r).When, Grace: drainWithin}
 		},
-		Open: func(_ context.Context, r *rotate.Record, _ *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
+		Open: func(_ context.Context, r *rotate.Record, _ *rotate.Secrets, red *secret.Redactor) (rotate.Target,
+			error) {
 			t := &rootTarget{root: s, record: r}
-			t.target = target{configs: s.configs, connect: t.connectAsRoot, red: red, keyLimitError: func(user string, keys []client.Key) error {
-				i := max(slices.IndexFunc(keys, func(k client.Key) bool { return k.ID != r.Current.Key() }), 0)
-				return fault.New("aws.rotateRoot", fault.Invalid, "user %s has two keys, as many as AWS allows, and a scheduled rotation deletes none of them; delete %s, or write config/rotate-root, which says what it deletes", user, keys[i].ID)
-			}}
+			t.target = target{configs: s.configs, connect: t.connectAsRoot, red: red,
+				keyLimitError: func(user string, keys []client.Key) error {
+					i := max(slices.IndexFunc(keys, func(k client.Key) bool { return k.ID != r.Current.Key() }), 0)
+					return fault.New("aws.rotateRoot", fault.Invalid,
+						"user %s has two keys, as many as AWS allows, and "+
+							"a scheduled rotation deletes none of them; delete %s, or write config/rotate-root, "+
+							"says "+
+							"what it deletes", user, keys[i].ID)
+				}}
 			return t, nil
 		},
 		Missing: s.recordFromLegacy,
@@ -109,7 +115,8 @@ func (t *rootTarget) List(ctx context.Context) ([]rotate.Listed, error) {
 		return nil, err
 	}
 	d := rootDataOf(t.record)
-	t.root.m.Log.Error("a key may be left that nobody knows, since config/root was written with one of another account; look at the user's keys", "user", d.User, "account", d.Account, "made", turn.Started)
+	t.root.m.Log.Error("a key may be left that nobody knows, since config/root was written with one of another "+
+		"account; look at the user's keys", "user", d.User, "account", d.Account, "made", turn.Started)
 	if live := turn.Live(); live != nil {
 		out = append(out, rotate.Listed{ID: live.ID})
 	}
@@ -182,16 +189,21 @@ func strandedKey(r *rotate.Record, in string) (id string, err error) {
 	}
 	at := t.Started.Format(time.RFC3339)
 	if id == "" {
-		return "", fault.New(op, fault.Unavailable, "whether the rotation at %s has made a key for user %s in account %s is not known, and config/root reaches account %s; write config/root with a key of account %s", at, d.User, d.Account, in, d.Account)
+		return "", fault.New(op, fault.Unavailable, "whether the rotation at %s has made a key for user %s in "+
+			"account %s is not known, and config/root reaches account %s; write config/root with a key of account %s",
+			at, d.User, d.Account, in, d.Account)
 	}
-	return id, fault.New(op, fault.Upstream, "the rotation at %s has left the key %s of user %s in account %s, and config/root reaches account %s; write config/root with a key of account %s, or delete that key there and write rotate-root with replace_key=%s", at, id, d.User, d.Account, in, d.Account, id)
+	return id, fault.New(op, fault.Upstream, "the rotation at %s has left the key %s of user %s in account %s, and "+
+		"config/root reaches account %s; write config/root with a key of account %s, or delete that key there and "+
+		"write rotate-root with replace_key=%s", at, id, d.User, d.Account, in, d.Account, id)
 }
 
 // userOf returns the name of the IAM user.
 func userOf(who client.Identity) (string, error) {
 	_, name, ok := strings.Cut(who.ARN, ":user/")
 	if !ok {
-		return "", invalid("the access_key of config/root is of %s, which is no IAM user, so that it cannot be rotated; give that of a user", who.ARN)
+		return "", invalid("the access_key of config/root is of %s, which is no IAM user, so that it cannot be "+
+			"rotated; give that of a user", who.ARN)
 	}
 	return name[strings.LastIndex(name, "/")+1:], nil
 }

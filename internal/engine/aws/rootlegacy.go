@@ -49,7 +49,8 @@ func (s *rootRotation) recordFromLegacy(ctx context.Context, name string) (*rota
 		return nil, nil, fault.Wrap("aws.root", fault.Internal, err)
 	}
 	r := &rotate.Record{
-		Name: name, Tag: rotate.Tag(name), Created: time.Now().UTC(), LastRotated: was.Auto.Last, Next: was.Auto.Next, Due: was.Due,
+		Name: name, Tag: rotate.Tag(name), Created: time.Now().UTC(), LastRotated: was.Auto.Last, Next: was.Auto.Next,
+		Due:      was.Due,
 		Failures: was.Auto.Failed, LastError: was.Auto.Why,
 	}
 	if r.Failures > 0 {
@@ -57,7 +58,8 @@ func (s *rootRotation) recordFromLegacy(ctx context.Context, name string) (*rota
 	}
 	secrets := &rotate.Secrets{Admin: map[string]secret.Value{}, Keys: map[string]rotate.Credential{}}
 	add := func(id string, secretKey []byte) {
-		secrets.Keys[id] = rotate.Credential{ID: id, Secret: map[string]secret.Value{secretField: secret.New(secretKey)}}
+		secrets.Keys[id] = rotate.Credential{ID: id,
+			Secret: map[string]secret.Value{secretField: secret.New(secretKey)}}
 	}
 	if was.KeyID != "" {
 		r.Current = &rotate.Ref{ID: was.KeyID, At: was.Auto.Last, Adopted: !was.Made}

@@ -33,7 +33,8 @@ func scheduleOf(r *rotate.Record) scheduleOut {
 	}
 	w := rootDataOf(r).When
 	return scheduleOut{
-		Period: w.Period, Schedule: w.Schedule, Window: w.Window, Off: w.Off, Last: r.LastRotated, Next: r.Next, LastError: r.LastError,
+		Period: w.Period, Schedule: w.Schedule, Window: w.Window, Off: w.Off, Last: r.LastRotated, Next: r.Next,
+		LastError: r.LastError,
 	}
 }
 

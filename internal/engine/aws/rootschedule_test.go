@@ -34,9 +34,11 @@ func rotating(t *testing.T, o awstest.Options, c enginetest.Config, when fields)
 // https://github.com/hashicorp/vault/issues/27294
 func TestRootPeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := rotating(t, awstest.Options{KeyLag: 4 * time.Second, ListLag: 4 * time.Second}, enginetest.Config{}, fields{"rotation_period": "6h"})
+		w := rotating(t, awstest.Options{KeyLag: 4 * time.Second, ListLag: 4 * time.Second}, enginetest.Config{},
+			fields{"rotation_period": "6h"})
 		a := w.Must(t, route.Read, "config/root", nil)
-		if a.Data["rotation_period"] != float64(6*3600) || a.Data["next_root_rotation"] != "2000-01-01T06:00:00Z" || a.Data["last_root_rotation"] != nil {
+		if a.Data["rotation_period"] != float64(6*3600) || a.Data["next_root_rotation"] != "2000-01-01T06:00:00Z" ||
+			a.Data["last_root_rotation"] != nil {
 			t.Errorf("it reads %s", a.Text)
 		}
 		held := w.issue("creds/r", nil)
@@ -71,7 +73,8 @@ func TestRootPeriod(t *testing.T) {
 		// A new time counts at once, and so does none.
 		w.Must(t, route.Write, "config/root", fields{"rotation_schedule": "0 3 * * *", "rotation_window": "2h"})
 		a = w.Must(t, route.Read, "config/root", nil)
-		if a.Data["rotation_period"] != nil || a.Data["rotation_schedule"] != "0 3 * * *" || a.Data["rotation_window"] != float64(7200) || !strings.Contains(a.Text, "T03:00:00Z") {
+		if a.Data["rotation_period"] != nil || a.Data["rotation_schedule"] != "0 3 * * *" ||
+			a.Data["rotation_window"] != float64(7200) || !strings.Contains(a.Text, "T03:00:00Z") {
 			t.Errorf("it reads %s", a.Text)
 		}
 		w.Must(t, route.Write, "config/root", fields{"disable_automated_rotation": true})
@@ -106,7 +109,8 @@ func TestRootScheduleRefused(t *testing.T) {
 		} {
 			w.Refused(t, route.Write, "config/root", tt.body, fault.Invalid, tt.want)
 		}
-		if a := w.Must(t, route.Read, "config/root", nil); a.Data["access_key"] != awstest.ID || a.Data["rotation_period"] != nil || a.Data["rotation_schedule"] != nil || w.Work(t) != 0 {
+		if a := w.Must(t, route.Read, "config/root", nil); a.Data["access_key"] != awstest.ID ||
+			a.Data["rotation_period"] != nil || a.Data["rotation_schedule"] != nil || w.Work(t) != 0 {
 			t.Errorf("after refusals it reads %s", a.Text)
 		}
 	})
@@ -121,7 +125,8 @@ func TestRootScheduleSparesKeys(t *testing.T) {
 		theirs, _ := w.aws.AddKey(awstest.Account, awstest.Admin)
 		time.Sleep(20 * time.Hour)
 		a := w.Must(t, route.Read, "config/root", nil)
-		if why, _ := a.Data["last_root_error"].(string); a.Data["access_key"] != awstest.ID || !strings.Contains(why, theirs) {
+		if why, _ := a.Data["last_root_error"].(string); a.Data["access_key"] != awstest.ID ||
+			!strings.Contains(why, theirs) {
 			t.Errorf("it reads %s", a.Text)
 		}
 		if keys := w.aws.Keys(awstest.Account, awstest.Admin); len(keys) != 2 {

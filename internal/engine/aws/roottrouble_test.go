@@ -62,7 +62,8 @@ func TestRootTroubleIsTold(t *testing.T) {
 			after: func(w *world) {
 				w.aws.Clear()
 				w.aws.AddAdmin("999999999999", "boss", "AKIAOTHERACCOUNT0000", "their/secret")
-				w.Must(w.t, route.Write, "config/root", with(rootConfig, fields{"access_key": "AKIAOTHERACCOUNT0000", "secret_key": "their/secret"}))
+				w.Must(w.t, route.Write, "config/root",
+					with(rootConfig, fields{"access_key": "AKIAOTHERACCOUNT0000", "secret_key": "their/secret"}))
 			},
 			cure: func(w *world) { w.Must(w.t, route.Write, "config/rotate-root", fields{"replace_key": awstest.ID}) },
 		},
@@ -112,7 +113,8 @@ func TestRootTroubleIsTold(t *testing.T) {
 				id := w.root("access_key")
 				time.Sleep(6 * time.Hour)
 				if why := w.trouble(); why != "" || w.root("access_key") == id {
-					t.Errorf("hours after its cause was removed config/root says %q, and the key is %v", why, w.root("access_key"))
+					t.Errorf("hours after its cause was removed config/root says %q, and the key is %v", why,
+						w.root("access_key"))
 				}
 				w.issue("creds/r", nil)
 			})
@@ -124,7 +126,8 @@ func TestRootTroubleIsTold(t *testing.T) {
 // made.
 func TestNewRootKeyIsDeletedByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := rotating(t, awstest.Options{KeyLag: 70 * time.Second}, enginetest.Config{}, fields{"rotation_period": "4h"})
+		w := rotating(t, awstest.Options{KeyLag: 70 * time.Second}, enginetest.Config{},
+			fields{"rotation_period": "4h"})
 		time.Sleep(4*time.Hour + 10*time.Second)
 		for _, k := range w.aws.Keys(awstest.Account, awstest.Admin) {
 			if k.ID != awstest.ID {
@@ -152,9 +155,10 @@ func TestWritesPutNothingOff(t *testing.T) {
 		times    int
 		pause    time.Duration
 	}{
-		"often":            {fields{"rotation_period": "4h"}, 10 * time.Hour, rootWithoutPair, 4, 30 * time.Minute},
-		"late in a window": {window, 3*time.Hour + 40*time.Minute, with(rootWithoutPair, fields{"max_retries": 2}), 1, 25 * time.Minute},
-		"a wider window":   {window, 3*time.Hour + 30*time.Minute, fields{"rotation_window": "4h"}, 1, time.Minute},
+		"often": {fields{"rotation_period": "4h"}, 10 * time.Hour, rootWithoutPair, 4, 30 * time.Minute},
+		"late in a window": {window, 3*time.Hour + 40*time.Minute, with(rootWithoutPair, fields{"max_retries": 2}), 1,
+			25 * time.Minute},
+		"a wider window": {window, 3*time.Hour + 30*time.Minute, fields{"rotation_window": "4h"}, 1, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -194,7 +198,8 @@ func TestDoneIsNotFailed(t *testing.T) {
 			t.Run(fmt.Sprint(after, "/", mode), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					store := faulty.New(enginetest.Memory(), 1)
-					w := rotating(t, awstest.Options{}, enginetest.Config{Store: store}, fields{"rotation_period": "4h"})
+					w := rotating(t, awstest.Options{}, enginetest.Config{Store: store},
+						fields{"rotation_period": "4h"})
 					time.Sleep(4*time.Hour - time.Second)
 					store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: 1, Mode: mode})
 					time.Sleep(time.Hour)
@@ -235,7 +240,8 @@ func TestEmptiedRootCanBeSettled(t *testing.T) {
 		time.Sleep(4*time.Hour + time.Minute)
 		w.aws.Clear()
 		t.Setenv("AWS_ACCESS_KEY_ID", w.root("access_key").(string))
-		w.Must(t, route.Write, "config/root", fields{"access_key": "", "secret_key": "", "disable_automated_rotation": true})
+		w.Must(t, route.Write, "config/root",
+			fields{"access_key": "", "secret_key": "", "disable_automated_rotation": true})
 		_, err := w.Do(route.Write, "config/rotate-root", fields{"replace_key": awstest.ID})
 		if err == nil || strings.Contains(fault.Message(err), "no access_key") {
 			t.Errorf("it is refused before what was begun is looked at: %v", err)
@@ -278,7 +284,8 @@ func TestSecondServerMakesNoRoom(t *testing.T) {
 		store := enginetest.Memory()
 		w := open(t, awstest.Options{UsedLag: time.Hour}, enginetest.Config{Store: store})
 		other := &world{t: t, aws: w.aws, log: new(enginetest.Log)}
-		other.World = enginetest.Open(t, aws.Type, enginetest.Config{Store: store, Host: func(h *engine.Host) { h.Dial = w.aws.Dial }})
+		other.World = enginetest.Open(t, aws.Type,
+			enginetest.Config{Store: store, Host: func(h *engine.Host) { h.Dial = w.aws.Dial }})
 		other.Must(t, route.Read, "config/root", nil)
 		w.aws.Inject(awstest.Fault{Action: "ListAccessKeys", Mode: awstest.Slow, Wait: 25 * time.Second, Times: 1})
 		listed := time.Now().Add(25 * time.Second)

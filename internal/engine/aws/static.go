@@ -18,8 +18,8 @@ import (
 //	owned/<account>/<user>    the static role that rotates the user's keys
 //
 // Invariants, in addition to those of [rotate]:
-//   - A key that is older than the role, and whose secret was not written, is never published. It has
-//     a grace period like a replaced key, and is retired once it is unused.
+//   - A key that is older than the role, and whose secret was not written, is never published. It
+//     has a grace period like a replaced key, and is retired once it is unused.
 //   - The published key is never deleted, nor a key of another owner that no request names.
 //   - Only one role rotates a user's keys.
 const (
@@ -72,7 +72,8 @@ func staticTiming(r *rotate.Record) rotate.Timing {
 	s, now := staticDataOf(r), time.Now()
 	adopted := r.Turn != nil && r.Turn.Old != nil && r.Turn.Old.Adopted
 	grace := s.gracePeriod(now)
-	return rotate.Timing{When: s.When, Grace: grace, Idle: s.idlePeriod(now, adopted), DisabledWait: s.inactivePeriod(now), MaxHold: grace}
+	return rotate.Timing{When: s.When, Grace: grace, Idle: s.idlePeriod(now, adopted),
+		DisabledWait: s.inactivePeriod(now), MaxHold: grace}
 }
 
 // gracePeriod is how long the previous key stays valid: as configured, or else half of the

@@ -16,7 +16,8 @@ import (
 	"github.com/keyturn/keyturn/internal/route"
 )
 
-var svc = fields{"username": "svc", "rotation_period": "24h", "grace_period": "4h", "idle_period": "90m", "inactive_period": "1h", "propagation_checks": 2, "propagation_settle": "1s"}
+var svc = fields{"username": "svc", "rotation_period": "24h", "grace_period": "4h", "idle_period": "90m",
+	"inactive_period": "1h", "propagation_checks": 2, "propagation_settle": "1s"}
 
 // given reads what a static role gives out, which must work.
 func (w *world) given(role string) (id, secret string) {
@@ -68,7 +69,8 @@ func TestStaticRole(t *testing.T) {
 		if got := w.keys(); len(got) != 2 || got[0] != before {
 			t.Errorf("keys %q: one in use was taken away", got)
 		}
-		if a := w.Must(t, route.Read, "static-roles/svc", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], before) {
+		if a := w.Must(t, route.Read, "static-roles/svc", nil); len(a.Warnings) != 1 ||
+			!strings.Contains(a.Warnings[0], before) {
 			t.Errorf("warnings %q, want one of the key in use", a.Warnings)
 		}
 		w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Unavailable, "replace_key="+before)
@@ -124,18 +126,29 @@ func TestOnboarding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
 		w.aws.AddUser(awstest.Account, "svc")
-		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"username": nil}), fault.Invalid, `field "username" is required`)
-		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"username": "absent"}), fault.Invalid, "there is no user absent")
-		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"username": awstest.Admin}), fault.Invalid, "config/rotate-root")
-		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_period": nil}), fault.Invalid, `is required`)
-		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"grace_period": "24h"}), fault.Invalid, `field "grace_period"`)
-		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_schedule": "0 3 * * *"}), fault.Invalid, `exclude`)
+		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"username": nil}), fault.Invalid,
+			`field "username" is required`)
+		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"username": "absent"}), fault.Invalid,
+			"there is no user absent")
+		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"username": awstest.Admin}), fault.Invalid,
+			"config/rotate-root")
+		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_period": nil}), fault.Invalid,
+			`is required`)
+		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"grace_period": "24h"}), fault.Invalid,
+			`field "grace_period"`)
+		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_schedule": "0 3 * * *"}),
+			fault.Invalid, `exclude`)
 		one, _ := w.aws.AddKey(awstest.Account, "svc")
 		two, secret := w.aws.AddKey(awstest.Account, "svc")
-		w.Refused(t, route.Write, "static-roles/svc", svc, fault.Invalid, "two access keys, as many as AWS allows: "+one)
-		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"access_key": two}), fault.Invalid, `belong together`)
-		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"access_key": two, "secret_key": "wrong"}), fault.Invalid, `field "secret_key"`)
-		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"access_key": awstest.ID, "secret_key": awstest.Secret}), fault.Invalid, `field "access_key"`)
+		w.Refused(t, route.Write, "static-roles/svc", svc, fault.Invalid,
+			"two access keys, as many as AWS allows: "+one)
+		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"access_key": two}), fault.Invalid,
+			`belong together`)
+		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"access_key": two, "secret_key": "wrong"}),
+			fault.Invalid, `field "secret_key"`)
+		w.Refused(t, route.Write, "static-roles/svc",
+			with(svc, fields{"access_key": awstest.ID, "secret_key": awstest.Secret}), fault.Invalid,
+			`field "access_key"`)
 		if got := w.keys(); len(got) != 2 || w.Work(t) != 0 {
 			t.Errorf("after refusals: keys %q, %d due items", got, w.Work(t))
 		}
@@ -154,7 +167,8 @@ func TestOnboarding(t *testing.T) {
 		if got := w.keys(); len(got) != 2 || got[0] != one || got[1] != two {
 			t.Errorf("keys %q: one in use was taken away", got)
 		}
-		if a := w.Must(t, route.Read, "static-roles/svc", nil); len(a.Warnings) != 2 || !strings.Contains(a.Warnings[0], one) {
+		if a := w.Must(t, route.Read, "static-roles/svc", nil); len(a.Warnings) != 2 ||
+			!strings.Contains(a.Warnings[0], one) {
 			t.Errorf("an overdue rotation warns %q", a.Warnings)
 		}
 		w.Must(t, route.Write, "rotate-role/svc", fields{"replace_key": one})
@@ -170,7 +184,8 @@ func TestOtherAccount(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
 		const other = "999999999999"
 		w.aws.AddUser(other, "svc")
-		w.aws.AddRole(other, awstest.Role{Name: "manage", Trusts: []string{awstest.Account}, ExternalID: "x1", Admin: true})
+		w.aws.AddRole(other,
+			awstest.Role{Name: "manage", Trusts: []string{awstest.Account}, ExternalID: "x1", Admin: true})
 		body := with(svc, fields{"assume_role_arn": "arn:aws:iam::" + other + ":role/manage"})
 		w.Refused(t, route.Write, "static-roles/svc", body, fault.Upstream, "AccessDenied")
 		w.Must(t, route.Write, "static-roles/svc", with(body, fields{"external_id": "x1"}))
@@ -210,7 +225,8 @@ func TestNewKeyIsDeletedInAWS(t *testing.T) {
 		if !strings.Contains(alerts, "write rotate-role/svc with roll_back=true") {
 			t.Errorf("the alerts are %q", alerts)
 		}
-		w.Refused(t, route.Write, "rotate-role/svc", fields{"roll_back": true, "replace_key": first}, fault.Invalid, "give one of them")
+		w.Refused(t, route.Write, "rotate-role/svc", fields{"roll_back": true, "replace_key": first}, fault.Invalid,
+			"give one of them")
 		w.Must(t, route.Write, "rotate-role/svc", fields{"roll_back": true})
 		if id, _ := w.given("svc"); id != first {
 			t.Errorf("%s is given out, want %s", id, first)
@@ -243,7 +259,8 @@ func TestReplaceKeyThatIsGivenOut(t *testing.T) {
 				return nil
 			})
 		}})
-		if _, err := other.Do(route.Write, "rotate-role/svc", fields{"replace_key": theirs}); !fault.Is(err, fault.Conflict) {
+		if _, err := other.Do(route.Write, "rotate-role/svc", fields{"replace_key": theirs}); !fault.Is(err,
+			fault.Conflict) {
 			t.Errorf("the request was answered %v", err)
 		}
 		if id, _ := w.given("svc"); id != theirs || !w.aws.Works(first, secret) {

@@ -90,7 +90,8 @@ func (s *legacyStatic) retryAt() time.Time {
 func (s *legacyStatic) setCredentials(r *rotate.Record, sec *rotate.Secrets) {
 	add := func(id string, secretKey []byte) {
 		if id != "" && len(secretKey) > 0 {
-			sec.Keys[id] = rotate.Credential{ID: id, Secret: map[string]secret.Value{secretField: secret.New(secretKey)}}
+			sec.Keys[id] = rotate.Credential{ID: id,
+				Secret: map[string]secret.Value{secretField: secret.New(secretKey)}}
 		}
 	}
 	add(s.Current, s.Secret)
@@ -132,7 +133,8 @@ func (s *legacyStatic) setCreating(r *rotate.Record) {
 // created, empty if that is unknown.
 func legacyTurn(r *rotate.Record, why rotate.Start, at time.Time, made string, known []string) *rotate.Turn {
 	a := rotate.Attempt{
-		N: 1, Marker: "the call at " + at.Format(time.RFC3339), At: at, Deadline: at, Late: at.Add(signatureLife), Before: known,
+		N: 1, Marker: "the call at " + at.Format(time.RFC3339), At: at, Deadline: at, Late: at.Add(signatureLife),
+		Before: known,
 	}
 	t := &rotate.Turn{N: 1, ID: r.Tag + "/1", Start: why, Started: at, State: rotate.Creating, Old: r.Current}
 	if made != "" {
@@ -146,12 +148,14 @@ func legacyTurn(r *rotate.Record, why rotate.Start, at time.Time, made string, k
 // setGrace makes a rotation whose key is published, while the previous key is still valid.
 func (s *legacyStatic) setGrace(r *rotate.Record) {
 	t := &rotate.Turn{
-		N: 1, ID: r.Tag + "/1", Start: rotate.Start{Reason: "schedule"}, Started: s.Old.Since, State: rotate.Grace, New: r.Current,
+		N: 1, ID: r.Tag + "/1", Start: rotate.Start{Reason: "schedule"}, Started: s.Old.Since, State: rotate.Grace,
+		New:   r.Current,
 		Old:   &rotate.Ref{ID: s.Old.ID, At: s.Old.Since, Adopted: s.Old.Adopted || len(s.Older) == 0},
 		Proof: rotate.ProofUse,
 		Put:   rotate.Put{IntendedAt: s.Old.Since, At: s.Old.Since, Next: s.Next},
 		End: rotate.Ending{
-			After: s.Old.Since.Add(s.gracePeriod(s.Old.Since)), Disabled: s.Old.Inactive, Revived: s.Old.Revived, Used: s.Old.Used,
+			After: s.Old.Since.Add(s.gracePeriod(s.Old.Since)), Disabled: s.Old.Inactive, Revived: s.Old.Revived,
+			Used: s.Old.Used,
 		},
 	}
 	t.End.Hold = t.End.After.Add(s.gracePeriod(s.Old.Since))

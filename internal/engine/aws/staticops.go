@@ -25,47 +25,51 @@ func unknownStatic(name string) error {
 
 // rotateNow rotates on request. If a rotation is in flight, it counts as the requested one.
 func (s *staticRoutes) rotateNow(ctx context.Context, r *route.Request, in rotateNowIn) (route.None, error) {
-	return route.None{}, s.records.Change(ctx, staticKind, in.Name, unknownStatic(in.Name), func(e *rotate.Edit) error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
-		defer cancel()
-		if e.Rec.Gone {
-			return unknownStatic(in.Name)
-		}
-		if err := e.Unlock(ctx); err != nil {
-			return err
-		}
-		var replace string
-		set(&replace, in.Replace)
-		if in.Back != nil && *in.Back {
-			if replace != "" {
-				return invalid("fields \"replace_key\" and \"roll_back\": give one of them")
+	return route.None{},
+		s.records.Change(ctx, staticKind, in.Name, unknownStatic(in.Name), func(e *rotate.Edit) error {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
+			defer cancel()
+			if e.Rec.Gone {
+				return unknownStatic(in.Name)
 			}
-			if err := e.Control().RollBack(ctx, "rolled back by "+r.Caller.DisplayName, false); err != nil {
+			if err := e.Unlock(ctx); err != nil {
 				return err
 			}
-			return e.Control().Drive(ctx, func(rec *rotate.Record) bool { return rec.State() != rotate.RollingBack })
-		}
-		if replace != "" && hasKey(e.Rec, e.Sec) && replace == e.Rec.Current.ID {
-			return invalid("field \"replace_key\": %s is the key that is published now; leave replace_key out, and it is retired after its grace period", replace)
-		}
-		was := e.CurrentID()
-		if err := s.finishRotation(ctx, e, replace); err != nil {
-			return err
-		}
-		if hasKey(e.Rec, e.Sec) && e.CurrentID() != was {
-			return nil
-		}
-		if err := s.deleteKey(ctx, e, replace); err != nil {
-			return err
-		}
-		if err := e.Control().Resume(ctx); err != nil {
-			return err
-		}
-		if _, err := e.Control().RotateNow(ctx, rotate.RotateRequest{By: r.Caller.DisplayName}); err != nil {
-			return err
-		}
-		return driveRequested(ctx, e, was)
-	})
+			var replace string
+			set(&replace, in.Replace)
+			if in.Back != nil && *in.Back {
+				if replace != "" {
+					return invalid("fields \"replace_key\" and \"roll_back\": give one of them")
+				}
+				if err := e.Control().RollBack(ctx, "rolled back by "+r.Caller.DisplayName, false); err != nil {
+					return err
+				}
+				return e.Control().Drive(ctx,
+					func(rec *rotate.Record) bool { return rec.State() != rotate.RollingBack })
+			}
+			if replace != "" && hasKey(e.Rec, e.Sec) && replace == e.Rec.Current.ID {
+				return invalid(
+					"field \"replace_key\": %s is the key that is published now; leave replace_key out, and "+
+						"it is retired after its grace period", replace)
+			}
+			was := e.CurrentID()
+			if err := s.finishRotation(ctx, e, replace); err != nil {
+				return err
+			}
+			if hasKey(e.Rec, e.Sec) && e.CurrentID() != was {
+				return nil
+			}
+			if err := s.deleteKey(ctx, e, replace); err != nil {
+				return err
+			}
+			if err := e.Control().Resume(ctx); err != nil {
+				return err
+			}
+			if _, err := e.Control().RotateNow(ctx, rotate.RotateRequest{By: r.Caller.DisplayName}); err != nil {
+				return err
+			}
+			return driveRequested(ctx, e, was)
+		})
 }
 
 // finishRotation finishes the rotation in flight. The previous key keeps its grace period, unless
@@ -78,7 +82,9 @@ func (s *staticRoutes) finishRotation(ctx context.Context, e *rotate.Edit, repla
 	const op = "aws.rotate"
 	if t.Replaced() && t.Old != nil {
 		if replace != t.Old.ID {
-			return fault.New(op, fault.Unavailable, "the key before, %s, is not retired yet, and AWS allows two; wait until %s, or send replace_key=%s to delete it now", t.Old.ID, e.Rec.Due.Format(time.RFC3339), t.Old.ID)
+			return fault.New(op, fault.Unavailable, "the key before, %s, is not retired yet, and AWS allows two; "+
+				"wait until %s, or send replace_key=%s to delete it now", t.Old.ID, e.Rec.Due.Format(time.RFC3339),
+				t.Old.ID)
 		}
 		e.Control().RetireNow()
 	}
@@ -117,7 +123,8 @@ func (s *staticRoutes) deleteKey(ctx context.Context, e *rotate.Edit, id string)
 	if !slices.ContainsFunc(keys, func(k client.Key) bool { return k.ID == id }) {
 		return nil
 	}
-	err = e.Control().DestructiveCall(ctx, "making-room", func(ctx context.Context) error { return c.DeleteKey(ctx, d.User, id) })
+	err = e.Control().DestructiveCall(ctx, "making-room",
+		func(ctx context.Context) error { return c.DeleteKey(ctx, d.User, id) })
 	if err != nil && !fault.Is(err, fault.Conflict) {
 		err = upstreamError("aws.rotate", err)
 	}
@@ -153,11 +160,13 @@ func (s *staticRoutes) remove(ctx context.Context, r *route.Request, in nameIn) 
 			return err
 		}
 		if hasKey(e.Rec, e.Sec) {
-			r.Warn("user %s keeps the access key %s, which nobody rotates any more", staticDataOf(e.Rec).User, e.Rec.Current.ID)
+			r.Warn("user %s keeps the access key %s, which nobody rotates any more", staticDataOf(e.Rec).User,
+				e.Rec.Current.ID)
 		}
 		if t := e.Rec.Turn; t != nil && t.Replaced() && t.Old != nil && !t.End.Disabled.IsZero() {
 			if _, ours := e.Sec.Keys[t.Old.ID]; !ours {
-				r.Warn("the access key %s, which was there before the role, was set inactive at %s and stays so; set it active, or delete it, in AWS", t.Old.ID, t.End.Disabled.Format(time.RFC3339))
+				r.Warn("the access key %s, which was there before the role, was set inactive at %s and stays so; "+
+					"set it active, or delete it, in AWS", t.Old.ID, t.End.Disabled.Format(time.RFC3339))
 			}
 		}
 		if err := e.Control().DeleteWhenDone(ctx); err != nil {

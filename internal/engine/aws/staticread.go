@@ -55,8 +55,9 @@ func (s *staticRoutes) read(ctx context.Context, r *route.Request, in nameIn) (*
 	}
 	d := staticDataOf(rec)
 	out := &staticOut{
-		Name: in.Name, User: d.User, As: d.AssumedRole.ARN, SessionName: d.AssumedRole.Session, ExternalID: d.AssumedRole.ExternalID,
-		Off: d.When.Off, timing: d.timing(),
+		Name: in.Name, User: d.User, As: d.AssumedRole.ARN, SessionName: d.AssumedRole.Session,
+		ExternalID: d.AssumedRole.ExternalID,
+		Off:        d.When.Off, timing: d.timing(),
 		Grace: d.Grace, Idle: d.Idle, Rest: d.Inactive, Checks: d.Propagation.Checks, Pause: d.Propagation.Pause,
 		Last: rec.LastRotated, NextAt: rec.Next, Failures: rec.Failures, LastError: rec.LastError,
 	}
@@ -73,9 +74,11 @@ func (s *staticRoutes) read(ctx context.Context, r *route.Request, in nameIn) (*
 	}
 	out.OldID = old.Key()
 	if now := time.Now(); old != nil && keptInUse(t, now) {
-		r.Warn("the key before, %s, is kept, since it was used, or set active again, at %s; find who uses it, or write rotate-role/%s with replace_key=%s", old.ID, t.Needed().Format(time.RFC3339), in.Name, old.ID)
+		r.Warn("the key before, %s, is kept, since it was used, or set active again, at %s; find who uses it, or "+
+			"write rotate-role/%s with replace_key=%s", old.ID, t.Needed().Format(time.RFC3339), in.Name, old.ID)
 		if !rec.Next.IsZero() && rec.Next.Before(now) {
-			r.Warn("the rotation that was due at %s waits for it, since AWS allows two keys", rec.Next.Format(time.RFC3339))
+			r.Warn("the rotation that was due at %s waits for it, since AWS allows two keys",
+				rec.Next.Format(time.RFC3339))
 		}
 	}
 	if rec.LastError != "" {
@@ -86,7 +89,8 @@ func (s *staticRoutes) read(ctx context.Context, r *route.Request, in nameIn) (*
 
 // keptInUse reports whether the previous key is kept after its grace period because it is in use.
 func keptInUse(t *rotate.Turn, now time.Time) bool {
-	return t != nil && t.Replaced() && t.State == rotate.Grace && !t.Needed().IsZero() && (!t.End.Revived.IsZero() || !t.End.After.After(now))
+	return t != nil && t.Replaced() && t.State == rotate.Grace && !t.Needed().IsZero() &&
+		(!t.End.Revived.IsZero() || !t.End.After.After(now))
 }
 
 // staticCredsOut is the answer to a read of static credentials. Except for ttl, it is the same
@@ -111,11 +115,14 @@ func (s *staticRoutes) creds(ctx context.Context, _ *route.Request, in nameIn) (
 	}
 	d := staticDataOf(rec)
 	if !hasKey(rec, sec) {
-		return nil, fault.New("aws.static", fault.Unavailable, "the first key of user %s is not known to work yet; try again after %s", d.User, rec.Due.Format(time.RFC3339))
+		return nil, fault.New("aws.static", fault.Unavailable,
+			"the first key of user %s is not known to work yet; try again after %s", d.User,
+			rec.Due.Format(time.RFC3339))
 	}
 	now := time.Now().UTC()
 	out := &staticCredsOut{
-		KeyID: rec.Current.ID, Secret: sec.Keys[rec.Current.ID].Secret[secretField], Ends: rec.Next, TTL: d.readWithin(now), timing: d.timing(),
+		KeyID: rec.Current.ID, Secret: sec.Keys[rec.Current.ID].Secret[secretField], Ends: rec.Next,
+		TTL: d.readWithin(now), timing: d.timing(),
 	}
 	if left := rec.Next.Sub(now); left > 0 {
 		out.TTL = max(min(out.TTL, left.Truncate(time.Second)), time.Second)

@@ -54,14 +54,17 @@ type staticRoutes struct {
 
 func (s *staticRoutes) write(ctx context.Context, r *route.Request, in staticIn) (route.None, error) {
 	if !objectForm.MatchString(in.Name) {
-		return route.None{}, invalid("the static role's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ + = , - and begin with a letter, a digit or _", clip(in.Name))
+		return route.None{}, invalid("the static role's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . "+
+			"@ + = , - and begin with a letter, a digit or _", clip(in.Name))
 	}
 	return route.None{}, s.records.Change(ctx, staticKind, in.Name, nil, func(e *rotate.Edit) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createWithin)
 		defer cancel()
 		switch {
 		case e.Rec.Gone:
-			return fault.New("aws.static", fault.Unavailable, "the static role %q was deleted, and keys of its user %s are still to be settled; try again after %s", in.Name, staticDataOf(e.Rec).User, e.Rec.Due.Format(time.RFC3339))
+			return fault.New("aws.static", fault.Unavailable,
+				"the static role %q was deleted, and keys of its user %s are still to be settled; try again after %s",
+				in.Name, staticDataOf(e.Rec).User, e.Rec.Due.Format(time.RFC3339))
 		case e.New():
 			return s.create(ctx, r, e, &in)
 		}
@@ -92,23 +95,34 @@ func (s *staticData) check() error {
 	short := s.When.Shortest(time.Now())
 	switch {
 	case s.User == "":
-		return invalid("field \"username\" is required; give the name of the IAM user whose access key is to be rotated")
+		return invalid(
+			"field \"username\" is required; give the name of the IAM user whose access key is to be rotated")
 	case !userForm.MatchString(s.User):
-		return invalid("field \"username\": %q is refused: it is the user's name alone, 1 to 64 of A-Z a-z 0-9 _ + = , . @ -, without path", clip(s.User))
+		return invalid("field \"username\": %q is refused: it is the user's name alone, 1 to 64 of A-Z a-z 0-9 _ + "+
+			"= , . @ -, without path", clip(s.User))
 	case !s.When.Off && s.When.Never():
-		return invalid("one of the fields \"rotation_period\" and \"rotation_schedule\" is required; for rotation by request alone, set disable_automated_rotation=true")
+		return invalid("one of the fields \"rotation_period\" and \"rotation_schedule\" is required; for rotation " +
+			"by request alone, set disable_automated_rotation=true")
 	case s.Grace < 0 || s.Idle < 0 || s.Inactive < 0:
-		return invalid("fields \"grace_period\", \"idle_period\" and \"inactive_period\" must not be negative; leave them out for the default")
+		return invalid("fields \"grace_period\", \"idle_period\" and \"inactive_period\" must not be negative; " +
+			"leave them out for the default")
 	case short > 0 && s.Grace+s.Inactive >= short:
-		return invalid("field \"grace_period\": with inactive_period it makes %s, not below %s, the shortest time between two rotations; AWS allows two keys, and the one before must be gone by then: give shorter ones", s.Grace+s.Inactive, short)
+		return invalid("field \"grace_period\": with inactive_period it makes %s, not below %s, the shortest time "+
+			"between two rotations; AWS allows two keys, and the one before must be gone by then: give shorter ones",
+			s.Grace+s.Inactive, short)
 	case s.AssumedRole.ARN != "" && !roleForm.MatchString(s.AssumedRole.ARN):
-		return invalid("field \"assume_role_arn\": %q is no role; it looks like arn:aws:iam::123456789012:role/Name", clip(s.AssumedRole.ARN))
+		return invalid("field \"assume_role_arn\": %q is no role; it looks like arn:aws:iam::123456789012:role/Name",
+			clip(s.AssumedRole.ARN))
 	case s.AssumedRole.ARN == "" && s.AssumedRole.Session != "":
-		return invalid("field \"assume_role_session_name\" needs assume_role_arn, whose session it names; give both, or neither")
+		return invalid(
+			"field \"assume_role_session_name\" needs assume_role_arn, whose session it names; give both, or neither")
 	case s.AssumedRole.ARN == "" && s.AssumedRole.ExternalID != "":
-		return invalid("field \"external_id\" needs assume_role_arn, whose trust policy asks for it; give both, or neither")
+		return invalid(
+			"field \"external_id\" needs assume_role_arn, whose trust policy asks for it; give both, or neither")
 	case s.AssumedRole.Session != "" && !nameForm.MatchString(s.AssumedRole.Session):
-		return invalid("field \"assume_role_session_name\": %q is refused by AWS; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -", clip(s.AssumedRole.Session))
+		return invalid(
+			"field \"assume_role_session_name\": %q is refused by AWS; give 2 to 64 of A-Z a-z 0-9 _ + = , . @ -",
+			clip(s.AssumedRole.Session))
 	}
 	return s.Propagation.check()
 }
@@ -122,9 +136,12 @@ func (s *staticRoutes) update(ctx context.Context, e *rotate.Edit, in *staticIn)
 	}
 	switch {
 	case was.User != d.User:
-		return invalid("field \"username\" of a static role cannot change: it is of %q; delete it and write another one", was.User)
+		return invalid(
+			"field \"username\" of a static role cannot change: it is of %q; delete it and write another one",
+			was.User)
 	case in.givesKey() || in.Replace != nil && *in.Replace != "":
-		return invalid("fields \"access_key\", \"secret_key\" and \"replace_key\" are for roles that are new; to rotate this one, write rotate-role/%s", in.Name)
+		return invalid("fields \"access_key\", \"secret_key\" and \"replace_key\" are for roles that are new; to "+
+			"rotate this one, write rotate-role/%s", in.Name)
 	}
 	if was.AssumedRole != d.AssumedRole {
 		c, done, err := s.users.client(ctx, &d)
@@ -137,7 +154,8 @@ func (s *staticRoutes) update(ctx context.Context, e *rotate.Edit, in *staticIn)
 		case err != nil:
 			return upstreamError("aws.static", err)
 		case who.Account != d.Account:
-			return invalid("field \"assume_role_arn\": it leads to account %s, and user %s is in %s; delete the role and write another one", who.Account, d.User, d.Account)
+			return invalid("field \"assume_role_arn\": it leads to account %s, and user %s is in %s; delete the "+
+				"role and write another one", who.Account, d.User, d.Account)
 		}
 	}
 	timing := staticTiming(e.Rec)
@@ -189,7 +207,9 @@ func (s *staticRoutes) create(ctx context.Context, r *route.Request, e *rotate.E
 	}
 	if len(keys) > 0 {
 		e.Rec.Current = &rotate.Ref{ID: keys[0].ID, At: e.Now, Adopted: true}
-		r.Warn("user %s has the access key %s already; it goes on to work, and is retired from %s on, once it is unused for %s", d.User, keys[0].ID, e.Now.Add(d.gracePeriod(e.Now)).Format(time.RFC3339), d.idlePeriod(e.Now, true))
+		r.Warn("user %s has the access key %s already; it goes on to work, and is retired from %s on, once it is "+
+			"unused for %s", d.User, keys[0].ID, e.Now.Add(d.gracePeriod(e.Now)).Format(time.RFC3339),
+			d.idlePeriod(e.Now, true))
 	}
 	e.Rec.Next = e.Now
 	if _, err := e.Control().RotateNow(ctx, rotate.RotateRequest{By: r.Caller.DisplayName}); err != nil {
@@ -218,7 +238,8 @@ func createFirstKey(ctx context.Context, r *route.Request, e *rotate.Edit) error
 	if err != nil {
 		why = fault.Message(err)
 	}
-	r.Warn("the first key of user %s is not verified yet, and the verification is retried: %s", staticDataOf(e.Rec).User, why)
+	r.Warn("the first key of user %s is not verified yet, and the verification is retried: %s",
+		staticDataOf(e.Rec).User, why)
 	return nil
 }
 
@@ -238,21 +259,26 @@ func (s *staticRoutes) checkOwner(ctx context.Context, c *client.Client, name st
 	}
 	d.Account = who.Account
 	if strings.HasSuffix(who.ARN, "/"+d.User) && strings.Contains(who.ARN, ":user/") {
-		return invalid("field \"username\": %s is the user of config/root; rotate its key by config/rotate-root", d.User)
+		return invalid("field \"username\": %s is the user of config/root; rotate its key by config/rotate-root",
+			d.User)
 	}
 	e, err := s.m.Store.Get(ctx, d.ownerKey())
 	switch {
 	case err != nil:
 		return err
 	case e.Version != 0 && string(e.Value) != name:
-		return invalid("field \"username\": the keys of %s are rotated by the static role %q already; read static-creds/%s", d.User, e.Value, e.Value)
+		return invalid(
+			"field \"username\": the keys of %s are rotated by the static role %q already; read static-creds/%s",
+			d.User, e.Value, e.Value)
 	}
 	there, _, err := c.User(ctx, d.User)
 	switch {
 	case err != nil:
 		return upstreamError(op, err)
 	case !there:
-		return invalid("field \"username\": there is no user %s in account %s; create it in AWS first, or see assume_role_arn", d.User, d.Account)
+		return invalid(
+			"field \"username\": there is no user %s in account %s; create it in AWS first, or see assume_role_arn",
+			d.User, d.Account)
 	}
 	return nil
 }
@@ -281,9 +307,11 @@ func adoptKey(ctx context.Context, n *newRole, in *staticIn, keys []client.Key) 
 	case id == "" || given.Empty():
 		return invalid("fields \"access_key\" and \"secret_key\" belong together; give both, or neither for a new key")
 	case in.Replace != nil && *in.Replace != "":
-		return invalid("field \"replace_key\" makes room for a new key, and with access_key none is made; leave it out")
+		return invalid(
+			"field \"replace_key\" makes room for a new key, and with access_key none is made; leave it out")
 	case !slices.ContainsFunc(keys, func(k client.Key) bool { return k.ID == id && k.Active }):
-		return invalid("field \"access_key\": user %s has no active key %s; it has %s", d.User, clip(id), describeKeys(keys))
+		return invalid("field \"access_key\": user %s has no active key %s; it has %s", d.User, clip(id),
+			describeKeys(keys))
 	}
 	existing, err := n.c.As(ctx, id, given, secret.Value{})
 	if err != nil {
@@ -292,9 +320,12 @@ func adoptKey(ctx context.Context, n *newRole, in *staticIn, keys []client.Key) 
 	defer existing.Close()
 	if who, err := existing.WhoAmI(ctx); err != nil {
 		return &fault.Error{Op: "aws.static", Kind: fault.Invalid, Err: err,
-			Msg: "field \"secret_key\": AWS refuses the pair (" + client.CodeOf(err) + "); check that it belongs to access_key"}
+			Msg: "field \"secret_key\": AWS refuses the pair (" + client.CodeOf(err) +
+				"); check that it belongs to access_key"}
 	} else if who.Account != d.Account || !strings.HasSuffix(who.ARN, "/"+d.User) {
-		return invalid("field \"access_key\": it belongs to %s, and not to user %s in account %s; give a key of that user", who.ARN, d.User, d.Account)
+		return invalid(
+			"field \"access_key\": it belongs to %s, and not to user %s in account %s; give a key of that user",
+			who.ARN, d.User, d.Account)
 	}
 	e.Now = time.Now().UTC()
 	e.Rec.Current = &rotate.Ref{ID: id, At: e.Now, Adopted: true}
@@ -303,20 +334,25 @@ func adoptKey(ctx context.Context, n *newRole, in *staticIn, keys []client.Key) 
 	due := e.Rec.Next
 	for _, k := range keys {
 		if k.ID != id {
-			e.Control().Supersede(rotate.Start{Reason: "manual", By: n.r.Caller.DisplayName}, &rotate.Ref{ID: k.ID, At: e.Now, Adopted: true})
+			e.Control().Supersede(rotate.Start{Reason: "manual", By: n.r.Caller.DisplayName},
+				&rotate.Ref{ID: k.ID, At: e.Now, Adopted: true})
 			due = e.Rec.Turn.End.After
-			n.r.Warn("user %s has another access key, %s; it goes on to work, and is retired from %s on, once it is unused for %s, because the first rotation needs its place", d.User, k.ID, due.Format(time.RFC3339), d.idlePeriod(e.Now, true))
+			n.r.Warn("user %s has another access key, %s; it goes on to work, and is retired from %s on, once it is "+
+				"unused for %s, because the first rotation needs its place", d.User, k.ID, due.Format(time.RFC3339),
+				d.idlePeriod(e.Now, true))
 		}
 	}
 	return e.Commit(ctx, "adopted", due)
 }
 
 // makeRoom deletes the key that replace_key names, and refuses if there is no room for a new key.
-func (in *staticIn) makeRoom(ctx context.Context, c *client.Client, d *staticData, keys []client.Key) ([]client.Key, error) {
+func (in *staticIn) makeRoom(ctx context.Context, c *client.Client, d *staticData, keys []client.Key) ([]client.Key,
+	error) {
 	if in.Replace != nil && *in.Replace != "" {
 		i := slices.IndexFunc(keys, func(k client.Key) bool { return k.ID == *in.Replace })
 		if i < 0 {
-			return nil, invalid("field \"replace_key\": user %s has no key %s; it has %s", d.User, clip(*in.Replace), describeKeys(keys))
+			return nil, invalid("field \"replace_key\": user %s has no key %s; it has %s", d.User, clip(*in.Replace),
+				describeKeys(keys))
 		}
 		if err := c.DeleteKey(ctx, d.User, keys[i].ID); err != nil {
 			return nil, upstreamError("aws.static", err)
@@ -324,7 +360,9 @@ func (in *staticIn) makeRoom(ctx context.Context, c *client.Client, d *staticDat
 		keys = slices.Delete(keys, i, i+1)
 	}
 	if len(keys) > 1 {
-		return nil, invalid("user %s has two access keys, as many as AWS allows: %s; nothing was changed; give access_key and secret_key of the one to publish until the first rotation, or replace_key=%s to delete that one now", d.User, describeKeys(keys), keys[0].ID)
+		return nil, invalid("user %s has two access keys, as many as AWS allows: %s; nothing was changed; give "+
+			"access_key and secret_key of the one to publish until the first rotation, or replace_key=%s to delete "+
+			"that one now", d.User, describeKeys(keys), keys[0].ID)
 	}
 	return keys, nil
 }

@@ -25,7 +25,8 @@ func (s *staticUsers) kind() rotate.Kind {
 		Records: staticPrefix, Secrets: "ss/", History: "sh/", Journal: "sj/",
 		Path: func(name string) string { return "static-roles/" + name },
 		Details: func(r *rotate.Record) map[string]string {
-			return map[string]string{"role": r.Name, "username": staticDataOf(r).User, "path": s.m.Settings().Path + "static-roles/" + r.Name}
+			return map[string]string{"role": r.Name, "username": staticDataOf(r).User,
+				"path": s.m.Settings().Path + "static-roles/" + r.Name}
 		},
 		RollBack: func(name string) string { return "write rotate-role/" + name + " with roll_back=true" },
 		Timing:   staticTiming,
@@ -38,7 +39,8 @@ func (s *staticUsers) kind() rotate.Kind {
 	}
 }
 
-func (s *staticUsers) openTarget(_ context.Context, r *rotate.Record, sec *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
+func (s *staticUsers) openTarget(_ context.Context, r *rotate.Record, sec *rotate.Secrets,
+	red *secret.Redactor) (rotate.Target, error) {
 	d := staticDataOf(r)
 	return &staticTarget{record: r, secrets: sec, target: target{
 		configs: s.configs, propagation: d.Propagation, red: red,
@@ -51,7 +53,9 @@ func (s *staticUsers) openTarget(_ context.Context, r *rotate.Record, sec *rotat
 			if k.ID == r.Current.Key() {
 				k = keys[len(keys)-1]
 			}
-			return fault.New("aws.rotate", fault.Invalid, "user %s has another access key, %s, that this role has not made, and AWS allows two; delete it in AWS, or write rotate-role with replace_key=%s", user, k.ID, k.ID)
+			return fault.New("aws.rotate", fault.Invalid, "user %s has another access key, %s, that this role has "+
+				"not made, and AWS allows two; delete it in AWS, or write rotate-role with replace_key=%s", user, k.ID,
+				k.ID)
 		},
 	}}, nil
 }
@@ -105,7 +109,8 @@ func (s *staticUsers) client(ctx context.Context, d *staticData) (c *client.Clie
 		return c, func() {}, s.clients.checkAccount(ctx, c, "user "+d.User, d.Account)
 	}
 	r := client.SessionRequest{
-		RoleARN: d.AssumedRole.ARN, Name: d.AssumedRole.Session, ExternalID: d.AssumedRole.ExternalID, TTL: shortestSession,
+		RoleARN: d.AssumedRole.ARN, Name: d.AssumedRole.Session, ExternalID: d.AssumedRole.ExternalID,
+		TTL: shortestSession,
 	}
 	if r.Name == "" {
 		r.Name = "keyturn"

@@ -41,7 +41,8 @@ type target struct {
 // capabilities are those of any user's keys.
 func capabilities() rotate.Capabilities {
 	return rotate.Capabilities{
-		List: true, LastUsed: true, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: makeWithin, Late: signatureLife,
+		List: true, LastUsed: true, Proof: rotate.ProofUse, Retry: rotate.RetryAdopt, Timeout: makeWithin,
+		Late: signatureLife,
 	}
 }
 
@@ -55,7 +56,8 @@ func (t *target) Place() *rotate.Place { return nil }
 
 // call makes a call for the user. changes: without an answer, it is unknown whether the call took
 // effect.
-func (t *target) call(ctx context.Context, changes bool, do func(ctx context.Context, c *client.Client, user string) error) error {
+func (t *target) call(ctx context.Context, changes bool,
+	do func(ctx context.Context, c *client.Client, user string) error) error {
 	ctx = client.Observe(ctx, t.record)
 	c, user, done, err := t.connect(ctx)
 	if err != nil {
@@ -68,7 +70,8 @@ func (t *target) call(ctx context.Context, changes bool, do func(ctx context.Con
 // record adds a call to the history. It keeps less of a call that creates a key.
 func (t *target) record(c client.Call) {
 	t.red.Know(c.Secrets...)
-	x := rotate.Exchange{At: c.At, Step: c.Action, Method: c.Method, Host: c.Host, Path: c.Path, Status: c.Status}.Ended()
+	x := rotate.Exchange{At: c.At, Step: c.Action, Method: c.Method, Host: c.Host, Path: c.Path,
+		Status: c.Status}.Ended()
 	switch {
 	case c.Code != "":
 		x.Reply = rotate.ShowReason(t.red, c.Status, c.Code, c.Message, c.Action == "iam:CreateAccessKey")
@@ -127,7 +130,9 @@ func (t *target) VerifyDead(ctx context.Context, old rotate.Credential) error {
 		_, err = oldClient.WhoAmI(ctx)
 		switch {
 		case err == nil:
-			return &rotate.Failure{Outcome: rotate.Alive, Err: fault.New("aws.retire", fault.Upstream, "the access key %s was retired, and AWS still accepts it; this is checked again", old.ID)}
+			return &rotate.Failure{Outcome: rotate.Alive,
+				Err: fault.New("aws.retire", fault.Upstream,
+					"the access key %s was retired, and AWS still accepts it; this is checked again", old.ID)}
 		case client.CodeOf(err) == "InvalidClientTokenId":
 			return nil
 		}
@@ -161,11 +166,13 @@ func (t *target) LastUsed(ctx context.Context, id string) (used time.Time, err e
 
 // delete deletes a key. Deleting a missing key succeeds.
 func (t *target) delete(ctx context.Context, id string) error {
-	return t.call(ctx, true, func(ctx context.Context, c *client.Client, user string) error { return c.DeleteKey(ctx, user, id) })
+	return t.call(ctx, true,
+		func(ctx context.Context, c *client.Client, user string) error { return c.DeleteKey(ctx, user, id) })
 }
 
 // throttlingCodes are the codes with which AWS limits the rate of calls.
-var throttlingCodes = []string{"Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "TooManyRequestsException"}
+var throttlingCodes = []string{"Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded",
+	"TooManyRequestsException"}
 
 // rotationFailure classifies the error of a call. changes: the call changes something at AWS.
 func rotationFailure(err error, changes bool) error {
@@ -191,7 +198,8 @@ func rotationFailure(err error, changes bool) error {
 
 // isPermanent reports whether an error of this server stays until a person changes something.
 func isPermanent(err error) bool {
-	return slices.Contains([]fault.Kind{fault.Invalid, fault.NotFound, fault.Conflict, fault.Denied, fault.Upstream}, fault.KindOf(err))
+	return slices.Contains([]fault.Kind{fault.Invalid, fault.NotFound, fault.Conflict, fault.Denied, fault.Upstream},
+		fault.KindOf(err))
 }
 
 // driveUntil drives the rotation in flight until done reports true, or it has ended. It waits at
@@ -201,7 +209,8 @@ func driveUntil(ctx context.Context, e *rotate.Edit, most time.Duration, done fu
 	for {
 		err := e.Control().Drive(ctx, done)
 		f, failed := errors.AsType[*rotate.Failure](err)
-		if (err == nil || failed) && (e.Rec.Turn == nil || done(e.Rec)) { // after any other error, the record is not stored
+		// after any other error, the record is not stored
+		if (err == nil || failed) && (e.Rec.Turn == nil || done(e.Rec)) {
 			return nil
 		}
 		wait := time.Until(e.Rec.Due)
@@ -219,11 +228,14 @@ func pendingError(r *rotate.Record, user string) error {
 	const op = "aws.rotate"
 	switch r.State() {
 	case rotate.Settling, rotate.Verifying:
-		return fault.New(op, fault.Upstream, "the new access key is not accepted by AWS yet; the previous key stays published, and the new one is verified again")
+		return fault.New(op, fault.Upstream, "the new access key is not accepted by AWS yet; the previous key stays "+
+			"published, and the new one is verified again")
 	case rotate.Creating, rotate.RollingBack:
-		return fault.New(op, fault.Unavailable, "whether AWS has made a key for user %s is not known yet; the previous key stays current, and this is checked again at %s", user, r.Due.Format(time.RFC3339))
+		return fault.New(op, fault.Unavailable, "whether AWS has made a key for user %s is not known yet; the "+
+			"previous key stays current, and this is checked again at %s", user, r.Due.Format(time.RFC3339))
 	}
-	return fault.New(op, fault.Unavailable, "what the previous rotation left at AWS is being deleted; try again after %s", r.Due.Format(time.RFC3339))
+	return fault.New(op, fault.Unavailable,
+		"what the previous rotation left at AWS is being deleted; try again after %s", r.Due.Format(time.RFC3339))
 }
 
 func untilEnd(*rotate.Record) bool { return false }

@@ -27,13 +27,18 @@ func TestTargets(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rotatetest.Targets(t, func(t *testing.T) rotatetest.Fixture {
-				w := open(t, awstest.Options{KeyLag: 3 * time.Second, ListLag: 3 * time.Second, DeadLag: 3 * time.Second}, enginetest.Config{})
+				w := open(t,
+					awstest.Options{KeyLag: 3 * time.Second, ListLag: 3 * time.Second, DeadLag: 3 * time.Second},
+					enginetest.Config{})
 				kind, name := setUp(w)
 				time.Sleep(time.Minute)
 				return rotatetest.Fixture{
-					Open:  rotatetest.Of(w.Engine.(engine.Rotator).Rotations(), kind, name),
-					Works: func(c rotate.Credential) bool { return w.aws.Works(c.ID, c.Secret["secret_key"].RevealString()) },
-					Lag:   5 * time.Second,
+					Open: rotatetest.Of(w.Engine.(engine.Rotator).Rotations(), kind, name),
+					Works: func(c rotate.Credential) bool {
+						return w.aws.Works(c.ID,
+							c.Secret["secret_key"].RevealString())
+					},
+					Lag: 5 * time.Second,
 				}
 			})
 		})

@@ -24,8 +24,10 @@ const defaultTemplate = `{{ if (eq .Type "STS") }}{{ printf "vault-%s-%s" (unix_
 func TestRootReplaces(t *testing.T) {
 	w := open(t, awstest.Options{}, enginetest.Config{})
 	full := with(rootConfig, fields{
-		"region": "us-west-1", "sts_region": "eu-west-1", "sts_fallback_endpoints": []string{awstest.URL}, "sts_fallback_regions": []string{"eu-west-2"},
-		"max_retries": 4, "username_template": "v-{{random 20}}", "propagation_checks": 0, "rotation_period": "24h",
+		"region": "us-west-1", "sts_region": "eu-west-1", "sts_fallback_endpoints": []string{awstest.URL},
+		"sts_fallback_regions": []string{"eu-west-2"},
+		"max_retries":          4, "username_template": "v-{{random 20}}", "propagation_checks": 0,
+		"rotation_period": "24h",
 	})
 	w.Must(t, route.Write, "config/root", full)
 	own := fields{"propagation_checks": 0.0, "rotation_period": 86400.0}
@@ -38,8 +40,10 @@ func TestRootReplaces(t *testing.T) {
 		}
 	}
 	all := fields{
-		"access_key": awstest.ID, "region": "us-west-1", "iam_endpoint": awstest.URL, "sts_endpoint": awstest.URL, "sts_region": "eu-west-1",
-		"sts_fallback_endpoints": []any{awstest.URL}, "sts_fallback_regions": []any{"eu-west-2"}, "max_retries": 4.0, "username_template": "v-{{random 20}}",
+		"access_key": awstest.ID, "region": "us-west-1", "iam_endpoint": awstest.URL, "sts_endpoint": awstest.URL,
+		"sts_region":             "eu-west-1",
+		"sts_fallback_endpoints": []any{awstest.URL}, "sts_fallback_regions": []any{"eu-west-2"}, "max_retries": 4.0,
+		"username_template": "v-{{random 20}}",
 	}
 	shown(all)
 
@@ -52,12 +56,15 @@ func TestRootReplaces(t *testing.T) {
 
 	pair := fields{"access_key": awstest.ID, "secret_key": awstest.Secret}
 	a := w.Must(t, route.Write, "config/root", with(pair, fields{"region": "us-west-1"}))
-	if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "iam_endpoint, sts_endpoint, sts_fallback_endpoints, sts_fallback_regions, sts_region, max_retries, username_template") {
+	if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "iam_endpoint, sts_endpoint, "+
+		"sts_fallback_endpoints, sts_fallback_regions, sts_region, max_retries, username_template") {
 		t.Errorf("warnings %q", a.Warnings)
 	}
-	bare := fields{"access_key": awstest.ID, "region": "us-west-1", "iam_endpoint": "", "sts_endpoint": "", "max_retries": -1.0, "username_template": defaultTemplate}
+	bare := fields{"access_key": awstest.ID, "region": "us-west-1", "iam_endpoint": "", "sts_endpoint": "",
+		"max_retries": -1.0, "username_template": defaultTemplate}
 	shown(bare)
-	if a := w.Must(t, route.Write, "config/root", with(pair, fields{"region": "us-west-1", "username_template": defaultTemplate})); len(a.Warnings) > 0 {
+	if a := w.Must(t, route.Write, "config/root",
+		with(pair, fields{"region": "us-west-1", "username_template": defaultTemplate})); len(a.Warnings) > 0 {
 		t.Errorf("what was read is written: warnings %q", a.Warnings)
 	}
 	shown(bare)
@@ -67,7 +74,8 @@ func TestRootReplaces(t *testing.T) {
 	bare["region"] = "eu-west-1"
 	shown(bare)
 	w.Must(t, route.Write, "config/root", with(full, pair))
-	w.Refused(t, route.Write, "config/root", fields{"region": "us-west-1"}, fault.Invalid, `a field that is left out returns to its default`)
+	w.Refused(t, route.Write, "config/root", fields{"region": "us-west-1"}, fault.Invalid,
+		`a field that is left out returns to its default`)
 	own["rotation_period"] = 86400.0
 	shown(all)
 }
@@ -76,13 +84,15 @@ func TestRootReplaces(t *testing.T) {
 func TestDefaultTemplate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
-		w.Must(t, route.Write, "roles/a-role-whose-name-is-longer-than-what-is-left-of-64", with(deploy, fields{"propagation_checks": 0}))
+		w.Must(t, route.Write, "roles/a-role-whose-name-is-longer-than-what-is-left-of-64",
+			with(deploy, fields{"propagation_checks": 0}))
 		for _, template := range []any{nil, defaultTemplate} {
 			w.Must(t, route.Write, "config/root", with(rootConfig, fields{"username_template": template}))
 			w.issue("creds/a-role-whose-name-is-longer-than-what-is-left-of-64", nil)
 		}
 		for _, name := range w.users() {
-			if !strings.HasPrefix(name, "vault-a-role-whose-name-is-longer") || len(name) > 64 || len(name[strings.LastIndex(name, "-")+1:]) != 20 {
+			if !strings.HasPrefix(name, "vault-a-role-whose-name-is-longer") || len(name) > 64 ||
+				len(name[strings.LastIndex(name, "-")+1:]) != 20 {
 				t.Errorf("the user is called %q", name)
 			}
 		}
@@ -95,7 +105,8 @@ func TestTemplateWithoutRandom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, awstest.Options{}, enginetest.Config{})
 		a := w.Must(t, route.Write, "config/root", with(rootConfig, fields{"username_template": "svc-{{.RoleName}}"}))
-		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], `username_template makes the same name again, such as "svc-role"`) {
+		if len(a.Warnings) != 1 ||
+			!strings.Contains(a.Warnings[0], `username_template makes the same name again, such as "svc-role"`) {
 			t.Errorf("warnings %q", a.Warnings)
 		}
 		w.Must(t, route.Write, "roles/r", with(deploy, fields{"propagation_checks": 0}))

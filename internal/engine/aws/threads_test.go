@@ -60,7 +60,8 @@ func TestOldKeyEndsAfterGrace(t *testing.T) {
 			time.Sleep(time.Minute) // until it has settled
 			next, fresh := w.given("svc")
 			if next == id || !w.aws.Works(id, secret) {
-				t.Errorf("turn %d: %s after %s, which works: %v; want it to, in its grace", turn, next, id, w.aws.Works(id, secret))
+				t.Errorf("turn %d: %s after %s, which works: %v; want it to, in its grace", turn, next, id,
+					w.aws.Works(id, secret))
 			}
 			time.Sleep(3 * time.Hour)
 			if !w.aws.Works(id, secret) {
@@ -102,7 +103,8 @@ func TestRecordsOfBefore(t *testing.T) {
 			w.Must(t, route.Write, "config/lease", fields{"lease": "2h", "lease_max": "8h"})
 			quick := with(svc, fields{"propagation_checks": 0})
 			w.Must(t, route.Write, "static-roles/svc", quick)
-			w.Must(t, route.Write, "static-roles/brought", with(quick, fields{"username": "brought", "access_key": id, "secret_key": secret}))
+			w.Must(t, route.Write, "static-roles/brought",
+				with(quick, fields{"username": "brought", "access_key": id, "secret_key": secret}))
 			w.Save(t, file, "mount/"+enginetest.UUID+"/", "due/work-")
 			return
 		}
@@ -110,7 +112,8 @@ func TestRecordsOfBefore(t *testing.T) {
 		w.Reopen(t)
 		for _, role := range []string{"svc", "brought"} {
 			a := w.Must(t, route.Read, "static-creds/"+role, nil)
-			if id, _ := a.Data["access_key"].(string); !strings.Contains(rows, id) || a.Data["secret_key"] == "" || a.Data["expiration"] != "2000-01-02T00:00:00Z" {
+			if id, _ := a.Data["access_key"].(string); !strings.Contains(rows, id) || a.Data["secret_key"] == "" ||
+				a.Data["expiration"] != "2000-01-02T00:00:00Z" {
 				t.Errorf("%s gives out %s", role, a.Text)
 			}
 		}
@@ -138,9 +141,12 @@ func TestRecordsOfBefore(t *testing.T) {
 func TestNothingIsIgnoredInSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := static(t, awstest.Options{}, nil)
-		w.WarnsOfUnknown(t, "skip_import_rotation", map[string]fields{"config/root": rootConfig, "roles/r": deploy, "static-roles/svc": {"rotation_period": "25h"}})
+		w.WarnsOfUnknown(t, "skip_import_rotation",
+			map[string]fields{"config/root": rootConfig, "roles/r": deploy,
+				"static-roles/svc": {"rotation_period": "25h"}})
 		for _, field := range []string{"role_arn", "identity_token_audience", "identity_token_ttl"} {
-			w.Refused(t, route.Write, "config/root", with(rootConfig, fields{field: "24h"}), fault.Invalid, "not implemented yet")
+			w.Refused(t, route.Write, "config/root", with(rootConfig, fields{field: "24h"}), fault.Invalid,
+				"not implemented yet")
 		}
 	})
 }

@@ -30,10 +30,13 @@ func static(t *testing.T, o awstest.Options, more fields) *world {
 // https://github.com/openbao/openbao/issues/3637
 func TestStaticSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := static(t, awstest.Options{}, fields{"rotation_period": nil, "grace_period": nil, "idle_period": nil, "inactive_period": nil, "rotation_schedule": "0 3,5 * * *", "rotation_window": "1h"})
+		w := static(t, awstest.Options{},
+			fields{"rotation_period": nil, "grace_period": nil, "idle_period": nil, "inactive_period": nil,
+				"rotation_schedule": "0 3,5 * * *", "rotation_window": "1h"})
 		first, _ := w.given("svc")
 		a := w.Must(t, route.Read, "static-creds/svc", nil)
-		if a.Data["expiration"] != "2000-01-01T03:00:00Z" || a.Data["rotation_period"] != float64(7200) || a.Data["rotation_schedule"] != "0 3,5 * * *" || a.Data["rotation_window"] != float64(3600) {
+		if a.Data["expiration"] != "2000-01-01T03:00:00Z" || a.Data["rotation_period"] != float64(7200) ||
+			a.Data["rotation_schedule"] != "0 3,5 * * *" || a.Data["rotation_window"] != float64(3600) {
 			t.Errorf("answer %s", a.Text)
 		}
 		time.Sleep(3*time.Hour + time.Minute)
@@ -45,7 +48,8 @@ func TestStaticSchedule(t *testing.T) {
 		}
 		// Another way to say when replaces the first.
 		w.Must(t, route.Write, "static-roles/svc", fields{"rotation_period": "6h"})
-		if a := w.Must(t, route.Read, "static-roles/svc", nil); a.Data["rotation_schedule"] != nil || a.Data["rotation_period"] != float64(21600) {
+		if a := w.Must(t, route.Read, "static-roles/svc", nil); a.Data["rotation_schedule"] != nil ||
+			a.Data["rotation_period"] != float64(21600) {
 			t.Errorf("the role reads %s", a.Text)
 		}
 	})
@@ -65,7 +69,8 @@ func TestStaticFailureIsTold(t *testing.T) {
 			t.Error("another key is given out")
 		}
 		a := w.Must(t, route.Read, "static-roles/svc", nil)
-		if a.Data["failures"].(float64) < 5 || !strings.Contains(a.Data["last_error"].(string), "AccessDenied") || len(a.Warnings) != 1 {
+		if a.Data["failures"].(float64) < 5 || !strings.Contains(a.Data["last_error"].(string), "AccessDenied") ||
+			len(a.Warnings) != 1 {
 			t.Errorf("the role reads %s, %q", a.Text, a.Warnings)
 		}
 		if at := w.Must(t, route.Read, "static-creds/svc", nil).Data["ttl"].(float64); at < 1 {
@@ -129,7 +134,8 @@ func TestSomebodyElsesKey(t *testing.T) {
 		if a := w.Must(t, route.Read, "static-roles/svc", nil); !strings.Contains(a.Text, theirs) {
 			t.Errorf("the role does not say what it waits for: %s", a.Text)
 		}
-		w.Refused(t, route.Write, "rotate-role/svc", fields{"replace_key": first}, fault.Invalid, "is the key that is published now")
+		w.Refused(t, route.Write, "rotate-role/svc", fields{"replace_key": first}, fault.Invalid,
+			"is the key that is published now")
 	})
 }
 

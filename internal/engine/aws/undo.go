@@ -69,7 +69,8 @@ func (s *revoker) existedBefore(ctx context.Context, c *client.Client, u engine.
 	case err != nil || !exists || created == nil || !created.Before(started.Add(-clockSkew)):
 		return false, err
 	}
-	s.log.Warn("a user was to be created whose name existed; the existing user stays", "user", name, "created", *created)
+	s.log.Warn("a user was to be created whose name existed; the existing user stays", "user", name, "created",
+		*created)
 	return true, nil
 }
 

@@ -38,10 +38,12 @@ func newBackend(m *engine.Mount, kinds providers) *backend {
 		configs: &configRoutes{
 			m: m, conns: conns, pools: pools, records: records, roots: roots, tombstones: tombstones, writes: writes,
 		},
-		roles:  &roleRoutes{m: m, roles: roles, conns: conns, writes: writes},
-		issuer: &issuer{m: m, conns: conns, roles: roles, upstream: upstream, names: names, reusable: reusable, noEffect: noEffect},
+		roles: &roleRoutes{m: m, roles: roles, conns: conns, writes: writes},
+		issuer: &issuer{m: m, conns: conns, roles: roles, upstream: upstream, names: names, reusable: reusable,
+			noEffect: noEffect},
 		revoker: &revoker{
-			log: m.Log, conns: conns, roles: roles, upstream: upstream, names: names, reusable: reusable, noEffect: noEffect, tombstones: tombstones,
+			log: m.Log, conns: conns, roles: roles, upstream: upstream, names: names, reusable: reusable,
+			noEffect: noEffect, tombstones: tombstones,
 		},
 		statics: &staticRoutes{m: m, roles: statics, users: users},
 		creds:   &staticCreds{roles: statics, users: users, roots: roots, refusals: refusals},

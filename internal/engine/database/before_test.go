@@ -69,7 +69,8 @@ func TestStaticRolesOfBefore(t *testing.T) {
 			for _, role := range roles {
 				_, before[role] = w.given(role)
 			}
-			if a := w.Must(t, route.Read, "static-roles/failed", nil); a.Data["failures"] != 2.0 || !strings.Contains(fmt.Sprint(a.Data["last_error"]), "refused a statement") {
+			if a := w.Must(t, route.Read, "static-roles/failed", nil); a.Data["failures"] != 2.0 ||
+				!strings.Contains(fmt.Sprint(a.Data["last_error"]), "refused a statement") {
 				t.Errorf("the failures of before: %s", a.Text)
 			}
 			time.Sleep(59 * time.Minute)
@@ -77,7 +78,8 @@ func TestStaticRolesOfBefore(t *testing.T) {
 				if role == "failed" {
 					continue // it waits for its time
 				}
-				if a := w.Must(t, route.Read, "static-roles/"+role, nil); a.Data["failures"] != nil || a.Data["last_error"] != nil {
+				if a := w.Must(t, route.Read, "static-roles/"+role, nil); a.Data["failures"] != nil ||
+					a.Data["last_error"] != nil {
 					t.Errorf("took %v: %s has not gone on: %s", took, role, a.Text)
 				}
 				if role == "keyed" {
@@ -149,13 +151,15 @@ func TestRootOfBefore(t *testing.T) {
 			w.issue("ro") // finds out first
 			time.Sleep(10 * time.Minute)
 			a := w.Must(t, route.Read, "config/sent", nil)
-			if a.Data["last_root_error"] != nil || a.Data["last_root_rotation"] == nil || w.fake.Login("admin", string(row.PW)) == nil {
+			if a.Data["last_root_error"] != nil || a.Data["last_root_rotation"] == nil ||
+				w.fake.Login("admin", string(row.PW)) == nil {
 				t.Errorf("took %v: it has not gone on: %s", took, a.Text)
 			}
 			w.issue("ro")
 			w.Must(t, route.Write, "rotate-root/sent", nil)
 			w.issue("ro")
-			if a := w.Must(t, route.Read, "config/failing", nil); a.Data["last_root_error"] == nil || a.Data["next_root_rotation"] != "2000-01-02T00:00:00Z" {
+			if a := w.Must(t, route.Read, "config/failing", nil); a.Data["last_root_error"] == nil ||
+				a.Data["next_root_rotation"] != "2000-01-02T00:00:00Z" {
 				t.Errorf("the failed one: %s", a.Text)
 			}
 			w.Refused(t, route.Write, "config/once", with(prod, fields{"verify_connection": false}), fault.Invalid, "")

@@ -28,7 +28,8 @@ func TestCalls(t *testing.T) {
 		go func() { <-ctx.Done(); <-time.After(300 * time.Millisecond); end() }()
 		began := time.Now()
 		calls.Close()
-		if took := time.Since(began); took != 300*time.Millisecond || !errors.Is(context.Cause(ctx), database.ErrClosed) {
+		if took := time.Since(began); took != 300*time.Millisecond ||
+			!errors.Is(context.Cause(ctx), database.ErrClosed) {
 			t.Errorf("closing took %v, the cause is %v", took, context.Cause(ctx))
 		}
 		if n := database.Running(&calls); n != 0 {

@@ -54,31 +54,38 @@ func (c *credentialConfig) authority() (*authority, error) {
 		// indented key.
 		var block *pem.Block
 		if block, rest = nextBlock(rest); block == nil {
-			return nil, invalid("field \"credential_config\": ca_cert has text that is no certificate in PEM form; give the authority's certificate, and after it those between it and its root, and nothing else")
+			return nil, invalid("field \"credential_config\": ca_cert has text that is no certificate in PEM form; " +
+				"give the authority's certificate, and after it those between it and its root, and nothing else")
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if block.Type != "CERTIFICATE" || err != nil {
-			return nil, invalid("field \"credential_config\": ca_cert has a block %q that is no certificate in PEM form; give the authority's certificate, and after it those between it and its root", clip(block.Type))
+			return nil, invalid("field \"credential_config\": ca_cert has a block %q that is no certificate in PEM "+
+				"form; give the authority's certificate, and after it those between it and its root", clip(block.Type))
 		}
 		a.certs = append(a.certs, cert)
 	}
 	switch {
 	case len(a.certs) == 0:
-		return nil, invalid("field \"credential_config\": ca_cert is required for credential_type client_certificate; give the certificate, in PEM form, of an authority that the database trusts")
+		return nil, invalid("field \"credential_config\": ca_cert is required for credential_type " +
+			"client_certificate; give the certificate, in PEM form, of an authority that the database trusts")
 	case c.CAKey.Empty():
-		return nil, invalid("field \"credential_config\": ca_private_key is required for credential_type client_certificate; give the private key of ca_cert, in PEM form, which is never shown again")
+		return nil, invalid("field \"credential_config\": ca_private_key is required for credential_type " +
+			"client_certificate; give the private key of ca_cert, in PEM form, which is never shown again")
 	}
 	key, err := privateKey(c.CAKey.Reveal())
 	if err != nil {
-		return nil, invalid("field \"credential_config\": ca_private_key cannot be read: %s; give a key in PEM form without a passphrase", err)
+		return nil, invalid("field \"credential_config\": ca_private_key cannot be read: %s; give a key in PEM form "+
+			"without a passphrase", err)
 	}
 	own := a.certs[0]
 	public, comparable := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	switch {
 	case !comparable || !public.Equal(own.PublicKey):
-		return nil, invalid("field \"credential_config\": ca_private_key is not the key of the first certificate in ca_cert; give both of the same authority")
+		return nil, invalid("field \"credential_config\": ca_private_key is not the key of the first certificate in " +
+			"ca_cert; give both of the same authority")
 	case !own.BasicConstraintsValid || !own.IsCA || own.KeyUsage != 0 && own.KeyUsage&x509.KeyUsageCertSign == 0:
-		return nil, invalid("field \"credential_config\": ca_cert is not that of an authority (CA:TRUE, with keyCertSign where it limits its use), so that no database would take what it signs; give one that is")
+		return nil, invalid("field \"credential_config\": ca_cert is not that of an authority (CA:TRUE, with " +
+			"keyCertSign where it limits its use), so that no database would take what it signs; give one that is")
 	}
 	a.key = key
 	return a, nil
@@ -89,9 +96,11 @@ func (a *authority) checkValid(now time.Time) error {
 	own := a.certs[0]
 	switch {
 	case !now.Before(own.NotAfter):
-		return invalid("field \"credential_config\": ca_cert expired at %s, and databases refuse what it signs; give one that is valid now, with its key", own.NotAfter.Format(time.RFC3339))
+		return invalid("field \"credential_config\": ca_cert expired at %s, and databases refuse what it signs; "+
+			"give one that is valid now, with its key", own.NotAfter.Format(time.RFC3339))
 	case now.Before(own.NotBefore):
-		return invalid("field \"credential_config\": ca_cert is valid only from %s on, and databases refuse what it signs before; give one that is valid now", own.NotBefore.Format(time.RFC3339))
+		return invalid("field \"credential_config\": ca_cert is valid only from %s on, and databases refuse what it "+
+			"signs before; give one that is valid now", own.NotBefore.Format(time.RFC3339))
 	}
 	return nil
 }
@@ -113,7 +122,8 @@ func (c *credentialConfig) checkCertificate() error {
 	sizes := rsaSizes
 	switch c.Config["key_type"] {
 	case "":
-		return invalid("field \"credential_config\": key_type is required for credential_type client_certificate; give rsa, ec or ed25519")
+		return invalid("field \"credential_config\": key_type is required for credential_type client_certificate; " +
+			"give rsa, ec or ed25519")
 	case "rsa":
 	case "ec":
 		sizes = []string{"256", "384", "521"} // 224 is no curve of TLS 1.3
@@ -267,7 +277,9 @@ func (c *credentialConfig) certify(l login, user, serial string, until time.Time
 		return l, err
 	}
 	if len(user) > longestCommonName {
-		return l, invalid("the user's name %q has %d bytes, and a certificate's common name takes %d; use a shorter one", clip(user), len(user), longestCommonName)
+		return l, invalid(
+			"the user's name %q has %d bytes, and a certificate's common name takes %d; use a shorter one", clip(user),
+			len(user), longestCommonName)
 	}
 	if until = ceilSecond(until); until.After(ca.certs[0].NotAfter) {
 		until = ca.certs[0].NotAfter

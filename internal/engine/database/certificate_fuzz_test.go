@@ -16,12 +16,14 @@ func FuzzAuthority(f *testing.F) {
 	}
 	pem := key.RevealString()
 	for _, cert := range []string{"", "x", pem, "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"} {
-		for _, text := range []string{"", "x", pem, strings.Replace(pem, "M", "N", 1), strings.ReplaceAll(pem, "PRIVATE", "RSA PRIVATE")} {
+		for _, text := range []string{"", "x", pem, strings.Replace(pem, "M", "N", 1),
+			strings.ReplaceAll(pem, "PRIVATE", "RSA PRIVATE")} {
 			f.Add(cert, text)
 		}
 	}
 	f.Fuzz(func(t *testing.T, cert, key string) {
-		c := credentialConfig{Kind: typeCertificate, Config: map[string]string{"ca_cert": cert, "key_type": "ec"}, CAKey: secret.Text(key)}
+		c := credentialConfig{Kind: typeCertificate, Config: map[string]string{"ca_cert": cert, "key_type": "ec"},
+			CAKey: secret.Text(key)}
 		a, err := c.authority()
 		if err == nil && (a.key == nil || len(a.certs) == 0) {
 			t.Error("an authority that cannot sign was taken")

@@ -71,7 +71,8 @@ func (c *chaos) Open(server int, store storage.Store) {
 			Late: func(u database.User, statements []string) {
 				c.later(connect, config, func(conn database.Conn, held, busy time.Duration) error {
 					time.Sleep(held)
-					return conn.Create(context.Background(), u, append([]string{"SLEEP " + busy.String()}, statements...), nil)
+					return conn.Create(context.Background(), u,
+						append([]string{"SLEEP " + busy.String()}, statements...), nil)
 				})
 			},
 			LateSet: func(name string, password secret.Value, statements []string) {
@@ -98,7 +99,8 @@ func (c *chaos) Open(server int, store storage.Store) {
 
 // later makes a call after its client has died: the network holds its message, or the server is
 // busy with it. It runs in a bubble.
-func (c *chaos) later(connect func(ctx context.Context, c database.Config) (database.Conn, error), config database.Config, call func(conn database.Conn, held, busy time.Duration) error) {
+func (c *chaos) later(connect func(ctx context.Context, c database.Config) (database.Conn, error),
+	config database.Config, call func(conn database.Conn, held, busy time.Duration) error) {
 	c.mu.Lock()
 	held, busy := time.Duration(0), time.Duration(0)
 	if len(c.secrets)%2 == 0 {
@@ -129,17 +131,23 @@ func (c *chaos) Begin() {
 	}
 	must := func(path string, body fields) { c.worlds[0].Must(c.T, route.Write, path, body) }
 	must("config/prod", with(prod, fields{"allowed_roles": "*"}))
-	must("config/own", fields{"plugin_name": "fake-database-plugin", "connection_url": prod["connection_url"], "allowed_roles": "*", "self_managed": true})
+	must("config/own",
+		fields{"plugin_name": "fake-database-plugin", "connection_url": prod["connection_url"], "allowed_roles": "*",
+			"self_managed": true})
 	if c.Rand.IntN(2) == 0 {
 		must("config/prod", fields{"rotation_period": fmt.Sprint(5+c.Rand.IntN(20), "m")})
 	}
 	must("roles/short", with(ro, fields{"default_ttl": "5s", "max_ttl": "1m"}))
 	must("roles/long", with(ro, fields{"default_ttl": "1m", "max_ttl": "10m"}))
-	must("roles/slow", with(ro, fields{"default_ttl": "20s", "max_ttl": "2m", "creation_statements": []string{"SLEEP 3s", "CREATE"}}))
+	must("roles/slow",
+		with(ro, fields{"default_ttl": "20s", "max_ttl": "2m", "creation_statements": []string{"SLEEP 3s", "CREATE"}}))
 	must("roles/bad", with(ro, fields{"default_ttl": "10s", "max_ttl": "1m", "revocation_statements": "FAIL"}))
 	must("static-roles/svc", with(svc, fields{"rotation_period": "3m"}))
-	must("static-roles/pair", with(svc, fields{"username": "left", "alternate_username": "right", "rotation_period": "10m"}))
-	must("static-roles/own", with(svc, fields{"db_name": "own", "username": "self", "self_managed_password": oldPassword, "rotation_period": "9m"}))
+	must("static-roles/pair",
+		with(svc, fields{"username": "left", "alternate_username": "right", "rotation_period": "10m"}))
+	must("static-roles/own",
+		with(svc, fields{"db_name": "own", "username": "self", "self_managed_password": oldPassword,
+			"rotation_period": "9m"}))
 }
 
 // fateOf decides on a call.
@@ -156,7 +164,8 @@ func (c *chaos) fateOf(call string) databasetest.Fate {
 		}
 		m.times--
 		sets := call == "set password"
-		if m.fate == databasetest.Late && call != "create" && !sets || m.fate == databasetest.Blind && call != "login" || m.fate == databasetest.Lie && !sets {
+		if m.fate == databasetest.Late && call != "create" && !sets || m.fate == databasetest.Blind &&
+			call != "login" || m.fate == databasetest.Lie && !sets {
 			return databasetest.Before
 		}
 		return m.fate
@@ -166,16 +175,20 @@ func (c *chaos) fateOf(call string) databasetest.Fate {
 
 // Break orders some failures of the database.
 func (c *chaos) Break() {
-	calls := []string{"", "verify", "create", "create", "create", "renew", "disable", "drop", "drop", "set password", "set password", "set password", "login", "login", "settle"}
+	calls := []string{"", "verify", "create", "create", "create", "renew", "disable", "drop", "drop", "set password",
+		"set password", "set password", "login", "login", "settle"}
 	fates := []databasetest.Fate{
-		databasetest.Before, databasetest.Lost, databasetest.Hang, databasetest.Stuck, databasetest.Refuse, databasetest.Late, databasetest.Late,
-		rotatetest.Pick(c.Harness, databasetest.Blind, databasetest.Lie), // never both: what is not done could be found out by nobody
+		databasetest.Before, databasetest.Lost, databasetest.Hang, databasetest.Stuck, databasetest.Refuse,
+		databasetest.Late, databasetest.Late,
+		// never both: what is not done could be found out by nobody
+		rotatetest.Pick(c.Harness, databasetest.Blind, databasetest.Lie),
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.faults = nil
 	for range c.Rand.IntN(4) {
-		m := &misfortune{rotatetest.Pick(c.Harness, calls...), rotatetest.Pick(c.Harness, fates...), c.Rand.IntN(3), 1 + c.Rand.IntN(6)}
+		m := &misfortune{rotatetest.Pick(c.Harness, calls...), rotatetest.Pick(c.Harness, fates...), c.Rand.IntN(3),
+			1 + c.Rand.IntN(6)}
 		c.faults = append(c.faults, m)
 		c.Note("the database fails: %+v", *m)
 	}
@@ -249,14 +262,15 @@ func (c *chaos) users() []string {
 // Check wants each user in a lease, and each lease that a client was given to have its user.
 func (c *chaos) Check(int) { c.leased.Check() }
 
-// Repair corrects what cannot be revoked, lets the longest wait between two tries pass, and rotates
-// all once more. It runs in a bubble.
+// Repair corrects what cannot be revoked, lets the longest wait between two tries pass, and
+// rotates all once more. It runs in a bubble.
 func (c *chaos) Repair() {
 	w := c.worlds[0]
 	w.Must(c.T, route.Write, "roles/bad", with(ro, fields{"default_ttl": "10s", "max_ttl": "1m"}))
 	time.Sleep(3 * time.Hour)
 	c.leased.CheckNone()
-	for _, path := range []string{"rotate-role/svc", "rotate-role/pair", "rotate-role/pair", "rotate-role/own", "rotate-root/prod"} {
+	for _, path := range []string{"rotate-role/svc", "rotate-role/pair", "rotate-role/pair", "rotate-role/own",
+		"rotate-root/prod"} {
 		if path == "rotate-role/pair" {
 			c.settled()
 		}
@@ -307,7 +321,8 @@ func (c *chaos) Live() (out []rotatetest.Live) {
 
 // Shown are answers, events and logs.
 func (c *chaos) Shown() (text string, secrets []string) {
-	for _, path := range []string{"config/prod", "config/own", "static-roles/svc", "static-roles/pair", "static-roles/own"} {
+	for _, path := range []string{"config/prod", "config/own", "static-roles/svc", "static-roles/pair",
+		"static-roles/own"} {
 		text += c.worlds[0].Must(c.T, route.Read, path, nil).Text
 	}
 	for _, w := range c.worlds {
@@ -328,7 +343,8 @@ func TestCrashes(t *testing.T) {
 	rotatetest.Play(t, 40, rotatetest.Plan{
 		Subject: newChaos, Length: 90 * time.Minute, Round: 10 * time.Minute, Recovery: time.Minute, Uses: 100,
 		Rows: []rotatetest.Rows{
-			{Records: m + "static/", Secrets: m + "sts/", History: m + "sth/", Journal: m + "stj/"}, {Records: m + "root/", Secrets: m + "rts/", History: m + "rth/", Journal: m + "rtj/"},
+			{Records: m + "static/", Secrets: m + "sts/", History: m + "sth/", Journal: m + "stj/"},
+			{Records: m + "root/", Secrets: m + "rts/", History: m + "rth/", Journal: m + "rtj/"},
 		},
 	})
 }

@@ -47,7 +47,8 @@ func (s *configRoutes) write(ctx context.Context, r *route.Request, in configIn)
 		if err != nil {
 			return err
 		}
-		return s.records.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error { return s.store(ctx, e, old, c, &in) })
+		return s.records.Change(ctx, rootKind, c.ID, nil,
+			func(e *rotate.Edit) error { return s.store(ctx, e, old, c, &in) })
 	})
 }
 
@@ -72,7 +73,8 @@ func (s *configRoutes) store(ctx context.Context, e *rotate.Edit, old, c *connec
 	} else {
 		was = *old
 	}
-	if !endsRotation && was.Root.When == c.Root.When && (e.New() || was.Username == c.Username) { // the rotation stays as it is
+	// the rotation stays as it is
+	if !endsRotation && was.Root.When == c.Root.When && (e.New() || was.Username == c.Username) {
 		op, err := c.storeOp()
 		if err == nil {
 			_, err = s.m.Store.Commit(ctx, append(append(ops, op), expectNew(e)...)...)
@@ -89,7 +91,8 @@ func (s *configRoutes) store(ctx context.Context, e *rotate.Edit, old, c *connec
 		return err
 	}
 	if endsRotation {
-		if err := e.Control().SetCurrent(ctx, c.writtenPassword(e.Rec), "a password that works was written"); err != nil {
+		if err := e.Control().SetCurrent(ctx, c.writtenPassword(e.Rec),
+			"a password that works was written"); err != nil {
 			return err
 		}
 	}
@@ -100,7 +103,8 @@ func (s *configRoutes) store(ctx context.Context, e *rotate.Edit, old, c *connec
 }
 
 // merge returns old as a write changes it. It is checked in full, but no login is tested.
-func (s *configRoutes) merge(ctx context.Context, r *route.Request, old *connection, in *configIn) (*connection, error) {
+func (s *configRoutes) merge(ctx context.Context, r *route.Request, old *connection, in *configIn) (*connection,
+	error) {
 	c := &connection{ID: newID(), Name: in.Name}
 	if old != nil {
 		copied := *old
@@ -111,7 +115,8 @@ func (s *configRoutes) merge(ctx context.Context, r *route.Request, old *connect
 		return nil, err
 	}
 	if c.Plugin == "" {
-		return nil, invalid("field \"plugin_name\" is required: name the kind of database, such as %q", s.conns.providers.examplePlugin())
+		return nil, invalid("field \"plugin_name\" is required: name the kind of database, such as %q",
+			s.conns.providers.examplePlugin())
 	}
 	p, err := s.conns.provider(c)
 	if err != nil {
@@ -133,7 +138,8 @@ func (s *configRoutes) merge(ctx context.Context, r *route.Request, old *connect
 		}
 	}
 	if c.Self && (c.Username != "" || !c.Password.Empty()) {
-		return nil, invalid("field \"self_managed\": such a connection has no username and password; each static role provides those of its user; leave both out")
+		return nil, invalid("field \"self_managed\": such a connection has no username and password; each static " +
+			"role provides those of its user; leave both out")
 	}
 	if err := c.Root.When.Check(minPeriod); err != nil {
 		return nil, err
@@ -197,7 +203,8 @@ func (in *configIn) endsRotation(old, c *connection, r *rotate.Record) bool {
 
 // checkReplacedPassword refuses a password that a rotation has replaced, if the new one works: it
 // comes from a file that was applied again.
-func (s *configRoutes) checkReplacedPassword(ctx context.Context, old, c *connection, in *configIn, rec *rotate.Record) error {
+func (s *configRoutes) checkReplacedPassword(ctx context.Context, old, c *connection, in *configIn,
+	rec *rotate.Record) error {
 	if in.endsRotation(old, c, rec) { // the generated password is forgotten, so the written one must work
 		return s.verify(ctx, c, true)
 	}
@@ -206,7 +213,8 @@ func (s *configRoutes) checkReplacedPassword(ctx context.Context, old, c *connec
 	}
 	probe := *old
 	if rec.Turn != nil || s.verify(ctx, &probe, true) == nil {
-		return invalid("field \"password\": it is one that rotate-root has replaced at %s, and the one that is stored now works; leave password out to keep that", rec.LastRotated.Format(time.RFC3339))
+		return invalid("field \"password\": it is one that rotate-root has replaced at %s, and the one that is "+
+			"stored now works; leave password out to keep that", rec.LastRotated.Format(time.RFC3339))
 	}
 	return s.verify(ctx, c, true)
 }
@@ -256,13 +264,18 @@ func (s *configRoutes) checkMove(ctx context.Context, r *route.Request, old, c *
 	changes := strings.Join(moved, ", ")
 	switch inURL := was.Display(old.URL) != old.URL.RevealString(); {
 	case was.Name != is.Name:
-		return invalid("field \"plugin_name\": the connection is of %s; delete it and write it again as one of %s, so that what was issued is revoked where it was issued", was.Name, is.Name)
+		return invalid("field \"plugin_name\": the connection is of %s; delete it and write it again as one of %s, "+
+			"so that what was issued is revoked where it was issued", was.Name, is.Name)
 	case !old.Password.Empty() && in.Password == nil && old.Root.Generated:
-		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again, which nobody knows since it was rotated; set one in the database as its superuser, give that, and rotate it by rotate-root/%s; %s", changes, old.Name, terraformHint)
+		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it "+
+			"must give the password again, which nobody knows since it was rotated; set one in the database as its "+
+			"superuser, give that, and rotate it by rotate-root/%s; %s", changes, old.Name, terraformHint)
 	case !old.Password.Empty() && in.Password == nil:
-		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it must give the password again; %s", changes, terraformHint)
+		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it "+
+			"must give the password again; %s", changes, terraformHint)
 	case inURL && in.URL == nil:
-		return invalid("field \"connection_url\": this write changes where or how the password in the stored connection_url is sent (%s), so it must give connection_url again", changes)
+		return invalid("field \"connection_url\": this write changes where or how the password in the stored "+
+			"connection_url is sent (%s), so it must give connection_url again", changes)
 	}
 	if slices.Contains(moved, "connection_url") {
 		n, err := s.m.Host.LeaseCount(ctx, old.leaseTarget(), 1)
@@ -270,7 +283,8 @@ func (s *configRoutes) checkMove(ctx context.Context, r *route.Request, old, c *
 			return err
 		}
 		if n > 0 {
-			r.Warn("users that were issued before will be revoked at the new connection_url; if that is another database, put the old URL back, delete the connection and write it again")
+			r.Warn("users that were issued before will be revoked at the new connection_url; if that is another " +
+				"database, put the old URL back, delete the connection and write it again")
 		}
 	}
 	return nil
@@ -279,13 +293,15 @@ func (s *configRoutes) checkMove(ctx context.Context, r *route.Request, old, c *
 // warn warns of what is valid but probably a mistake.
 func (s *configRoutes) warn(ctx context.Context, r *route.Request, p *Provider, c *connection, in *configIn) error {
 	if p.Display(c.URL) != c.URL.RevealString() {
-		r.Warn("connection_url holds a password; write {{username}} and {{password}} there and give the two as fields of their own, so that they can be changed and rotated")
+		r.Warn("connection_url holds a password; write {{username}} and {{password}} there and give the two as " +
+			"fields of their own, so that they can be changed and rotated")
 	}
 	if in.Version != nil && *in.Version != "" {
 		r.Warn("plugin_version %q is kept and has no effect: plugins are built in", *in.Version)
 	}
 	if in.Policy != nil && *in.Policy != "" {
-		if _, err := s.m.Host.Password(ctx, *in.Policy); fault.Is(err, fault.Invalid) || fault.Is(err, fault.NotFound) {
+		if _, err := s.m.Host.Password(ctx, *in.Policy); fault.Is(err, fault.Invalid) ||
+			fault.Is(err, fault.NotFound) {
 			r.Warn("password_policy: %s; no user can be made until it is there", fault.Message(err))
 		} else if err != nil {
 			return err
@@ -315,7 +331,8 @@ func (s *configRoutes) verify(ctx context.Context, c *connection, verify bool) e
 	defer s.pools.closeConn(conn)
 	if err := conn.Verify(ctx); err != nil {
 		f := upstreamError("database.verify", err, c.redactor())
-		f.Kind, f.Msg = fault.Invalid, "the connection does not work: "+f.Msg+"; nothing was stored; to store it untested, send verify_connection=false"
+		f.Kind, f.Msg = fault.Invalid, "the connection does not work: "+f.Msg+
+			"; nothing was stored; to store it untested, send verify_connection=false"
 		return f
 	}
 	return nil
@@ -335,9 +352,11 @@ func (s *configRoutes) read(ctx context.Context, _ *route.Request, in nameIn) (*
 		return nil, err
 	}
 	return &configOut{
-		Allowed: nonNil(c.Allowed), Details: connectionDetails(p, c), Policy: c.Policy, Plugin: c.Plugin, Version: c.Version,
+		Allowed: nonNil(c.Allowed), Details: connectionDetails(p, c), Policy: c.Policy, Plugin: c.Plugin,
+		Version: c.Version,
 		RootSQL: c.Form.out(rootStatements, c.RootSQL),
-		Off:     c.Root.When.Off, Last: e.Rec.LastRotated, Next: e.Rec.Next, LastError: e.Rec.LastError, timing: timingOf(c.Root.When),
+		Off:     c.Root.When.Off, Last: e.Rec.LastRotated, Next: e.Rec.Next, LastError: e.Rec.LastError,
+		timing: timingOf(c.Root.When),
 	}, nil
 }
 

@@ -31,7 +31,8 @@ func TestConfigReadsAsRecorded(t *testing.T) {
 		"connection_details": fields{
 			"connection_url": "fake://{{username}}:{{password}}@db", "username": databasetest.FakeAdmin,
 		},
-		"password_policy": "", "plugin_name": "fake-database-plugin", "plugin_version": "", "root_credentials_rotate_statements": []any{},
+		"password_policy": "", "plugin_name": "fake-database-plugin", "plugin_version": "",
+		"root_credentials_rotate_statements": []any{},
 	}
 	if d := cmp.Diff(want, a.Data); d != "" || a.Warnings != nil {
 		t.Errorf("read (-want +got):\n%s\nwarnings %q", d, a.Warnings)
@@ -49,14 +50,19 @@ func TestConfigReadsAsRecorded(t *testing.T) {
 func TestConfigKeepsWhatIsAbsent(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	w.Must(t, route.Write, "config/prod", with(prod, fields{
-		"root_rotation_statements": []string{"ALTER a, b"}, "password_policy": "strong", "username_template": "u-{{random 20}}", "plugin_version": "v1",
-		"password_authentication": "scram-sha-256", "disable_escaping": "true", "max_open_connections": "7", "max_idle_connections": 2,
-		"max_connection_lifetime": "90s", "tls_ca": "CA", "tls_certificate": "CERT", "private_key": "canary-key", "terminate_sessions": true,
+		"root_rotation_statements": []string{"ALTER a, b"}, "password_policy": "strong",
+		"username_template": "u-{{random 20}}", "plugin_version": "v1",
+		"password_authentication": "scram-sha-256", "disable_escaping": "true", "max_open_connections": "7",
+		"max_idle_connections":    2,
+		"max_connection_lifetime": "90s", "tls_ca": "CA", "tls_certificate": "CERT", "private_key": "canary-key",
+		"terminate_sessions": true,
 	}))
 	before := w.Must(t, route.Read, "config/prod", nil)
 	want := fields{
-		"connection_url": "fake://{{username}}:{{password}}@db", "username": databasetest.FakeAdmin, "username_template": "u-{{random 20}}",
-		"password_authentication": "scram-sha-256", "disable_escaping": true, "max_open_connections": 7.0, "max_idle_connections": 2.0,
+		"connection_url": "fake://{{username}}:{{password}}@db", "username": databasetest.FakeAdmin,
+		"username_template":       "u-{{random 20}}",
+		"password_authentication": "scram-sha-256", "disable_escaping": true, "max_open_connections": 7.0,
+		"max_idle_connections":    2.0,
 		"max_connection_lifetime": "1m30s", "tls_ca": "CA", "tls_certificate": "CERT", "terminate_sessions": true,
 	}
 	if d := cmp.Diff(want, before.Data["connection_details"]); d != "" {
@@ -82,20 +88,28 @@ func TestConfigRefuses(t *testing.T) {
 		body fields
 		want string
 	}{
-		{"bad", with(prod, fields{"plugin_name": "nonesuch"}), `field "plugin_name": there is no "nonesuch"; there are ["fake-database-plugin" "other-database-plugin"]`},
+		{"bad", with(prod, fields{"plugin_name": "nonesuch"}),
+			`field "plugin_name": there is no "nonesuch"; there are ["fake-database-plugin" "other-database-plugin"]`},
 		{"bad", with(prod, fields{"plugin_name": nil}), `field "plugin_name" is required`},
 		{"bad", with(prod, fields{"connection_url": nil}), "connection_url is empty"},
-		{"bad", with(prod, fields{"password": "wrong-canary"}), "the connection does not work: the fake database refuses username or password; nothing was stored; to store it untested, send verify_connection=false"},
-		{"bad", with(prod, fields{"password": "wrong-canary", "verify_connection": nil}), "the connection does not work"}, // null is the default, true
-		{"bad", with(prod, fields{"max_open_connections": "many"}), `field "max_open_connections": want a whole number`},
+		{"bad", with(prod, fields{"password": "wrong-canary"}), "the connection does not work: the fake database " +
+			"refuses username or password; nothing was stored; to store it untested, send verify_connection=false"},
+		{"bad", with(prod, fields{"password": "wrong-canary", "verify_connection": nil}),
+			"the connection does not work"}, // null is the default, true
+		{"bad", with(prod, fields{"max_open_connections": "many"}),
+			`field "max_open_connections": want a whole number`},
 		{"bad", with(prod, fields{"auth_type": "gcp_iam"}), `field "auth_type": it is not implemented yet`},
 		{"bad", with(prod, fields{"self_managed": true}), `field "self_managed"`},
 		{"bad", with(prod, fields{"rotation_period": "1s"}), `field "rotation_period": 1s is less than 5s`},
 		{"bad", with(prod, fields{"rotation_period": "24h", "rotation_schedule": "0 3 * * *"}), "exclude each other"},
-		{"bad", with(prod, fields{"rotation_period": "24h", "rotation_window": "2h"}), `field "rotation_window" needs rotation_schedule`},
-		{"bad", with(prod, fields{"rotation_schedule": "0 3 * * *", "rotation_window": "2m"}), `field "rotation_window": 2m0s is less than`},
+		{"bad", with(prod, fields{"rotation_period": "24h", "rotation_window": "2h"}),
+			`field "rotation_window" needs rotation_schedule`},
+		{"bad", with(prod, fields{"rotation_schedule": "0 3 * * *", "rotation_window": "2m"}),
+			`field "rotation_window": 2m0s is less than`},
 		{"bad", with(prod, fields{"rotation_schedule": "not cron"}), `field "rotation_schedule"`},
-		{"bad", with(prod, fields{"rotation_period": "24h", "rotation_schedule": nil, "connection_url": "fake://admin:" + inURL + "@db"}), "written into connection_url"},
+		{"bad", with(prod,
+			fields{"rotation_period": "24h", "rotation_schedule": nil,
+				"connection_url": "fake://admin:" + inURL + "@db"}), "written into connection_url"},
 		{"bad", with(prod, fields{"username_template": "{{.Nonesuch}}-{{random 20}}"}), `field "username_template"`},
 		{"-bad", prod, "name"},
 		{"a b", prod, "name"},
@@ -106,7 +120,8 @@ func TestConfigRefuses(t *testing.T) {
 		t.Errorf("list after refusals: %v, want none stored", err)
 	}
 	// Unset values of fields that are not built are no values.
-	w.Must(t, route.Write, "config/prod", with(prod, fields{"auth_type": "", "self_managed": false, "rotation_period": 0}))
+	w.Must(t, route.Write, "config/prod",
+		with(prod, fields{"auth_type": "", "self_managed": false, "rotation_period": 0}))
 	// Without verifying, what does not work is stored.
 	w.Must(t, route.Write, "config/later", with(prod, fields{"password": "wrong-canary", "verify_connection": false}))
 }
@@ -114,14 +129,17 @@ func TestConfigRefuses(t *testing.T) {
 func TestConfigWarns(t *testing.T) {
 	w := open(t, enginetest.Config{Host: knownPasswords})
 	a := w.Must(t, route.Write, "config/prod", with(prod, fields{
-		"connection_url": "fake://admin:" + inURL + "@db", "plugin_version": "v9", "password_policy": "absent", "nonesuch": 1,
+		"connection_url": "fake://admin:" + inURL + "@db", "plugin_version": "v9", "password_policy": "absent",
+		"nonesuch": 1,
 	}))
-	for _, want := range []string{"connection_url holds a password", `plugin_version "v9"`, `password_policy: there is no password policy "absent"`, `unknown parameter "nonesuch"`} {
+	for _, want := range []string{"connection_url holds a password", `plugin_version "v9"`,
+		`password_policy: there is no password policy "absent"`, `unknown parameter "nonesuch"`} {
 		if !strings.Contains(strings.Join(a.Warnings, "\n"), want) {
 			t.Errorf("warnings %q, want one with %q", a.Warnings, want)
 		}
 	}
-	if got := w.Must(t, route.Read, "config/prod", nil).Text; strings.Contains(got, inURL) || !strings.Contains(got, "*****") {
+	if got := w.Must(t, route.Read, "config/prod", nil).Text; strings.Contains(got, inURL) ||
+		!strings.Contains(got, "*****") {
 		t.Errorf("read %s, want the URL's password masked", got)
 	}
 }
@@ -137,25 +155,35 @@ func TestConfigMovesNoSecret(t *testing.T) {
 		{"disable_escaping": true},
 		{"connection_url": "fake://{{username}}:{{password}}@evil", "verify_connection": false},
 	} {
-		w.Refused(t, route.Write, "config/prod", body, fault.Invalid, `field "password": this write changes where or how the stored password is sent (`)
+		w.Refused(t, route.Write, "config/prod", body, fault.Invalid,
+			`field "password": this write changes where or how the stored password is sent (`)
 	}
-	w.Refused(t, route.Write, "config/prod", fields{"plugin_name": "other-database-plugin", "password": databasetest.FakePassword}, fault.Invalid, "delete it and write it again")
-	w.Must(t, route.Write, "config/prod", fields{"connection_url": "fake://{{username}}:{{password}}@db2", "password": databasetest.FakePassword})
-	w.Must(t, route.Write, "config/prod", fields{"connection_url": "fake://{{username}}:{{password}}@db2", "max_open_connections": 3}) // as it is
+	w.Refused(t, route.Write, "config/prod",
+		fields{"plugin_name": "other-database-plugin", "password": databasetest.FakePassword}, fault.Invalid,
+		"delete it and write it again")
+	w.Must(t, route.Write, "config/prod",
+		fields{"connection_url": "fake://{{username}}:{{password}}@db2", "password": databasetest.FakePassword})
+	w.Must(t, route.Write, "config/prod",
+		fields{"connection_url": "fake://{{username}}:{{password}}@db2", "max_open_connections": 3}) // as it is
 
 	w.Must(t, route.Write, "config/rotated", prod)
 	w.Must(t, route.Write, "rotate-root/rotated", nil)
-	w.Refused(t, route.Write, "config/rotated", fields{"tls_ca": "EVIL"}, fault.Invalid, "nobody knows since it was rotated; set one in the database")
+	w.Refused(t, route.Write, "config/rotated", fields{"tls_ca": "EVIL"}, fault.Invalid,
+		"nobody knows since it was rotated; set one in the database")
 
-	w.Must(t, route.Write, "config/literal", with(prod, fields{"connection_url": "fake://admin:" + inURL + "@db", "password": "", "verify_connection": false}))
-	w.Refused(t, route.Write, "config/literal", fields{"tls_ca": "EVIL"}, fault.Invalid, `field "connection_url": this write changes`)
+	w.Must(t, route.Write, "config/literal",
+		with(prod, fields{"connection_url": "fake://admin:" + inURL + "@db", "password": "",
+			"verify_connection": false}))
+	w.Refused(t, route.Write, "config/literal", fields{"tls_ca": "EVIL"}, fault.Invalid,
+		`field "connection_url": this write changes`)
 }
 
 func TestConfigWarnsOfMovingLeases(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	moved := fields{"connection_url": "fake://{{username}}:{{password}}@db2", "password": databasetest.FakePassword}
 	w.issue("ro")
-	if a := w.Must(t, route.Write, "config/prod", moved); !strings.Contains(strings.Join(a.Warnings, ""), "issued before will be revoked at the new connection_url") {
+	if a := w.Must(t, route.Write, "config/prod", moved); !strings.Contains(strings.Join(a.Warnings, ""),
+		"issued before will be revoked at the new connection_url") {
 		t.Errorf("warnings = %q", a.Warnings)
 	}
 }
@@ -165,11 +193,13 @@ func TestConfigWarnsOfMovingLeases(t *testing.T) {
 func TestOwnWordsAreKept(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.setHook(func(string) error {
-		return &fault.Error{Op: "fake", Kind: fault.Upstream, Msg: "wrong password; write {{username}}:{{password}}@host", Err: errors.New("they say: wrong!")}
+		return &fault.Error{Op: "fake", Kind: fault.Upstream,
+			Msg: "wrong password; write {{username}}:{{password}}@host", Err: errors.New("they say: wrong!")}
 	})
 	for _, password := range []string{"wrong", "password", "{{password}}", "write", "stored"} {
 		_, err := w.Do(route.Write, "config/mine", with(prod, fields{"password": password}))
-		if want := "the connection does not work: wrong password; write {{username}}:{{password}}@host; nothing was stored"; !strings.HasPrefix(fault.Message(err), want) {
+		if want := "the connection does not work: wrong password; write {{username}}:{{password}}@host; nothing was " +
+			"stored"; !strings.HasPrefix(fault.Message(err), want) {
 			t.Errorf("password %q: %v, want %q", password, err, want)
 		}
 		if password == "wrong" && strings.Contains(err.Error(), "say: wrong!") {
@@ -233,8 +263,10 @@ func TestErrorsAreRedacted(t *testing.T) {
 func TestKindsOfErrors(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	for kind, want := range map[fault.Kind]fault.Kind{
-		fault.Denied: fault.Upstream, fault.Conflict: fault.Upstream, fault.NotFound: fault.Upstream, fault.Internal: fault.Upstream,
-		fault.Invalid: fault.Invalid, fault.Upstream: fault.Upstream, fault.Timeout: fault.Timeout, fault.Unavailable: fault.Unavailable,
+		fault.Denied: fault.Upstream, fault.Conflict: fault.Upstream, fault.NotFound: fault.Upstream,
+		fault.Internal: fault.Upstream,
+		fault.Invalid:  fault.Invalid, fault.Upstream: fault.Upstream, fault.Timeout: fault.Timeout,
+		fault.Unavailable: fault.Unavailable,
 	} {
 		w.setHook(func(string) error { return database.MarkUnchanged(fault.New("fake", kind, "the words")) })
 		w.Refused(t, route.Read, "creds/ro", nil, want, "the words")
@@ -286,7 +318,8 @@ func TestChangesAndPools(t *testing.T) {
 	w.Must(t, route.Write, "config/prod", fields{"max_open_connections": 2, "verify_connection": false})
 	w.issue("ro")
 	if w.opens.Load() != opens+1 || w.shuts.Load() != opens {
-		t.Errorf("after a change of the pool: %d opened, %d closed, want %d and %d", w.opens.Load(), w.shuts.Load(), opens+1, opens)
+		t.Errorf("after a change of the pool: %d opened, %d closed, want %d and %d", w.opens.Load(), w.shuts.Load(),
+			opens+1, opens)
 	}
 	if err := w.Engine.Close(); err != nil || w.shuts.Load() != w.opens.Load() {
 		t.Errorf("Close = %v with %d of %d pools closed", err, w.shuts.Load(), w.opens.Load())
@@ -299,7 +332,8 @@ func TestConfigIsVerifiedUnlessItSaysNot(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	wrong := with(prod, fields{"password": "wrong"})
 	w.Refused(t, route.Write, "config/prod", wrong, fault.Invalid, "does not work")
-	w.Refused(t, route.Write, "config/prod", `{"verify_connection":null,"plugin_name":"fake-database-plugin","connection_url":"x","username":"admin","password":"wrong"}`, fault.Invalid, "does not work")
+	w.Refused(t, route.Write, "config/prod",
+		`{"verify_connection":null,"plugin_name":"fake-database-plugin","connection_url":"x","username":"admin","password":"wrong"}`, fault.Invalid, "does not work")
 	w.Must(t, route.Write, "config/prod", with(wrong, fields{"verify_connection": false}))
 }
 
@@ -314,10 +348,13 @@ func TestConnectionsAreMadeAsWritten(t *testing.T) {
 	}
 	dials := func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("dialed") }
 	w := enginetest.Open(t, database.New(p), enginetest.Config{Host: func(h *engine.Host) { h.Dial = dials }})
-	w.Must(t, route.Write, "config/prod", with(prod, fields{"private_key": "canary-key", "tls_certificate": "canary-cert", "plugin_version": "v7"}))
+	w.Must(t, route.Write, "config/prod",
+		with(prod, fields{"private_key": "canary-key", "tls_certificate": "canary-cert", "plugin_version": "v7"}))
 	c := last.Load()
-	if c.PrivateKey.RevealString() != "canary-key" || c.TLSCertificate != "canary-cert" || c.Dial == nil || c.Log == nil {
-		t.Errorf("connected with the key %v, the certificate %q, a dialer %v and a log %v", !c.PrivateKey.Empty(), c.TLSCertificate, c.Dial != nil, c.Log != nil)
+	if c.PrivateKey.RevealString() != "canary-key" || c.TLSCertificate != "canary-cert" || c.Dial == nil ||
+		c.Log == nil {
+		t.Errorf("connected with the key %v, the certificate %q, a dialer %v and a log %v", !c.PrivateKey.Empty(),
+			c.TLSCertificate, c.Dial != nil, c.Log != nil)
 	}
 	if a := w.Must(t, route.Read, "config/prod", nil); a.Data["plugin_version"] != "v7" {
 		t.Errorf("plugin_version is shown as %v", a.Data["plugin_version"])
@@ -325,7 +362,8 @@ func TestConnectionsAreMadeAsWritten(t *testing.T) {
 	// Another administrator is another pool, also with the same password.
 	w.Must(t, route.Write, "roles/ro", ro)
 	w.Must(t, route.Read, "creds/ro", nil)
-	w.Must(t, route.Write, "config/prod", fields{"username": "other", "password": databasetest.FakePassword, "verify_connection": false})
+	w.Must(t, route.Write, "config/prod",
+		fields{"username": "other", "password": databasetest.FakePassword, "verify_connection": false})
 	_, _ = w.Do(route.Read, "creds/ro", nil)
 	if c := last.Load(); c.Username != "other" {
 		t.Errorf("after the write of another administrator, users are created by %q", c.Username)
@@ -343,7 +381,8 @@ func TestSelfManagedIsCheckedWithAUser(t *testing.T) {
 	}
 	w := enginetest.Open(t, database.New(p), enginetest.Config{})
 	w.Must(t, route.Write, "config/own", ownConfig)
-	w.Refused(t, route.Write, "config/prod", with(prod, fields{"username": nil, "password": nil}), fault.Invalid, "needs one")
+	w.Refused(t, route.Write, "config/prod", with(prod, fields{"username": nil, "password": nil}), fault.Invalid,
+		"needs one")
 }
 
 // Statements for the administrator's password are judged when they are written, and those that are
@@ -355,8 +394,10 @@ func TestRootStatementsAreJudged(t *testing.T) {
 	if a := w.Must(t, route.Write, "config/prod", prod); len(a.Warnings) != 0 {
 		t.Errorf("warnings %q", a.Warnings)
 	}
-	w.Refused(t, route.Write, "config/prod", fields{"root_rotation_statements": "BROKEN"}, fault.Invalid, "root_rotation_statements is broken")
-	w.Refused(t, route.Write, "config/prod", fields{"root_rotation_statements": "{{password}} {{nme}}"}, fault.Invalid, "{{nme}} is no placeholder")
+	w.Refused(t, route.Write, "config/prod", fields{"root_rotation_statements": "BROKEN"}, fault.Invalid,
+		"root_rotation_statements is broken")
+	w.Refused(t, route.Write, "config/prod", fields{"root_rotation_statements": "{{password}} {{nme}}"}, fault.Invalid,
+		"{{nme}} is no placeholder")
 	w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": "{{password}}"})
 }
 
@@ -364,7 +405,9 @@ func TestRootStatementsAreJudged(t *testing.T) {
 func TestMovedFieldsAreNamedInOrder(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	for range 5 {
-		w.Refused(t, route.Write, "config/prod", fields{"username": "other", "tls_ca": "PEM", "disable_escaping": true}, fault.Invalid, "(disable_escaping, tls_ca, username)")
+		w.Refused(t, route.Write, "config/prod",
+			fields{"username": "other", "tls_ca": "PEM", "disable_escaping": true}, fault.Invalid,
+			"(disable_escaping, tls_ca, username)")
 	}
 }
 
@@ -376,7 +419,8 @@ func TestConnectionOfAnUnknownPlugin(t *testing.T) {
 	w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_statements": "SET {{password}}"}))
 	w.rewrite(func(row map[string]any) { row["plugin"] = "gone-database-plugin" })
 	for path, body := range map[string]any{
-		"config/prod": fields{"plugin_name": "fake-database-plugin"}, "roles/ro": fields{}, "static-roles/svc": fields{}, "rotate-root/prod": nil, "rotate-role/svc": nil,
+		"config/prod": fields{"plugin_name": "fake-database-plugin"}, "roles/ro": fields{},
+		"static-roles/svc": fields{}, "rotate-root/prod": nil, "rotate-role/svc": nil,
 	} {
 		w.Refused(t, route.Write, path, body, fault.Invalid, `there is no "gone-database-plugin"`)
 	}
@@ -403,7 +447,8 @@ func TestDamagedRows(t *testing.T) {
 		{"again/ro/", []func() error{creds}},
 		{"taken/", []func() error{revoke}},
 		{"note/", []func() error{func() error { _, err := w.Do(route.Read, "roles/ro", nil); return err }}},
-		{"role/", []func() error{creds, revoke, func() error { _, err := w.Do(route.Read, "roles/ro", nil); return err }}},
+		{"role/", []func() error{creds, revoke,
+			func() error { _, err := w.Do(route.Read, "roles/ro", nil); return err }}},
 		{"conn/", []func() error{revoke, func() error { _, err := w.Do(route.Read, "config/prod", nil); return err }}},
 	} {
 		if tt.prefix == "note/" {
@@ -446,7 +491,8 @@ func TestWriteThatIsDefeated(t *testing.T) {
 	st := faulty.New(enginetest.Memory(), 1)
 	w := ready(t, enginetest.Config{Store: st})
 	st.Inject(faulty.Fault{Prefix: "mount/" + enginetest.UUID + "/role/", Err: storage.ErrConflict, Times: -1})
-	w.Refused(t, route.Write, "roles/ro", fields{"max_ttl": "3h"}, fault.Unavailable, "is being written by many requests")
+	w.Refused(t, route.Write, "roles/ro", fields{"max_ttl": "3h"}, fault.Unavailable,
+		"is being written by many requests")
 }
 
 // Statements that are too long together are refused wherever they are written.
@@ -454,7 +500,8 @@ func TestStatementsThatAreTooLong(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "svc")
 	long := strings.Repeat("x", database.MaxStatements+1)
 	for path, body := range map[string]fields{
-		"config/prod": {"root_rotation_statements": long}, "roles/ro": with(ro, fields{"rollback_statements": long}), "static-roles/svc": with(svc, fields{"rotation_statements": long}),
+		"config/prod": {"root_rotation_statements": long}, "roles/ro": with(ro, fields{"rollback_statements": long}),
+		"static-roles/svc": with(svc, fields{"rotation_statements": long}),
 	} {
 		w.Refused(t, route.Write, path, body, fault.Invalid, "more than 64 KiB together")
 	}
@@ -463,7 +510,8 @@ func TestStatementsThatAreTooLong(t *testing.T) {
 // A name that leads to no configuration any more is as good as none.
 func TestNameOfADeletedConfig(t *testing.T) {
 	w := ready(t, enginetest.Config{})
-	if _, err := w.View.Commit(t.Context(), storage.Set("mount/"+enginetest.UUID+"/config/ghost", []byte("none"))); err != nil {
+	if _, err := w.View.Commit(t.Context(),
+		storage.Set("mount/"+enginetest.UUID+"/config/ghost", []byte("none"))); err != nil {
 		t.Fatal(err)
 	}
 	if a, err := w.Do(route.Read, "config/ghost", nil); err == nil {
@@ -519,7 +567,8 @@ func TestDeletedConfigNamesItsStaticRoles(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "one", "two")
 	w.Must(t, route.Write, "static-roles/one", with(svc, fields{"username": "one"}))
 	w.Must(t, route.Write, "static-roles/two", with(svc, fields{"username": "two"}))
-	if a := w.Must(t, route.Delete, "config/prod", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], `["one" "two"]`) {
+	if a := w.Must(t, route.Delete, "config/prod", nil); len(a.Warnings) != 1 ||
+		!strings.Contains(a.Warnings[0], `["one" "two"]`) {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 }
@@ -530,7 +579,10 @@ func TestNothingIsLeftOfADeletedConfig(t *testing.T) {
 	for name, before := range map[string]func(w *world){
 		"as it was written": func(*world) {},
 		"once rotated":      func(w *world) { w.Must(w.t, route.Write, "rotate-root/prod", nil) },
-		"by a schedule":     func(w *world) { w.Must(w.t, route.Write, "config/prod", fields{"rotation_period": "1h"}) },
+		"by a schedule": func(w *world) {
+			w.Must(w.t, route.Write, "config/prod",
+				fields{"rotation_period": "1h"})
+		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := ready(t, enginetest.Config{})

@@ -23,12 +23,14 @@ func (s *configRoutes) remove(ctx context.Context, r *route.Request, in nameIn) 
 		c.DeletedAt = time.Now().UTC()
 		return s.records.Change(ctx, rootKind, c.ID, nil, func(e *rotate.Edit) error {
 			c.Root.legacyRoot, c.PendingPassword = legacyRoot{}, secret.Value{} // the record has it
-			ops, abs, err := s.tombstones.scheduleOps(c, c.DeletedAt.Add(firstCheck), storage.Remove(namePrefix+in.Name))
+			ops, abs, err := s.tombstones.scheduleOps(c, c.DeletedAt.Add(firstCheck),
+				storage.Remove(namePrefix+in.Name))
 			switch {
 			case err != nil:
 				return err
 			case e.Rec.Turn != nil:
-				r.Warn("a rotation of the password of %q was under way, and it goes on until it is known whether it took place", c.Username)
+				r.Warn("a rotation of the password of %q was under way, and it goes on until it is known whether it "+
+					"took place", c.Username)
 			case e.New() && e.Rec.Due.IsZero():
 				_, err := s.m.Store.CommitWith(ctx, append(ops, expectNew(e)...), abs)
 				return err
@@ -45,7 +47,8 @@ func (s *configRoutes) remove(ctx context.Context, r *route.Request, in nameIn) 
 	}
 	left, err := s.staticRolesOf(ctx, in.Name)
 	if len(left) > 0 {
-		r.Warn("the static roles %q stay, and their passwords are not rotated until config/%s is written again", left, in.Name)
+		r.Warn("the static roles %q stay, and their passwords are not rotated until config/%s is written again", left,
+			in.Name)
 	}
 	return route.None{}, err
 }
@@ -102,7 +105,9 @@ func (s *configRoutes) warnSharedAdmin(ctx context.Context, r *route.Request, c 
 		}
 	}
 	if len(names) > 0 {
-		r.Warn("%q is the administrator of other connections to the same database, too, which have the password from before and can do nothing any more: %s; give each an administrator of its own", c.Username, strings.Join(names, ", "))
+		r.Warn("%q is the administrator of other connections to the same database, too, which have the password "+
+			"from before and can do nothing any more: %s; give each an administrator of its own", c.Username,
+			strings.Join(names, ", "))
 	}
 	return nil
 }

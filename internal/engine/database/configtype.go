@@ -67,7 +67,8 @@ func (l *unsupportedIn) refuse() error {
 	}{
 		{name: "auth_type", v: l.AuthType}, {name: "service_account_json", v: l.Account},
 	} {
-		unset := f.v.IsNull() || slices.Contains([]string{`""`, "0", `"0"`, "false", `"false"`}, string(bytes.TrimSpace(f.v.Reveal())))
+		unset := f.v.IsNull() ||
+			slices.Contains([]string{`""`, "0", `"0"`, "false", `"false"`}, string(bytes.TrimSpace(f.v.Reveal())))
 		if !unset {
 			return invalid("field %q: it is not implemented yet; leave it out, and use username and password", f.name)
 		}

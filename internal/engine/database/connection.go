@@ -75,7 +75,8 @@ type storedConnection struct {
 
 func (c *connection) storeOp() (storage.Op, error) {
 	s := storedConnection{
-		connection: *c, URL: c.URL.Reveal(), Password: c.Password.Reveal(), Key: c.Key.Reveal(), PendingPassword: c.PendingPassword.Reveal(),
+		connection: *c, URL: c.URL.Reveal(), Password: c.Password.Reveal(), Key: c.Key.Reveal(),
+		PendingPassword: c.PendingPassword.Reveal(),
 	}
 	for name, v := range c.Hidden {
 		if s.Hidden == nil {
@@ -102,8 +103,10 @@ func (c *connection) baseConfig() Config {
 	a := c.Access
 	return Config{
 		URL: c.URL, Username: c.Username, Password: c.Password, DisableEscaping: a.NoEscape,
-		MaxOpen: a.MaxOpen, MaxIdle: a.MaxIdle, ConnLifetime: cmp.Or(a.Lifetime, defaultLifetime), PasswordAuthentication: a.Auth,
-		TLSCA: PEM(a.CA), TLSCertificate: PEM(a.Cert), PrivateKey: c.Key, Extra: c.Extra, Hidden: c.Hidden,
+		MaxOpen: a.MaxOpen, MaxIdle: a.MaxIdle, ConnLifetime: cmp.Or(a.Lifetime, defaultLifetime),
+		PasswordAuthentication: a.Auth,
+		TLSCA:                  PEM(a.CA), TLSCertificate: PEM(a.Cert), PrivateKey: c.Key, Extra: c.Extra,
+		Hidden: c.Hidden,
 	}
 }
 

@@ -24,19 +24,26 @@ func FuzzCertificateCost(f *testing.F) {
 			return err
 		}
 		return nil
-	}}, costtest.Shape{Unit: "-----BEGIN "}, costtest.Shape{Unit: "-----BEGIN CERTIFICATE-----\n"}, costtest.Shape{Unit: "-----BEGIN A-----\n-----END B-----\n"}, costtest.Shape{Head: "-----BEGIN CERTIFICATE-----\n", Unit: "MIIB\n", Tail: "-----END CERTIFICATE-----\n"},
-		costtest.Shape{Head: "-----BEGIN CERTIFICATE-----\n", Unit: "a: b\n", Tail: "-----END CERTIFICATE-----\n"}, costtest.Shape{Unit: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"}, costtest.Shape{Unit: "\n"}, costtest.Shape{Unit: "-----END "})
+	}}, costtest.Shape{Unit: "-----BEGIN "}, costtest.Shape{Unit: "-----BEGIN CERTIFICATE-----\n"},
+		costtest.Shape{Unit: "-----BEGIN A-----\n-----END B-----\n"},
+		costtest.Shape{Head: "-----BEGIN CERTIFICATE-----\n", Unit: "MIIB\n", Tail: "-----END CERTIFICATE-----\n"},
+		costtest.Shape{Head: "-----BEGIN CERTIFICATE-----\n", Unit: "a: b\n", Tail: "-----END CERTIFICATE-----\n"},
+		costtest.Shape{Unit: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"},
+		costtest.Shape{Unit: "\n"}, costtest.Shape{Unit: "-----END "})
 }
 
 // FuzzKeyCost: so does reading a private key, of whatever size it says that it is.
 func FuzzKeyCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: maxKey, Steps: 50_000, Parse: func(text string) error {
 		_, err := privateKey([]byte(text))
-		if _, again := privateKey(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: []byte(text)})); err == nil {
+		if _, again := privateKey(
+			pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: []byte(text)})); err == nil {
 			err = again
 		}
 		return err
-	}}, costtest.Shape{Unit: "-----BEGIN PRIVATE KEY-----\n"}, costtest.Shape{Unit: "-----BEGIN A-----\nMIIB\n-----END A-----\n"}, costtest.Shape{Head: "\x30\x82\x10\x00\x02\x01\x00\x02\x82\x0f\x00", Unit: "\xff"})
+	}}, costtest.Shape{Unit: "-----BEGIN PRIVATE KEY-----\n"},
+		costtest.Shape{Unit: "-----BEGIN A-----\nMIIB\n-----END A-----\n"},
+		costtest.Shape{Head: "\x30\x82\x10\x00\x02\x01\x00\x02\x82\x0f\x00", Unit: "\xff"})
 }
 
 // FuzzNameCost: making a user's name costs a bounded number of steps.
@@ -45,7 +52,8 @@ func FuzzNameCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: 1024, Steps: 10_000, Parse: func(text string) error {
 		_, err := n.fromTemplate("username_template", text)
 		return err
-	}}, costtest.Shape{Unit: "{{random 100}}"}, costtest.Shape{Head: "{{", Unit: "print .RoleName | ", Tail: "print}}"})
+	}}, costtest.Shape{Unit: "{{random 100}}"},
+		costtest.Shape{Head: "{{", Unit: "print .RoleName | ", Tail: "print}}"})
 }
 
 // A key that takes seconds to be checked is refused: the time grows with the cube of its size.
@@ -67,7 +75,9 @@ func FuzzPairCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: MaxURL, Steps: 2000, Parse: func(text string) error {
 		_, err := KeyPair([]byte(text), []byte(text))
 		return err
-	}}, costtest.Shape{Unit: "-----BEGIN A-----\n"}, costtest.Shape{Unit: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"}, costtest.Shape{Unit: "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"})
+	}}, costtest.Shape{Unit: "-----BEGIN A-----\n"},
+		costtest.Shape{Unit: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"},
+		costtest.Shape{Unit: "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"})
 }
 
 // FuzzSettingCost: so does the text of a kind's own setting.

@@ -28,7 +28,9 @@ func (in *credentialIn) apply(c *credentialConfig) error {
 	wire.Default(&kind, in.Kind, typePassword)
 	if kind != "" && kind != c.kind() {
 		if optionsByType[kind] == nil {
-			return invalid("field \"credential_type\": there is no %q; there are password, rsa_private_key and client_certificate", clip(kind))
+			return invalid(
+				"field \"credential_type\": there is no %q; there are password, rsa_private_key and "+
+					"client_certificate", clip(kind))
 		}
 		*c = credentialConfig{Kind: kind}
 	}
@@ -53,7 +55,8 @@ func (c *credentialConfig) setOptions(given map[string]secret.Value) error {
 		value := given[name]
 		switch {
 		case !slices.Contains(optionsByType[c.kind()], name):
-			return invalid("field \"credential_config\": there is no %s for credential_type %s; there is %s", optionName(name), c.kind(), strings.Join(optionsByType[c.kind()], ", "))
+			return invalid("field \"credential_config\": there is no %s for credential_type %s; there is %s",
+				optionName(name), c.kind(), strings.Join(optionsByType[c.kind()], ", "))
 		case name == "password_policy":
 			c.Policy = value.RevealString()
 		case name == "ca_private_key":

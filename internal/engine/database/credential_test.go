@@ -32,7 +32,8 @@ func authority(t *testing.T, life time.Duration, edit func(*x509.Certificate)) (
 		t.Fatal(err)
 	}
 	root := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(life),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(life),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	if edit != nil {
@@ -46,13 +47,16 @@ func authority(t *testing.T, life time.Duration, edit func(*x509.Certificate)) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: text}))
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: text}))
 }
 
 // certRole is a role whose users have certificates by an authority that lives for so long.
 func certRole(t *testing.T, life time.Duration) fields {
 	cert, key := authority(t, life, nil)
-	return with(ro, fields{"credential_type": "client_certificate", "credential_config": fields{"ca_cert": cert, "ca_private_key": key, "key_type": "ec"}})
+	return with(ro,
+		fields{"credential_type": "client_certificate",
+			"credential_config": fields{"ca_cert": cert, "ca_private_key": key, "key_type": "ec"}})
 }
 
 // leafOf reads what was given out, as a client would load it, and verifies it as a server would.
@@ -70,7 +74,9 @@ func leafOf(t *testing.T, data map[string]any, ca string) *x509.Certificate {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(ca))
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, CurrentTime: time.Now()}); err != nil {
+	if _, err := leaf.Verify(
+		x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+			CurrentTime: time.Now()}); err != nil {
 		t.Errorf("a server that trusts the authority: %v", err)
 	}
 	return leaf
@@ -113,7 +119,8 @@ func TestClientCertificate(t *testing.T) {
 			if serials[leaf.SerialNumber.String()] = true; leaf.SerialNumber.BitLen() != 127 {
 				t.Errorf("serial %s of %d bits", leaf.SerialNumber, leaf.SerialNumber.BitLen())
 			}
-			if leaf.KeyUsage != x509.KeyUsageDigitalSignature || len(leaf.ExtKeyUsage) != 1 || !leaf.BasicConstraintsValid || leaf.IsCA {
+			if leaf.KeyUsage != x509.KeyUsageDigitalSignature || len(leaf.ExtKeyUsage) != 1 ||
+				!leaf.BasicConstraintsValid || leaf.IsCA {
 				t.Errorf("usage %v %v, authority %v", leaf.KeyUsage, leaf.ExtKeyUsage, leaf.IsCA)
 			}
 			if told := w.fake.Key(name); told.Subject != "/CN="+name || told.Public != bodyOf(t, leaf.PublicKey) {
@@ -129,7 +136,8 @@ func TestClientCertificate(t *testing.T) {
 		}
 		// A write of what was read, and one of another option, keep the authority's key.
 		read := w.Must(t, route.Read, "roles/ro", nil)
-		if d := cmp.Diff(fields{"ca_cert": ca, "key_type": "ec"}, read.Data["credential_config"]); d != "" || read.Data["credential_type"] != "client_certificate" {
+		if d := cmp.Diff(fields{"ca_cert": ca, "key_type": "ec"}, read.Data["credential_config"]); d != "" ||
+			read.Data["credential_type"] != "client_certificate" {
 			t.Errorf("config (-want +got):\n%s\n%v", d, read.Data["credential_type"])
 		}
 		w.Must(t, route.Write, "roles/ro", read.Data)
@@ -139,7 +147,8 @@ func TestClientCertificate(t *testing.T) {
 		if leafOf(t, a.Data, ca); a.Data["private_key_type"] != "ed25519" {
 			t.Errorf("answer %v", a.Data)
 		}
-		for what, text := range map[string]string{"the role": read.Text, "the log": w.log.String(), "the lease": string(a.Lease.Data)} {
+		for what, text := range map[string]string{"the role": read.Text, "the log": w.log.String(),
+			"the lease": string(a.Lease.Data)} {
 			for _, key := range []string{caKey, a.Data["private_key"].(string)} {
 				if body := strings.Split(key, "\n")[1]; strings.Contains(text, body) {
 					t.Errorf("%s shows a private key", what)
@@ -152,7 +161,10 @@ func TestClientCertificate(t *testing.T) {
 			t.Errorf("after a change of the type: %v", a.Data)
 		}
 		w.issue("ro")
-		w.Refused(t, route.Write, "roles/ro", fields{"credential_type": "client_certificate", "credential_config": fields{"ca_cert": ca, "key_type": "ec"}}, fault.Invalid, "ca_private_key is required")
+		w.Refused(t, route.Write, "roles/ro",
+			fields{"credential_type": "client_certificate",
+				"credential_config": fields{"ca_cert": ca, "key_type": "ec"}}, fault.Invalid,
+			"ca_private_key is required")
 	})
 }
 
@@ -165,7 +177,8 @@ func TestCertificateBoundsItsLease(t *testing.T) {
 		a := w.Must(t, route.Read, "creds/ro", nil)
 		leaf := leafOf(t, a.Data, role["credential_config"].(fields)["ca_cert"].(string))
 		w.Must(t, route.Write, "roles/ro", fields{"max_ttl": "9h"})
-		if l, err := w.Renew(a.Lease.ID, 5*time.Hour); err != nil || l.Expires.After(leaf.NotAfter) || time.Until(l.Expires) < 89*time.Minute {
+		if l, err := w.Renew(a.Lease.ID, 5*time.Hour); err != nil || l.Expires.After(leaf.NotAfter) ||
+			time.Until(l.Expires) < 89*time.Minute {
 			t.Errorf("renewed until %v, %v; the certificate ends at %s", l, err, leaf.NotAfter)
 		}
 		if time.Until(leaf.NotAfter) > 90*time.Minute {
@@ -187,16 +200,23 @@ func TestCommonNameTemplate(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	role := certRole(t, time.Hour)
 	config := role["credential_config"].(fields)
-	w.Must(t, route.Write, "roles/ro", with(role, fields{"credential_config": with(config, fields{"common_name_template": "{{.RoleName}}_{{random 9}}"})}))
+	w.Must(t, route.Write, "roles/ro",
+		with(role, fields{"credential_config": with(config,
+			fields{"common_name_template": "{{.RoleName}}_{{random 9}}"})}))
 	a := w.Must(t, route.Read, "creds/ro", nil)
-	if name, leaf := a.Data["username"].(string), leafOf(t, a.Data, config["ca_cert"].(string)); !strings.HasPrefix(name, "ro_") || leaf.Subject.CommonName != name {
+	if name, leaf := a.Data["username"].(string), leafOf(t, a.Data,
+		config["ca_cert"].(string)); !strings.HasPrefix(name, "ro_") || leaf.Subject.CommonName != name {
 		t.Errorf("the user is %s, the certificate is of %s", name, leaf.Subject)
 	}
-	again := w.Must(t, route.Write, "roles/ro", with(role, fields{"credential_config": with(config, fields{"common_name_template": "fixed"})}))
-	if len(again.Warnings) != 1 || !strings.Contains(again.Warnings[0], `common_name_template makes the same name again, such as "fixed"`) {
+	again := w.Must(t, route.Write, "roles/ro",
+		with(role, fields{"credential_config": with(config, fields{"common_name_template": "fixed"})}))
+	if len(again.Warnings) != 1 ||
+		!strings.Contains(again.Warnings[0], `common_name_template makes the same name again, such as "fixed"`) {
 		t.Errorf("warnings %q", again.Warnings)
 	}
-	w.Refused(t, route.Write, "roles/ro", with(role, fields{"credential_config": with(config, fields{"common_name_template": "{{.Nonesuch}}"})}), fault.Invalid, `field "common_name_template"`)
+	w.Refused(t, route.Write, "roles/ro",
+		with(role, fields{"credential_config": with(config, fields{"common_name_template": "{{.Nonesuch}}"})}),
+		fault.Invalid, `field "common_name_template"`)
 }
 
 // A token that reads again is given its certificate again.
@@ -211,7 +231,8 @@ func TestReuseOfCertificates(t *testing.T) {
 
 func TestRSAPrivateKey(t *testing.T) {
 	w := ready(t, enginetest.Config{})
-	keyed := fields{"credential_type": "rsa_private_key", "creation_statements": []string{"CREATE", "KEY {{public_key}}"}}
+	keyed := fields{"credential_type": "rsa_private_key",
+		"creation_statements": []string{"CREATE", "KEY {{public_key}}"}}
 	for _, tt := range []struct {
 		config fields
 		bits   int
@@ -229,15 +250,18 @@ func TestRSAPrivateKey(t *testing.T) {
 		if got := key.(*rsa.PrivateKey); got.N.BitLen() != tt.bits {
 			t.Errorf("%d bits, want %d", got.N.BitLen(), tt.bits)
 		}
-		if told := w.fake.Key(a.Data["username"].(string)); told.Public != bodyOf(t, key.(*rsa.PrivateKey).Public()) || told.Subject != "" {
+		if told := w.fake.Key(a.Data["username"].(string)); told.Public != bodyOf(t, key.(*rsa.PrivateKey).Public()) ||
+			told.Subject != "" {
 			t.Errorf("the database was told %+v", told)
 		}
-		if a.Data["password"] != nil || strings.Contains(w.log.String(), strings.Split(a.Data["rsa_private_key"].(string), "\n")[1]) {
+		if a.Data["password"] != nil ||
+			strings.Contains(w.log.String(), strings.Split(a.Data["rsa_private_key"].(string), "\n")[1]) {
 			t.Errorf("a password %v, or the key is in the log", a.Data["password"])
 		}
 	}
 	w.want(2, 2)
-	if a := w.Must(t, route.Read, "roles/ro", nil); !cmp.Equal(a.Data["credential_config"], any(fields{"key_bits": "3072", "format": "pkcs8"})) {
+	if a := w.Must(t, route.Read, "roles/ro", nil); !cmp.Equal(a.Data["credential_config"],
+		any(fields{"key_bits": "3072", "format": "pkcs8"})) {
 		t.Errorf("config %v", a.Data["credential_config"])
 	}
 }
@@ -258,14 +282,20 @@ func TestCredentialsRefused(t *testing.T) {
 		want string
 	}{
 		{with(ro, fields{"credential_type": "kerberos"}), `field "credential_type": there is no "kerberos"`},
-		{with(key, fields{"credential_config": fields{"key_bits": 1024}}), "key_bits cannot be that; give one of 2048, 3072, 4096"},
-		{with(key, fields{"credential_config": fields{"format": "pkcs1"}}), "format cannot be that; give one of pkcs8"},
-		{with(key, fields{"credential_config": fields{"ca_cert": "x"}}), `there is no "ca_cert" for credential_type rsa_private_key`},
+		{with(key, fields{"credential_config": fields{"key_bits": 1024}}),
+			"key_bits cannot be that; give one of 2048, 3072, 4096"},
+		{with(key, fields{"credential_config": fields{"format": "pkcs1"}}),
+			"format cannot be that; give one of pkcs8"},
+		{with(key, fields{"credential_config": fields{"ca_cert": "x"}}),
+			`there is no "ca_cert" for credential_type rsa_private_key`},
 		{with(key, fields{"creation_statements": "CREATE"}), "by {{public_key}}"},
-		{with(key, fields{"creation_statements": "CREATE {{public_key}} {{password}}"}), "{{password}} cannot be used"},
-		{with(key, fields{"revocation_statements": "DROP {{subject}}"}), "{{subject}} is the subject of a certificate"},
+		{with(key, fields{"creation_statements": "CREATE {{public_key}} {{password}}"}),
+			"{{password}} cannot be used"},
+		{with(key, fields{"revocation_statements": "DROP {{subject}}"}),
+			"{{subject}} is the subject of a certificate"},
 		{with(key, fields{"db_name": "plain"}), "users of other cannot log in by rsa_private_key"},
-		{with(ro, fields{"creation_statements": "CREATE {{public_key}}"}), "cannot be used with credential_type password"},
+		{with(ro, fields{"creation_statements": "CREATE {{public_key}}"}),
+			"cannot be used with credential_type password"},
 		{with(role, fields{"db_name": "plain"}), "users of other cannot log in by client_certificate"},
 		{with(role, fields{"renew_statements": "RENEW {{password}}"}), "{{password}} cannot be used"},
 		{cert(fields{"ca_cert": nil}), "ca_cert is required"},
@@ -273,7 +303,8 @@ func TestCredentialsRefused(t *testing.T) {
 		{cert(fields{"ca_cert": otherKey}), "is no certificate in PEM form"},
 		{cert(fields{"ca_private_key": nil}), "ca_private_key is required"},
 		{cert(fields{"ca_private_key": "none"}), "ca_private_key cannot be read: there is no private key"},
-		{cert(fields{"ca_private_key": strings.ReplaceAll(otherKey, "PRIVATE", "ENCRYPTED PRIVATE")}), "it is encrypted"},
+		{cert(fields{"ca_private_key": strings.ReplaceAll(otherKey, "PRIVATE", "ENCRYPTED PRIVATE")}),
+			"it is encrypted"},
 		{cert(fields{"ca_private_key": otherKey}), "not the key of the first certificate"},
 		{cert(fields{"ca_cert": plain, "ca_private_key": plainKey}), "not that of an authority"},
 		{cert(fields{"ca_cert": weak, "ca_private_key": weakKey}), "not that of an authority"},
@@ -291,7 +322,9 @@ func TestCredentialsRefused(t *testing.T) {
 	w.Must(t, route.Write, "roles/app-later", with(key, fields{"db_name": "later"}))
 	w.Must(t, route.Write, "config/later", with(prod, fields{"plugin_name": "other-database-plugin"}))
 	w.Refused(t, route.Read, "creds/app-later", nil, fault.Invalid, "users of other cannot log in by rsa_private_key")
-	if a := w.Must(t, route.Write, "roles/app-long", with(role, fields{"max_ttl": nil, "default_ttl": nil})); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "without max_ttl") {
+	if a := w.Must(t, route.Write, "roles/app-long",
+		with(role, fields{"max_ttl": nil, "default_ttl": nil})); len(a.Warnings) != 1 ||
+		!strings.Contains(a.Warnings[0], "without max_ttl") {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 	w.want(0, 0)
@@ -303,22 +336,30 @@ func TestCACertHoldsNothingElse(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	cert, key := authority(t, 1000*time.Hour, nil)
 	indented := "  " + strings.ReplaceAll(key, "\n", "\n  ")
-	for _, text := range []string{cert + indented, indented + "\n" + cert, cert + "junk", cert + key, "-----BEGIN CERTIFICATE-----\nbroken\n" + cert} {
-		role := with(certRole(t, time.Hour), fields{"credential_config": fields{"ca_cert": text, "ca_private_key": key, "key_type": "ec"}})
+	for _, text := range []string{cert + indented, indented + "\n" + cert, cert + "junk", cert + key,
+		"-----BEGIN CERTIFICATE-----\nbroken\n" + cert} {
+		role := with(certRole(t, time.Hour),
+			fields{"credential_config": fields{"ca_cert": text, "ca_private_key": key, "key_type": "ec"}})
 		w.Refused(t, route.Write, "roles/odd", role, fault.Invalid, "ca_cert has ")
 	}
-	w.Must(t, route.Write, "roles/even", with(certRole(t, time.Hour), fields{"credential_config": fields{"ca_cert": "\n" + cert + "\n\n" + cert, "ca_private_key": key, "key_type": "ec"}}))
+	w.Must(t, route.Write, "roles/even",
+		with(certRole(t, time.Hour),
+			fields{"credential_config": fields{"ca_cert": "\n" + cert + "\n\n" + cert, "ca_private_key": key,
+				"key_type": "ec"}}))
 }
 
 // An authority that is not in force yet signs nothing, and the size of a key that has one size
 // does not matter.
 func TestAuthoritiesAndKeysThatAreTaken(t *testing.T) {
 	w := ready(t, enginetest.Config{})
-	cert, key := authority(t, 24*time.Hour, func(root *x509.Certificate) { root.NotBefore = time.Now().Add(time.Hour) })
+	cert, key := authority(t, 24*time.Hour,
+		func(root *x509.Certificate) { root.NotBefore = time.Now().Add(time.Hour) })
 	early := fields{"ca_cert": cert, "ca_private_key": key, "key_type": "ec"}
-	w.Refused(t, route.Write, "roles/ro", with(certRole(t, time.Hour), fields{"credential_config": early}), fault.Invalid, "ca_cert is valid only from")
+	w.Refused(t, route.Write, "roles/ro", with(certRole(t, time.Hour), fields{"credential_config": early}),
+		fault.Invalid, "ca_cert is valid only from")
 	role := certRole(t, 24*time.Hour)
-	role["credential_config"] = with(role["credential_config"].(fields), fields{"key_type": "ed25519", "key_bits": "1234"})
+	role["credential_config"] = with(role["credential_config"].(fields),
+		fields{"key_type": "ed25519", "key_bits": "1234"})
 	w.Must(t, route.Write, "roles/ro", role)
 	w.Must(t, route.Read, "creds/ro", nil)
 }

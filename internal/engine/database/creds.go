@@ -49,7 +49,9 @@ func (s *issuer) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	}
 	statements := ro.creationStatements(kind)
 	if len(statements) == 0 {
-		return plan, p, fault.New("database.creds", fault.Invalid, "role %q has no creation_statements; write them into the role", in.Name)
+		return plan, p,
+			fault.New("database.creds", fault.Invalid, "role %q has no creation_statements; write them into the role",
+				in.Name)
 	}
 	creation, others, err := ro.inspectStatements(kind)
 	if err != nil {
@@ -77,7 +79,8 @@ func (s *issuer) plan(ctx context.Context, r *route.Request, in nameIn) (plan ro
 	}
 	p = issuePlan{
 		issuedUser: issuedUser{
-			Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate, Repeats: repeats,
+			Config: c.ID, Role: in.Name, RoleID: ro.ID, User: name, Revocation: ro.Revocation, Terminate: ro.Terminate,
+			Repeats: repeats,
 		},
 		creation: statements, rollback: ro.Rollback, credential: ro.credentialConfig, login: l,
 		warn:   func(text string) { r.Warn("%s", text) },
@@ -136,11 +139,18 @@ func (s *issuer) issuable(ctx context.Context, name string) (*role, *connection,
 	case err != nil:
 		return nil, nil, err
 	case c == nil:
-		return nil, nil, fault.New(op, fault.Invalid, "role %q is for the connection %q, which does not exist; write config/%s", name, ro.DB, ro.DB)
+		return nil, nil,
+			fault.New(op, fault.Invalid, "role %q is for the connection %q, which does not exist; write config/%s",
+				name, ro.DB, ro.DB)
 	case c.Self:
-		return nil, nil, fault.New(op, fault.Invalid, "connection %q is self-managed: without an administrator it cannot create users; use a static role", c.Name)
+		return nil, nil,
+			fault.New(op, fault.Invalid,
+				"connection %q is self-managed: without an administrator it cannot create users; use a static role",
+				c.Name)
 	case !c.allows(name):
-		return nil, nil, fault.New(op, fault.Upstream, "%q is not an allowed role of connection %q; add it to allowed_roles", name, c.Name)
+		return nil, nil,
+			fault.New(op, fault.Upstream, "%q is not an allowed role of connection %q; add it to allowed_roles", name,
+				c.Name)
 	}
 	return ro, c, nil
 }
@@ -189,13 +199,15 @@ func (s *issuer) createUser(ctx context.Context, a route.Attempt, p issuePlan) e
 		return MarkUnchanged(&fault.Error{Op: op, Kind: fault.KindOf(err), Msg: fault.Message(err), Err: err})
 	}
 	if c == nil || !c.DeletedAt.IsZero() {
-		return MarkUnchanged(fault.New(op, fault.Invalid, "the role's connection was deleted meanwhile; write it again"))
+		return MarkUnchanged(
+			fault.New(op, fault.Invalid, "the role's connection was deleted meanwhile; write it again"))
 	}
 	key, err := p.login.publicKey()
 	if err != nil {
 		return MarkUnchanged(&fault.Error{Op: op, Kind: fault.Internal, Err: err})
 	}
-	u := User{Name: p.User, Password: p.login.password(), Key: key, Expires: a.Expires, Attempt: attempt(a.ID, deadline)}
+	u := User{Name: p.User, Password: p.login.password(), Key: key, Expires: a.Expires,
+		Attempt: attempt(a.ID, deadline)}
 	return s.upstream.do(ctx, op, c, []secret.Value{p.login.secret}, func(conn Conn) error {
 		if err := s.names.reserve(ctx, conn, &p.issuedUser, u.Attempt); err != nil {
 			return err

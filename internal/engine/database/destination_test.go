@@ -24,7 +24,8 @@ func TestChangesThatMoveNothing(t *testing.T) {
 	}
 	w := enginetest.Open(t, database.New(p), enginetest.Config{})
 	config := fields{
-		"plugin_name": "fake-database-plugin", "username": databasetest.FakeAdmin, "password": databasetest.FakePassword, "allowed_roles": "*", "connection_url": "fake://h?ss",
+		"plugin_name": "fake-database-plugin", "username": databasetest.FakeAdmin,
+		"password": databasetest.FakePassword, "allowed_roles": "*", "connection_url": "fake://h?ss",
 	}
 	w.Must(t, route.Write, "config/db", config)
 	fake.AddUser("svc", "first")
@@ -47,7 +48,8 @@ func TestChangesThatMoveNothing(t *testing.T) {
 			}
 			continue
 		}
-		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), tt.want) || !strings.Contains(fault.Message(err), "password_wo_version") {
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), tt.want) ||
+			!strings.Contains(fault.Message(err), "password_wo_version") {
 			t.Errorf("%s: %v, want a refusal that names %s and how Terraform gives a password", tt.url, err, tt.want)
 		}
 	}
@@ -65,13 +67,17 @@ func TestRotationStatementsWithoutPassword(t *testing.T) {
 	p := fake.Provider()
 	p.Rules = false
 	w := enginetest.Open(t, database.New(p), enginetest.Config{})
-	config := fields{"plugin_name": "fake-database-plugin", "username": databasetest.FakeAdmin, "password": databasetest.FakePassword, "allowed_roles": "*", "connection_url": "fake"}
+	config := fields{"plugin_name": "fake-database-plugin", "username": databasetest.FakeAdmin,
+		"password": databasetest.FakePassword, "allowed_roles": "*", "connection_url": "fake"}
 	a := w.Must(t, route.Write, "config/db", with(config, fields{"root_rotation_statements": "FOOBAR"}))
-	if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "root_rotation_statements: {{password}} is not in it") {
+	if len(a.Warnings) != 1 ||
+		!strings.Contains(a.Warnings[0], "root_rotation_statements: {{password}} is not in it") {
 		t.Errorf("warnings %q", a.Warnings)
 	}
-	w.Refused(t, route.Write, "rotate-root/db", nil, fault.Invalid, `field "root_rotation_statements": {{password}} is not in it`)
-	w.Refused(t, route.Write, "config/db", fields{"rotation_period": "24h"}, fault.Invalid, `field "root_rotation_statements": {{password}} is not in it`)
+	w.Refused(t, route.Write, "rotate-root/db", nil, fault.Invalid,
+		`field "root_rotation_statements": {{password}} is not in it`)
+	w.Refused(t, route.Write, "config/db", fields{"rotation_period": "24h"}, fault.Invalid,
+		`field "root_rotation_statements": {{password}} is not in it`)
 	fake.AddUser("svc", "first")
 	w.Must(t, route.Write, "static-roles/svc", fields{"db_name": "db", "username": "svc", "rotation_period": "1h"})
 	before := w.Must(t, route.Read, "static-creds/svc", nil).Data["password"].(string)
@@ -79,8 +85,10 @@ func TestRotationStatementsWithoutPassword(t *testing.T) {
 	if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "rotation_statements: {{password}} is not in it") {
 		t.Errorf("warnings %q", a.Warnings)
 	}
-	w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Invalid, `field "rotation_statements": {{password}} is not in it`)
-	if got := w.Must(t, route.Read, "static-creds/svc", nil).Data["password"]; got != before || fake.Login("svc", before) != nil {
+	w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Invalid,
+		`field "rotation_statements": {{password}} is not in it`)
+	if got := w.Must(t, route.Read, "static-creds/svc", nil).Data["password"]; got != before ||
+		fake.Login("svc", before) != nil {
 		t.Errorf("the password was %v and is %v", before, got)
 	}
 	if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); err != nil {

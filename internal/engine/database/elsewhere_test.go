@@ -29,7 +29,8 @@ func TestSelfManagedElsewhere(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := open(t, enginetest.Config{})
 			w.fake.AddUser("svc", oldPassword)
-			own := fields{"plugin_name": "fake-database-plugin", "connection_url": prod["connection_url"], "allowed_roles": "*", "self_managed": true}
+			own := fields{"plugin_name": "fake-database-plugin", "connection_url": prod["connection_url"],
+				"allowed_roles": "*", "self_managed": true}
 			w.Must(t, route.Write, "config/own", own)
 			role := with(svc, fields{"db_name": "own", "self_managed_password": oldPassword})
 			w.Must(t, route.Write, "static-roles/svc", role)
@@ -48,7 +49,8 @@ func TestSelfManagedElsewhere(t *testing.T) {
 			if _, now := w.given("svc"); now != before {
 				t.Error("another password is given out")
 			}
-			w.Refused(t, route.Write, "static-roles/svc", fields{"self_managed_password": "wrong"}, fault.Invalid, "refuses it")
+			w.Refused(t, route.Write, "static-roles/svc", fields{"self_managed_password": "wrong"}, fault.Invalid,
+				"refuses it")
 			w.Must(t, route.Write, "static-roles/svc", fields{"self_managed_password": before})
 			w.Must(t, route.Write, "rotate-role/svc", nil)
 			_, now := w.given("svc")
@@ -56,7 +58,8 @@ func TestSelfManagedElsewhere(t *testing.T) {
 				t.Error("it is not rotated any more")
 			}
 			// A file that is applied again, and then what a person has set.
-			if a := w.Must(t, route.Write, "static-roles/svc", fields{"self_managed_password": before}); len(a.Warnings) != 1 {
+			if a := w.Must(t, route.Write, "static-roles/svc",
+				fields{"self_managed_password": before}); len(a.Warnings) != 1 {
 				t.Errorf("warnings %q", a.Warnings)
 			}
 			if _, p := w.given("svc"); p != now {
@@ -86,7 +89,8 @@ func TestStaticElsewhere(t *testing.T) {
 				w.fake.LoseReplies(1)
 				w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Upstream, "lost")
 			}
-			w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*", "connection_url": elsewhere}))
+			w.Must(t, route.Write, "config/prod",
+				with(prod, fields{"allowed_roles": "*", "connection_url": elsewhere}))
 			w.Must(t, route.Read, "static-creds/svc", nil)
 			w.Must(t, route.Write, "static-roles/svc", fields{"rotation_statements": "NOTHING"})
 			w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Upstream, "check rotation_statements")
@@ -133,7 +137,8 @@ func TestReadsDoNotHang(t *testing.T) {
 					if took := time.Since(began); took > 3*time.Second {
 						t.Errorf("a read took %s", took)
 					}
-					if err != nil || a.Data["password"] != before || len(a.Warnings) != 1 || a.Data["ttl"].(float64) > 60 {
+					if err != nil || a.Data["password"] != before || len(a.Warnings) != 1 ||
+						a.Data["ttl"].(float64) > 60 {
 						t.Errorf("it was given %+v, %v", a, err)
 					}
 				})
@@ -165,18 +170,19 @@ func TestReadsDoNotSetTheFirstPassword(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sets, logins atomic.Int32
 		var lost atomic.Bool
-		w := &world{t: t, fake: new(databasetest.Fake), log: new(enginetest.Log), fate: func(call string) databasetest.Fate {
-			if call == "login" {
-				logins.Add(1)
-			}
-			if call != "set password" {
+		w := &world{t: t, fake: new(databasetest.Fake), log: new(enginetest.Log),
+			fate: func(call string) databasetest.Fate {
+				if call == "login" {
+					logins.Add(1)
+				}
+				if call != "set password" {
+					return databasetest.Well
+				}
+				if sets.Add(1); lost.Load() {
+					return databasetest.Hang
+				}
 				return databasetest.Well
-			}
-			if sets.Add(1); lost.Load() {
-				return databasetest.Hang
-			}
-			return databasetest.Well
-		}}
+			}}
 		w.open(enginetest.Config{})
 		w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*"}))
 		w.fake.AddUser("svc", oldPassword)
@@ -237,7 +243,8 @@ func TestFirstPasswordWaitsForRoot(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
 		firstUnknown(w)
 		rootUnknown(w)
-		w.Refused(t, route.Read, "static-creds/svc", nil, fault.Unavailable, "a change of the administrator's password is under way")
+		w.Refused(t, route.Read, "static-creds/svc", nil, fault.Unavailable,
+			"a change of the administrator's password is under way")
 		if !w.fake.Has("svc", oldPassword) {
 			t.Error("the first password was set meanwhile")
 		}
@@ -258,7 +265,9 @@ func TestStaleRootPassword(t *testing.T) {
 				w.fake.SetDown(down)
 				_, _ = w.Do(route.Write, "config/prod", with(prod, fields{"verify_connection": verify}))
 				if down { // otherwise the rotation has ended, and who does not want it tried is believed
-					w.Refused(t, route.Write, "config/prod", with(prod, fields{"verify_connection": verify, "password": "of nobody"}), fault.Invalid, "does not work")
+					w.Refused(t, route.Write, "config/prod",
+						with(prod, fields{"verify_connection": verify, "password": "of nobody"}), fault.Invalid,
+						"does not work")
 				}
 				w.fake.SetDown(false)
 				time.Sleep(10 * time.Minute)
@@ -401,10 +410,13 @@ func (s impatient) Commit(ctx context.Context, b storage.Batch) (storage.Version
 // needs, or another role changes there, is not taken.
 func TestOneDatabaseTwoConnections(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "svc", "boss")
-	w.Must(t, route.Write, "config/second", with(prod, fields{"allowed_roles": "*", "username": "boss", "password": oldPassword}))
-	w.Refused(t, route.Write, "static-roles/boss", with(svc, fields{"username": "boss"}), fault.Invalid, `rotate-root/second`)
+	w.Must(t, route.Write, "config/second",
+		with(prod, fields{"allowed_roles": "*", "username": "boss", "password": oldPassword}))
+	w.Refused(t, route.Write, "static-roles/boss", with(svc, fields{"username": "boss"}), fault.Invalid,
+		`rotate-root/second`)
 	w.Must(t, route.Write, "static-roles/svc", svc)
-	w.Refused(t, route.Write, "static-roles/other", with(svc, fields{"db_name": "second"}), fault.Invalid, `by the static role "svc" already`)
+	w.Refused(t, route.Write, "static-roles/other", with(svc, fields{"db_name": "second"}), fault.Invalid,
+		`by the static role "svc" already`)
 	w.given("svc")
 	w.Must(t, route.Write, "config/third", with(prod, fields{"allowed_roles": "*"}))
 	if a := w.Must(t, route.Write, "rotate-root/prod", nil); len(a.Warnings) != 1 {
@@ -412,7 +424,9 @@ func TestOneDatabaseTwoConnections(t *testing.T) {
 	} else if !strings.Contains(a.Warnings[0], "any more: third; give") {
 		t.Errorf("the warning names others than those of the same administrator: %q", a.Warnings)
 	}
-	if a := w.Must(t, route.Write, "config/third", with(prod, fields{"connection_url": "fake://{{username}}:{{password}}@elsewhere", "verify_connection": false})); len(a.Warnings) != 0 {
+	if a := w.Must(t, route.Write, "config/third",
+		with(prod, fields{"connection_url": "fake://{{username}}:{{password}}@elsewhere",
+			"verify_connection": false})); len(a.Warnings) != 0 {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 	if a := w.Must(t, route.Write, "rotate-root/prod", nil); len(a.Warnings) != 0 {
@@ -453,7 +467,8 @@ func TestRotateRootWithoutEffect(t *testing.T) {
 func TestDeletedUnderStaticRoles(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "svc")
 	w.Must(t, route.Write, "static-roles/svc", svc)
-	if a := w.Must(t, route.Delete, "config/prod", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], `"svc"`) {
+	if a := w.Must(t, route.Delete, "config/prod", nil); len(a.Warnings) != 1 ||
+		!strings.Contains(a.Warnings[0], `"svc"`) {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 	w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Invalid, "no connection")
@@ -489,7 +504,8 @@ func TestRotationsLeaveNoConnectionOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc", "self")
 		w.Must(t, route.Write, "config/own", ownConfig)
-		w.Must(t, route.Write, "static-roles/self", with(svc, fields{"db_name": "own", "username": "self", "self_managed_password": oldPassword}))
+		w.Must(t, route.Write, "static-roles/self",
+			with(svc, fields{"db_name": "own", "username": "self", "self_managed_password": oldPassword}))
 		if open(w) != 0 {
 			t.Errorf("%d connections of a user's own are open", open(w))
 		}
@@ -537,7 +553,8 @@ func TestPasswordThatCannotBeGenerated(t *testing.T) {
 	w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*", "password_policy": "absent"}))
 	w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Invalid, `no password policy "absent"`)
 	w.Refused(t, route.Write, "static-roles/svc", svc, fault.Invalid, `no password policy "absent"`)
-	if w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword) != nil || w.fake.Login("svc", oldPassword) != nil {
+	if w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword) != nil ||
+		w.fake.Login("svc", oldPassword) != nil {
 		t.Error("a password was changed")
 	}
 }
@@ -556,7 +573,8 @@ func TestRememberedPasswordsAreBounded(t *testing.T) {
 			t.Errorf("%d are remembered", len(kept))
 		}
 	})
-	w.Refused(t, route.Write, "config/prod", fields{"password": "by-hand-39"}, fault.Invalid, "rotate-root has replaced")
+	w.Refused(t, route.Write, "config/prod", fields{"password": "by-hand-39"}, fault.Invalid,
+		"rotate-root has replaced")
 }
 
 // What an earlier version kept in a connection's row leaves it once there is a record.
@@ -576,11 +594,13 @@ func TestRowOfBeforeIsCleared(t *testing.T) {
 	} {
 		w := ready(t, enginetest.Config{})
 		w.rewrite(func(row map[string]any) {
-			row["root"], row["fresh"] = map[string]any{"turn": true, "due": time.Now().Add(time.Hour)}, []byte("fresh-password")
+			row["root"], row["fresh"] = map[string]any{"turn": true,
+				"due": time.Now().Add(time.Hour)}, []byte("fresh-password")
 		})
 		act(w)
 		w.rewrite(func(row map[string]any) {
-			if root, _ := row["root"].(map[string]any); row["fresh"] != nil || root["turn"] != nil || root["due"] != nil {
+			if root, _ := row["root"].(map[string]any); row["fresh"] != nil || root["turn"] != nil ||
+				root["due"] != nil {
 				t.Errorf("%s: the row has %v, and a password %v", name, root, row["fresh"] != nil)
 			}
 		})
@@ -601,7 +621,8 @@ func TestRotationReachesOtherServers(t *testing.T) {
 func TestRecordNamesItsAdministrator(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.Must(t, route.Write, "rotate-root/prod", nil)
-	w.Must(t, route.Write, "config/prod", fields{"username": "other", "password": oldPassword, "verify_connection": false})
+	w.Must(t, route.Write, "config/prod",
+		fields{"username": "other", "password": oldPassword, "verify_connection": false})
 	if rows := string(w.Rows(t, "mount/"+enginetest.UUID+"/root/")); !strings.Contains(rows, `"username":"other"`) {
 		t.Errorf("the record is %s", rows)
 	}
@@ -633,9 +654,11 @@ func TestConnectFailure(t *testing.T) {
 	down.Store(true)
 	for path, body := range map[string]any{
 		"config/second": with(prod, nil), "rotate-root/prod": nil, "rotate-role/svc": nil, "rotate-role/self": nil,
-		"static-roles/new": with(svc, fields{"username": "new", "skip_import_rotation": true, "password": oldPassword}),
+		"static-roles/new": with(svc,
+			fields{"username": "new", "skip_import_rotation": true, "password": oldPassword}),
 	} {
-		if _, err := w.Do(route.Write, path, body); err == nil || !strings.Contains(fault.Message(err), "no way leads there") {
+		if _, err := w.Do(route.Write, path, body); err == nil ||
+			!strings.Contains(fault.Message(err), "no way leads there") {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -656,7 +679,8 @@ func TestLeasesThatCannotBeCounted(t *testing.T) {
 	}})
 	_, _, lease := w.issue("ro")
 	fails.Store(true)
-	w.Refused(t, route.Write, "config/prod", with(prod, fields{"connection_url": elsewhere}), fault.Unavailable, "cannot be counted")
+	w.Refused(t, route.Write, "config/prod", with(prod, fields{"connection_url": elsewhere}), fault.Unavailable,
+		"cannot be counted")
 	w.Must(t, route.Delete, "config/prod", nil)
 	if err := w.work("bury", "conn/"); err == nil || w.keys("conn/") != 1 {
 		t.Errorf("the deleted connection was looked at: %v", err)

@@ -49,9 +49,13 @@ func checkObjectName(what, name string) error {
 	if objectForm.MatchString(name) {
 		return nil
 	}
-	return invalid("the %s's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ - and begin with none of the last three", what, name)
+	return invalid(
+		"the %s's name %q is refused: it must be 1 to 128 of A-Z a-z 0-9 _ . @ - and begin with none of the last "+
+			"three", what, name)
 }
 
 func unfinishedError(what string) error {
-	return fault.New("database.disable", fault.Conflict, "a change of the password of %s is under way, and nobody would find out whether it took place once the mount is gone; wait for its end, or disable it with force=true and set the password by hand", what)
+	return fault.New("database.disable", fault.Conflict, "a change of the password of %s is under way, and nobody "+
+		"would find out whether it took place once the mount is gone; wait for its end, or disable it with "+
+		"force=true and set the password by hand", what)
 }

@@ -45,7 +45,8 @@ func TestHistory(t *testing.T) {
 		told := []string{first, oldPassword}
 		refuse := func(name, password string) error {
 			told = append(told, password)
-			f := &fault.Error{Op: "fake", Kind: fault.Upstream, Msg: "the fake refused it", Err: errors.New("syntax error at " + password + " near '" + password[:len(password)-2] + "'")}
+			f := &fault.Error{Op: "fake", Kind: fault.Upstream, Msg: "the fake refused it",
+				Err: errors.New("syntax error at " + password + " near '" + password[:len(password)-2] + "'")}
 			return database.MarkCode(f, "SQLSTATE 42601")
 		}
 		w.setRules(refuse)
@@ -61,7 +62,8 @@ func TestHistory(t *testing.T) {
 			t.Fatalf("calls %+v, want the one that failed", made)
 		}
 		x := made[0]
-		if x.Step != "set-password" || x.Connection != "prod" || x.Code != "SQLSTATE 42601" || x.Error != "the fake refused it" || x.Reply != "" || x.At.IsZero() {
+		if x.Step != "set-password" || x.Connection != "prod" || x.Code != "SQLSTATE 42601" ||
+			x.Error != "the fake refused it" || x.Reply != "" || x.At.IsZero() {
 			t.Errorf("kept: %+v", x)
 		}
 
@@ -70,10 +72,12 @@ func TestHistory(t *testing.T) {
 		}
 		w.setRules(nil)
 		w.Must(t, route.Write, "rotate-root/prod", nil)
-		if _, made := w.past("config/prod", 1); len(made) != 2 || made[0].Step != "login" || made[0].Error != "" || made[1].Code != "SQLSTATE 42601" {
+		if _, made := w.past("config/prod", 1); len(made) != 2 || made[0].Step != "login" || made[0].Error != "" ||
+			made[1].Code != "SQLSTATE 42601" {
 			t.Errorf("of the administrator's first rotation is kept: %+v", made)
 		}
-		if h, made := w.past("config/prod", 2); h.Turns[0].Result != rotate.Done || len(made) != 3 || made[2].Step != "login" || made[2].Error != "" {
+		if h, made := w.past("config/prod", 2); h.Turns[0].Result != rotate.Done || len(made) != 3 ||
+			made[2].Step != "login" || made[2].Error != "" {
 			t.Errorf("of the administrator's second rotation is kept: %+v, %+v", h, made)
 		}
 		w.nothingShows(told)
@@ -108,12 +112,14 @@ func TestHistoryWords(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc")
 		w.Must(t, route.Write, "static-roles/svc", svc)
 		w.setRules(func(_, password string) error {
-			return &fault.Error{Op: "fake", Kind: fault.Upstream, Msg: "the fake refused it", Err: errors.New("may not set " + password)}
+			return &fault.Error{Op: "fake", Kind: fault.Upstream, Msg: "the fake refused it",
+				Err: errors.New("may not set " + password)}
 		})
 		if _, err := w.Do(route.Write, "rotate-role/svc", nil); err == nil {
 			t.Error("the rotation succeeds, want an error")
 		}
-		if _, made := w.past("static-roles/svc", 2); len(made) != 1 || made[0].Reply != "may not set [secret]" || made[0].Code != "" {
+		if _, made := w.past("static-roles/svc", 2); len(made) != 1 || made[0].Reply != "may not set [secret]" ||
+			made[0].Code != "" {
 			t.Errorf("kept: %+v", made)
 		}
 		w.setRules(nil)

@@ -34,13 +34,18 @@ func TestUpstreamErrorsKeepTheirMarks(t *testing.T) {
 			if unchanged {
 				err = MarkUnchanged(err.(*fault.Error))
 			}
-			if got := upstreamError("op", err, red); Unchanged(got) != unchanged || Refused(got) != refused || fault.Message(got) != "outer words" {
-				t.Errorf("marked %v and %v, it became %v and %v, %q", unchanged, refused, Unchanged(got), Refused(got), fault.Message(got))
+			if got := upstreamError("op", err, red); Unchanged(got) != unchanged || Refused(got) != refused ||
+				fault.Message(got) != "outer words" {
+				t.Errorf("marked %v and %v, it became %v and %v, %q", unchanged, refused, Unchanged(got), Refused(got),
+					fault.Message(got))
 			}
 		}
 	}
-	bare := upstreamError("op", MarkUnchanged(&fault.Error{Op: "outer", Kind: fault.Upstream, Err: errors.New("with canary-secret in it")}), red)
-	if strings.Contains(bare.Error(), "canary") || !Unchanged(bare.Err) || !strings.Contains(fault.Message(bare), "the server's log") {
+	bare := upstreamError("op",
+		MarkUnchanged(&fault.Error{Op: "outer", Kind: fault.Upstream, Err: errors.New("with canary-secret in it")}),
+		red)
+	if strings.Contains(bare.Error(), "canary") || !Unchanged(bare.Err) ||
+		!strings.Contains(fault.Message(bare), "the server's log") {
 		t.Errorf("it became %v, %q", bare, fault.Message(bare))
 	}
 	if cause := bare.Err; !strings.Contains(cause.Error(), "with [secret] in it") {
@@ -50,7 +55,8 @@ func TestUpstreamErrorsKeepTheirMarks(t *testing.T) {
 	if got := hidden.redactor().Error(errors.New("with canary-secret")); strings.Contains(got.Error(), "canary") {
 		t.Errorf("a secret setting is shown: %v", got)
 	}
-	if scrubbed := (markedCause{mark: errRefused}).Redacted(red.Error); scrubbed == nil || !errors.Is(scrubbed, errRefused) || scrubbed.Error() != "" {
+	if scrubbed := (markedCause{mark: errRefused}).Redacted(red.Error); scrubbed == nil ||
+		!errors.Is(scrubbed, errRefused) || scrubbed.Error() != "" {
 		t.Errorf("a mark without a cause became %v", scrubbed)
 	}
 }
@@ -167,7 +173,8 @@ func TestPoolIsClosedByItsLastCall(t *testing.T) {
 	second()
 	third()
 	if (*conns)[0].closed != 1 || (*conns)[1].closed != 0 || len(s.retired) != 0 {
-		t.Errorf("the old pool was closed %d times, the new one %d times; %d are kept", (*conns)[0].closed, (*conns)[1].closed, len(s.retired))
+		t.Errorf("the old pool was closed %d times, the new one %d times; %d are kept", (*conns)[0].closed,
+			(*conns)[1].closed, len(s.retired))
 	}
 	use()()
 	s.retire("id")
@@ -179,7 +186,8 @@ func TestPoolIsClosedByItsLastCall(t *testing.T) {
 	use()
 	s.close()
 	if (*conns)[2].closed != 1 || (*conns)[3].closed != 1 {
-		t.Errorf("with the mount, the one that was in use was closed %d times, and the other %d times", (*conns)[2].closed, (*conns)[3].closed)
+		t.Errorf("with the mount, the one that was in use was closed %d times, and the other %d times",
+			(*conns)[2].closed, (*conns)[3].closed)
 	}
 	fourth()
 	if (*conns)[2].closed != 1 {
@@ -264,7 +272,8 @@ func TestServersAreToldApart(t *testing.T) {
 	} {
 		for kind, same := range map[*Provider]bool{nil: tt.same, {}: tt.same, tells: tt.told} {
 			if got := with(kind, tt.edit) == with(kind, func(*connection) {}); got != same {
-				t.Errorf("another value of %s, and the kind can tell %v: the same server %v, want %v", name, kind == tells, got, same)
+				t.Errorf("another value of %s, and the kind can tell %v: the same server %v, want %v", name,
+					kind == tells, got, same)
 			}
 		}
 	}
@@ -272,8 +281,10 @@ func TestServersAreToldApart(t *testing.T) {
 	if with(tells, lost) == with(tells, func(c *connection) { lost(c); c.Extra["host"] = "i" }) {
 		t.Error("two places that the kind cannot tell are taken for one")
 	}
-	for guard, want := range map[string]bool{"here?tl": false, "here?tls": true, "here?tlss": true, "there?tls": false, "untold?tls": false, "here?lost": false} {
-		if got := tells.sameDestination(Config{URL: secret.Text("here?tls")}, Config{URL: secret.Text(guard)}); got != want {
+	for guard, want := range map[string]bool{"here?tl": false, "here?tls": true, "here?tlss": true, "there?tls": false,
+		"untold?tls": false, "here?lost": false} {
+		if got := tells.sameDestination(Config{URL: secret.Text("here?tls")},
+			Config{URL: secret.Text(guard)}); got != want {
 			t.Errorf("from here?tls to %s: %v, want %v", guard, got, want)
 		}
 	}
@@ -281,10 +292,12 @@ func TestServersAreToldApart(t *testing.T) {
 
 // The record says which password a connection has, after a write of any part of it.
 func TestRecordFollowsItsConnection(t *testing.T) {
-	c := &connection{ID: "id", Plugin: "fake", Username: "admin", Password: secret.Text("first"), URL: secret.Text("here")}
+	c := &connection{ID: "id", Plugin: "fake", Username: "admin", Password: secret.Text("first"),
+		URL: secret.Text("here")}
 	record := func() (*rotate.Record, *rotate.Secrets) {
 		now := c.rotationCredential("admin#1", c.Password)
-		return &rotate.Record{Turns: 1, Current: &rotate.Ref{ID: now.ID, Account: "admin"}}, &rotate.Secrets{Keys: map[string]rotate.Credential{now.ID: now}}
+		return &rotate.Record{Turns: 1, Current: &rotate.Ref{ID: now.ID, Account: "admin"}},
+			&rotate.Secrets{Keys: map[string]rotate.Credential{now.ID: now}}
 	}
 	r, s := record()
 	c.syncCurrent(r, s)
@@ -300,7 +313,8 @@ func TestRecordFollowsItsConnection(t *testing.T) {
 		written := *c
 		write(&written)
 		written.syncCurrent(r, s)
-		if k := s.Keys[r.Current.ID]; !r.Current.Adopted || r.Current.Account != written.Username || !k.Secret[secretField].Equal(written.Password) || len(s.Keys) != 1 {
+		if k := s.Keys[r.Current.ID]; !r.Current.Adopted || r.Current.Account != written.Username ||
+			!k.Secret[secretField].Equal(written.Password) || len(s.Keys) != 1 {
 			t.Errorf("after a write of %s, the record says %+v, and has %d secrets", what, r.Current, len(s.Keys))
 		}
 	}
@@ -309,16 +323,20 @@ func TestRecordFollowsItsConnection(t *testing.T) {
 
 // Whether a login was refused is known only where the database was asked.
 func TestConnectFailureIsNoRefusal(t *testing.T) {
-	down := Provider{Plugins: []string{"fake"}, Connect: func(context.Context, Config) (Conn, error) { return nil, errors.New("down") }}
+	down := Provider{Plugins: []string{"fake"},
+		Connect: func(context.Context, Config) (Conn, error) { return nil, errors.New("down") }}
 	m := &engine.Mount{Log: slog.New(slog.DiscardHandler)}
 	conns := &connections{m: m, providers: providers{down}}
 	c := &connection{Plugin: "fake", Username: "admin", Password: secret.Text("first")}
-	root := &rootTarget{roots: &rootRotation{m: m, conns: conns}, r: new(rotate.Record), c: c, recorder: recorder{red: new(secret.Redactor)}}
-	if err := root.Verify(t.Context(), c.rotationCredential("admin#1", c.Password)); rotate.OutcomeOf(err) != rotate.Transient {
+	root := &rootTarget{roots: &rootRotation{m: m, conns: conns}, r: new(rotate.Record), c: c,
+		recorder: recorder{red: new(secret.Redactor)}}
+	if err := root.Verify(t.Context(),
+		c.rotationCredential("admin#1", c.Password)); rotate.OutcomeOf(err) != rotate.Transient {
 		t.Errorf("the administrator's: %v, %v", rotate.OutcomeOf(err), err)
 	}
 	self := &connection{Plugin: "fake", Self: true}
-	if _, err := (&staticUsers{m: m, conns: conns}).login(t.Context(), self, "svc", login{kind: typePassword, secret: secret.Text("first")}); err == nil || fault.Is(err, fault.Unsupported) {
+	if _, err := (&staticUsers{m: m, conns: conns}).login(t.Context(), self, "svc",
+		login{kind: typePassword, secret: secret.Text("first")}); err == nil || fault.Is(err, fault.Unsupported) {
 		t.Errorf("a user's: %v", err)
 	}
 }
@@ -340,20 +358,24 @@ func TestAdoptedStaticRoles(t *testing.T) {
 		return r, s, err
 	}
 	for _, row := range []string{
-		`{`, `{"users":[]}`, `{"users":["a"],"pw":["eA==","eA=="]}`, `{"users":["a"],"current":-1}`, `{"users":["a"],"current":1}`, `{"users":["a","b"],"current":2}`,
+		`{`, `{"users":[]}`, `{"users":["a"],"pw":["eA==","eA=="]}`, `{"users":["a"],"current":-1}`,
+		`{"users":["a"],"current":1}`, `{"users":["a","b"],"current":2}`,
 	} {
 		if _, _, err := adopt(row); !fault.Is(err, fault.Internal) {
 			t.Errorf("%s: %v", row, err)
 		}
 	}
-	r, s, err := adopt(`{"users":["a","b"],"current":1,"pw":["eA==","eQ=="],"unproven":"why","place":"here","failed":1,"due":"2000-01-02T00:00:00Z","next":"2000-01-03T00:00:00Z"}`)
+	r, s, err := adopt(
+		`{"users":["a","b"],"current":1,"pw":["eA==","eQ=="],"unproven":"why","place":"here","failed":1,"due":"2000-01-02T00:00:00Z","next":"2000-01-03T00:00:00Z"}`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k := s.Keys[r.Current.ID]; k.Account != "b" || k.Secret[secretField].RevealString() != "y" || k.Public[serverField] != "here" {
+	if k := s.Keys[r.Current.ID]; k.Account != "b" || k.Secret[secretField].RevealString() != "y" ||
+		k.Public[serverField] != "here" {
 		t.Errorf("the current one is %+v", k)
 	}
-	if len(r.Idle) != 1 || s.Keys[r.Idle[0].ID].Account != "a" || s.Keys[r.Idle[0].ID].Secret[secretField].RevealString() != "x" {
+	if len(r.Idle) != 1 || s.Keys[r.Idle[0].ID].Account != "a" ||
+		s.Keys[r.Idle[0].ID].Secret[secretField].RevealString() != "x" {
 		t.Errorf("the other one is %+v", r.Idle)
 	}
 	if !slices.Equal(r.Unproven, []string{"why"}) || !r.Retry.Equal(r.Due) || r.Due.IsZero() || len(s.Admin) != 0 {
@@ -361,7 +383,8 @@ func TestAdoptedStaticRoles(t *testing.T) {
 	}
 	r, s, err = adopt(`{"users":["a"],"pw":["eA=="],"due":"2000-01-02T00:00:00Z"}`)
 	if err != nil || len(r.Unproven) != 0 || !r.Retry.IsZero() || s.Keys[r.Current.ID].Public != nil {
-		t.Errorf("without them: unproven %q, retry at %v, made at %v, %v", r.Unproven, r.Retry, s.Keys[r.Current.ID].Public, err)
+		t.Errorf("without them: unproven %q, retry at %v, made at %v, %v", r.Unproven, r.Retry,
+			s.Keys[r.Current.ID].Public, err)
 	}
 	for _, tt := range []struct {
 		turn, fresh string
@@ -375,10 +398,12 @@ func TestAdoptedStaticRoles(t *testing.T) {
 		{`{"sent":true,"by":"request","user":-1}`, "eg==", false, ""},
 		{`{"sent":true,"by":"request","user":1}`, "eg==", false, ""},
 	} {
-		r, s, err := adopt(`{"users":["a"],"pw":["eA=="],"due":"2000-01-02T00:00:00Z","fresh":"` + tt.fresh + `","turn":` + tt.turn + `}`)
+		r, s, err := adopt(`{"users":["a"],"pw":["eA=="],"due":"2000-01-02T00:00:00Z","fresh":"` + tt.fresh +
+			`","turn":` + tt.turn + `}`)
 		if err != nil || (r.Turn != nil) != tt.goesOn || r.Retry.IsZero() != tt.goesOn {
 			t.Errorf("%s with %q: goes on %v, retry at %v, %v", tt.turn, tt.fresh, r.Turn != nil, r.Retry, err)
-		} else if tt.goesOn && (r.Turn.Start.Reason != tt.reason || s.Keys[r.Turn.New.ID].Secret[secretField].RevealString() != "z") {
+		} else if tt.goesOn &&
+			(r.Turn.Start.Reason != tt.reason || s.Keys[r.Turn.New.ID].Secret[secretField].RevealString() != "z") {
 			t.Errorf("%s: it goes on as %+v", tt.turn, r.Turn)
 		}
 	}
@@ -391,7 +416,8 @@ func TestDamagedLogins(t *testing.T) {
 		t.Fatal(err)
 	}
 	junk := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("junk")}))
-	for name, word := range map[string]string{"nothing": "", "a key": key.RevealString(), "junk": junk, "junk and a key": junk + key.RevealString()} {
+	for name, word := range map[string]string{"nothing": "", "a key": key.RevealString(), "junk": junk,
+		"junk and a key": junk + key.RevealString()} {
 		l := login{typeCertificate, secret.Text(word)}
 		if _, err := l.publicKey(); err == nil {
 			t.Errorf("%s: the database was told of it", name)
@@ -415,7 +441,8 @@ func TestKeyThatCannotSign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := privateKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err == nil || !strings.Contains(err.Error(), "cannot sign") {
+	if _, err := privateKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err == nil ||
+		!strings.Contains(err.Error(), "cannot sign") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -433,7 +460,8 @@ func TestSettleAt(t *testing.T) {
 
 // A user is refused where its creation could not be undone, or would let in nobody.
 func TestUsersThatAreRefused(t *testing.T) {
-	good := User{Name: "v-x", Password: secret.Text("pw"), Expires: time.Now(), Attempt: Attempt{ID: "a", Deadline: time.Now()}}
+	good := User{Name: "v-x", Password: secret.Text("pw"), Expires: time.Now(),
+		Attempt: Attempt{ID: "a", Deadline: time.Now()}}
 	for name, edit := range map[string]func(u *User){
 		"user":       func(*User) {},
 		"key":        func(u *User) { u.Password, u.Key = secret.Value{}, Key{Public: "k"} },
@@ -447,7 +475,8 @@ func TestUsersThatAreRefused(t *testing.T) {
 		err := CheckUser("fake", u)
 		if fine := name == "user" || name == "key"; (err == nil) != fine {
 			t.Errorf("%s: %v", name, err)
-		} else if !fine && (!Unchanged(err) || !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), name)) {
+		} else if !fine &&
+			(!Unchanged(err) || !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), name)) {
 			t.Errorf("%s: %v, want Invalid, unchanged", name, err)
 		}
 	}

@@ -15,8 +15,8 @@ import "github.com/keyturn/keyturn/internal/engine"
 //   - A user's name, the attempt and all that revoking needs are in the reservation before
 //     the create is sent to the database.
 //   - A lease names the connection's id. A name that is deleted and written again gets another id,
-//     so old users are never looked for in a new database. A tombstone serves only revocations, and
-//     is removed after the last lease that names it.
+//     so old users are never looked for in a new database. A tombstone serves only revocations,
+//     and is removed after the last lease that names it.
 //   - Texts of a database's driver are redacted of every secret involved before they reach an
 //     answer, the log or a lease's record.
 //

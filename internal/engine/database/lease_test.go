@@ -29,7 +29,8 @@ func TestLendRenewExpire(t *testing.T) {
 		if len(a.Data) != 2 || a.Warnings != nil {
 			t.Errorf("answer %s, warnings %q", a.Text, a.Warnings)
 		}
-		if ttl := a.Lease.Expires.Sub(a.Lease.Issued); ttl != 30*time.Minute || !a.Lease.Renewable || a.Lease.Kind != "user" || !strings.HasPrefix(a.Lease.Target, "config/") {
+		if ttl := a.Lease.Expires.Sub(a.Lease.Issued); ttl != 30*time.Minute || !a.Lease.Renewable ||
+			a.Lease.Kind != "user" || !strings.HasPrefix(a.Lease.Target, "config/") {
 			t.Errorf("lease %+v", a.Lease)
 		}
 		name, password := a.Data["username"].(string), a.Data["password"].(string)
@@ -58,10 +59,12 @@ func TestCredsRefused(t *testing.T) {
 	w.Must(t, route.Write, "roles/other", ro)
 	w.Must(t, route.Write, "roles/app-nodb", with(ro, fields{"db_name": "absent"}))
 	w.Must(t, route.Write, "roles/app-empty", with(ro, fields{"creation_statements": nil}))
-	w.Must(t, route.Write, "roles/app-policy", with(ro, fields{"credential_config": fields{"password_policy": "absent"}}))
+	w.Must(t, route.Write, "roles/app-policy",
+		with(ro, fields{"credential_config": fields{"password_policy": "absent"}}))
 	w.Must(t, route.Write, "roles/app-fails", with(ro, fields{"creation_statements": []string{"CREATE", "FAIL"}}))
 	w.Refused(t, route.Read, "creds/none", nil, fault.Invalid, "unknown role: none")
-	w.Refused(t, route.Read, "creds/other", nil, fault.Upstream, `"other" is not an allowed role of connection "prod"; add it to allowed_roles`)
+	w.Refused(t, route.Read, "creds/other", nil, fault.Upstream,
+		`"other" is not an allowed role of connection "prod"; add it to allowed_roles`)
 	w.Refused(t, route.Read, "creds/app-nodb", nil, fault.Invalid, `connection "absent", which does not exist`)
 	w.Refused(t, route.Read, "creds/app-empty", nil, fault.Invalid, "has no creation_statements")
 	w.Refused(t, route.Read, "creds/app-policy", nil, fault.Invalid, `no password policy "absent"`)
@@ -84,7 +87,8 @@ func TestPasswordPolicies(t *testing.T) {
 
 func TestUsernameTemplate(t *testing.T) {
 	w := ready(t, enginetest.Config{})
-	w.Must(t, route.Write, "config/prod", fields{"username_template": `{{ printf "app_%s_%s" (.RoleName | uppercase) (random 12) | truncate 20 }}`})
+	w.Must(t, route.Write, "config/prod",
+		fields{"username_template": `{{ printf "app_%s_%s" (.RoleName | uppercase) (random 12) | truncate 20 }}`})
 	if name, _, _ := w.issue("ro"); !regexp.MustCompile(`^app_RO_[a-z2-7]{12}$`).MatchString(name) {
 		t.Errorf("name %q", name)
 	}
@@ -127,18 +131,19 @@ func TestDyingWhileIssuing(t *testing.T) {
 			}
 			return nil
 		}
-		eachLoginOf(t, func() enginetest.Config { return enginetest.Config{Between: between} }, func(t *testing.T, w *world) {
-			dying = true
-			if _, err := w.Do(route.Read, "creds/ro", nil); err != errDied {
-				t.Fatalf("died at %s: %v", step, err)
-			}
-			dying = false
-			w.Reopen(t)
-			time.Sleep(10 * time.Second)
-			w.want(0, 0)
-			w.Must(t, route.Read, "creds/ro", nil)
-			w.want(1, 1)
-		})
+		eachLoginOf(t, func() enginetest.Config { return enginetest.Config{Between: between} },
+			func(t *testing.T, w *world) {
+				dying = true
+				if _, err := w.Do(route.Read, "creds/ro", nil); err != errDied {
+					t.Fatalf("died at %s: %v", step, err)
+				}
+				dying = false
+				w.Reopen(t)
+				time.Sleep(10 * time.Second)
+				w.want(0, 0)
+				w.Must(t, route.Read, "creds/ro", nil)
+				w.want(1, 1)
+			})
 	}
 }
 
@@ -147,7 +152,8 @@ func TestDyingWhileIssuing(t *testing.T) {
 func TestLateCreate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
-		w.Must(t, route.Write, "roles/app-slow", with(ro, fields{"creation_statements": []string{"SLEEP 7s", "CREATE"}}))
+		w.Must(t, route.Write, "roles/app-slow",
+			with(ro, fields{"creation_statements": []string{"SLEEP 7s", "CREATE"}}))
 		go func() { _, _ = w.Do(route.Read, "creds/app-slow", nil) }()
 		time.Sleep(5 * time.Second)
 		w.want(0, 1)
@@ -189,11 +195,13 @@ func TestWhichStatementsRevoke(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := w.lastDrop(); !slices.Equal(got.Statements, want) || got.TerminateSessions != terminate {
-			t.Errorf("revoked by %q, terminating %v; want %q, %v", got.Statements, got.TerminateSessions, want, terminate)
+			t.Errorf("revoked by %q, terminating %v; want %q, %v", got.Statements, got.TerminateSessions, want,
+				terminate)
 		}
 	}
 	_, _, changed := w.issue("ro")
-	w.Must(t, route.Write, "roles/ro", fields{"revocation_statements": []string{"NEW", "DROP"}, "terminate_sessions": true})
+	w.Must(t, route.Write, "roles/ro",
+		fields{"revocation_statements": []string{"NEW", "DROP"}, "terminate_sessions": true})
 	revoke(changed, []string{"NEW", "DROP"}, true)
 
 	_, _, deleted := w.issue("ro")
@@ -219,11 +227,13 @@ func TestUserRemains(t *testing.T) {
 		w := ready(t, enginetest.Config{})
 		w.Must(t, route.Write, "roles/ro", fields{"revocation_statements": "SELECT 1"})
 		_, _, id := w.issue("ro")
-		if err := w.Revoke(id); !fault.Is(err, fault.Upstream) || !strings.Contains(fault.Message(err), "still in the database") {
+		if err := w.Revoke(id); !fault.Is(err, fault.Upstream) ||
+			!strings.Contains(fault.Message(err), "still in the database") {
 			t.Errorf("revoking: %v", err)
 		}
 		w.want(1, 1)
-		if a := w.Must(t, route.Read, "roles/ro", nil); len(a.Warnings) != 1 || strings.Contains(a.Warnings[0], w.fake.Users()[0]) {
+		if a := w.Must(t, route.Read, "roles/ro", nil); len(a.Warnings) != 1 ||
+			strings.Contains(a.Warnings[0], w.fake.Users()[0]) {
 			t.Errorf("warnings %q, want one for all users of the role", a.Warnings)
 		}
 		w.Must(t, route.Write, "roles/ro", fields{"revocation_statements": "DROP"})
@@ -274,7 +284,8 @@ func TestTombstone(t *testing.T) {
 		w.Reopen(t)
 		time.Sleep(20 * time.Minute)
 		if w.keys("conn/") != 1 || w.Work(t) != 1 {
-			t.Errorf("%d configurations and %d due items, want the tombstone with its item", w.keys("conn/"), w.Work(t))
+			t.Errorf("%d configurations and %d due items, want the tombstone with its item", w.keys("conn/"),
+				w.Work(t))
 		}
 		time.Sleep(11 * time.Minute)
 		w.want(0, 0)
@@ -293,7 +304,8 @@ func TestReusedName(t *testing.T) {
 		w := ready(t, enginetest.Config{})
 		_, _, old := w.issue("ro")
 		w.Must(t, route.Delete, "config/prod", nil)
-		w.Must(t, route.Write, "config/prod", with(prod, fields{"password": "not this one", "verify_connection": false}))
+		w.Must(t, route.Write, "config/prod",
+			with(prod, fields{"password": "not this one", "verify_connection": false}))
 		if w.keys("conn/") != 2 {
 			t.Errorf("%d configurations, want the tombstone and the new one", w.keys("conn/"))
 		}
@@ -451,7 +463,8 @@ func TestConnectionLost(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := w.Revoke(id); !fault.Is(err, fault.Held) || !strings.Contains(fault.Message(err), name) || !strings.Contains(fault.Message(err), "revoke-force") {
+	if err := w.Revoke(id); !fault.Is(err, fault.Held) || !strings.Contains(fault.Message(err), name) ||
+		!strings.Contains(fault.Message(err), "revoke-force") {
 		t.Errorf("revoking: %v", err)
 	}
 }
@@ -503,7 +516,8 @@ func TestBadRoleDelaysNoOther(t *testing.T) {
 				}
 				w.want(bad, bad)
 				l, err := w.Leases.Lookup(t.Context(), stuck)
-				if err != nil || l.Error == "" || l.Failing.IsZero() || l.Tries < 3 || w.Leases.Stats.Waiting.Load() != int64(bad) {
+				if err != nil || l.Error == "" || l.Failing.IsZero() || l.Tries < 3 ||
+					w.Leases.Stats.Waiting.Load() != int64(bad) {
 					t.Errorf("the lease: %+v, %v; %d are counted as waiting", l, err, w.Leases.Stats.Waiting.Load())
 				}
 				time.Sleep(time.Hour)
@@ -666,7 +680,8 @@ func TestNotDisabled(t *testing.T) {
 		w.want(0, 0)
 		w.Must(t, route.Write, "roles/ro", with(ro, fields{"revocation_statements": "FAIL"}))
 		_, _, lease = w.issue("ro")
-		if err := w.Revoke(lease); err == nil || !strings.Contains(fault.Message(err), "can log in: the administrator may not do that") {
+		if err := w.Revoke(lease); err == nil ||
+			!strings.Contains(fault.Message(err), "can log in: the administrator may not do that") {
 			t.Errorf("got %v", err)
 		}
 		// A server that is away is not asked for more.
@@ -707,10 +722,12 @@ func TestRenewFollowsTheRole(t *testing.T) {
 		w.setHook(nil)
 		w.Must(t, route.Delete, "roles/ro", nil)
 		undo := engine.Undo{LeaseID: a.Lease.ID, Data: a.Lease.Data}
-		if err := w.Engine.(engine.Undoer).Renew(t.Context(), undo, time.Now()); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "was deleted") {
+		if err := w.Engine.(engine.Undoer).Renew(t.Context(), undo, time.Now()); !fault.Is(err, fault.Invalid) ||
+			!strings.Contains(fault.Message(err), "was deleted") {
 			t.Errorf("renewed without a role: %v", err)
 		}
-		if _, _, err := w.Engine.(engine.Undoer).Bounds(t.Context(), undo); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "was deleted") {
+		if _, _, err := w.Engine.(engine.Undoer).Bounds(t.Context(), undo); !fault.Is(err, fault.Invalid) ||
+			!strings.Contains(fault.Message(err), "was deleted") {
 			t.Errorf("the bounds of a role that is gone: %v", err)
 		}
 	})
@@ -729,7 +746,8 @@ func TestRevocationFailures(t *testing.T) {
 				return nil
 			})
 			err := w.Revoke(lease)
-			if err == nil || engine.IsLeaseOnly(err) != alone || !strings.Contains(fault.Message(err), "not now; the user cannot log in any more") {
+			if err == nil || engine.IsLeaseOnly(err) != alone ||
+				!strings.Contains(fault.Message(err), "not now; the user cannot log in any more") {
 				t.Errorf("%v: %v, of this lease alone %v, want %v", kind, err, engine.IsLeaseOnly(err), alone)
 			}
 		}

@@ -18,7 +18,10 @@ import (
 // TestLessons: what has hurt users of other servers; docs/lessons.md is the whole list.
 func TestLessons(t *testing.T) {
 	rotatetest.Lessons(t, map[string]rotatetest.Opener{
-		"static role": func(t *testing.T, store storage.Store) *rotatetest.LessonSubject { return staticThing(t, store, nil) },
+		"static role": func(t *testing.T,
+			store storage.Store) *rotatetest.LessonSubject {
+			return staticThing(t, store, nil)
+		},
 		"two users that take turns": func(t *testing.T, store storage.Store) *rotatetest.LessonSubject {
 			return staticThing(t, store, fields{"alternate_username": "svc-b"})
 		},
@@ -58,8 +61,9 @@ func (w *world) thing(kind, name string, users ...string) *rotatetest.LessonSubj
 		Mount: func() rotatetest.Mount { return w.Engine.(rotatetest.Mount) },
 		Made:  func() int { return int(made.Load()) },
 		Faults: map[string]func(){
-			"away": func() { w.fake.SetDown(true) }, "lost": func() { w.fake.LoseReplies(1) }, "lost again and again": func() { w.fake.LoseReplies(100) },
-			"hang": func() { w.hang(true) }, "refuse": func() { refuses.Store(true) },
+			"away": func() { w.fake.SetDown(true) }, "lost": func() { w.fake.LoseReplies(1) },
+			"lost again and again": func() { w.fake.LoseReplies(100) },
+			"hang":                 func() { w.hang(true) }, "refuse": func() { refuses.Store(true) },
 		},
 		Heal: func() {
 			w.fake.SetDown(false)

@@ -66,7 +66,8 @@ const (
 // be a key that was pasted in the wrong place.
 func (c *credentialConfig) checkOption(name string, values ...string) error {
 	if v := c.Config[name]; v != "" && !slices.Contains(values, v) {
-		return invalid("field \"credential_config\": %s cannot be that; give one of %s", name, strings.Join(values, ", "))
+		return invalid("field \"credential_config\": %s cannot be that; give one of %s", name,
+			strings.Join(values, ", "))
 	}
 	return nil
 }

@@ -178,10 +178,12 @@ func TestDeletedRootOfBefore(t *testing.T) {
 func TestDeletedWhileRootOfBeforeTurns(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.rewrite(func(row map[string]any) {
-		row["root"], row["fresh"] = map[string]any{"turn": true, "due": time.Now().Add(time.Hour)}, []byte("fresh-password")
+		row["root"], row["fresh"] = map[string]any{"turn": true,
+			"due": time.Now().Add(time.Hour)}, []byte("fresh-password")
 	})
 	unfinished := func() error { return w.Engine.(engine.Keeper).Unfinished(context.Background()) }
-	if err := unfinished(); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), `connection "prod"`) {
+	if err := unfinished(); !fault.Is(err, fault.Conflict) ||
+		!strings.Contains(fault.Message(err), `connection "prod"`) {
 		t.Errorf("in the middle of it: %v", err)
 	}
 	w.Must(t, route.Delete, "config/prod", nil)
@@ -196,7 +198,8 @@ func TestUnfinishedWhileTheStoreFails(t *testing.T) {
 	st := faulty.New(enginetest.Memory(), 1)
 	w := ready(t, enginetest.Config{Store: st})
 	w.rewrite(func(row map[string]any) {
-		row["root"], row["fresh"] = map[string]any{"turn": true, "due": time.Now().Add(time.Hour)}, []byte("fresh-password")
+		row["root"], row["fresh"] = map[string]any{"turn": true,
+			"due": time.Now().Add(time.Hour)}, []byte("fresh-password")
 	})
 	st.Inject(faulty.Fault{Calls: faulty.Gets, Prefix: "mount/" + enginetest.UUID + "/conn/", Times: -1})
 	if err := w.Engine.(engine.Keeper).Unfinished(context.Background()); err == nil {
@@ -210,7 +213,9 @@ func TestRootMovedWithItsPassword(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": "FAIL"})
 	w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "")
-	w.Must(t, route.Write, "config/prod", with(prod, fields{"connection_url": "fake://{{username}}:{{password}}@elsewhere", "root_rotation_statements": "NOTHING"}))
+	w.Must(t, route.Write, "config/prod",
+		with(prod, fields{"connection_url": "fake://{{username}}:{{password}}@elsewhere",
+			"root_rotation_statements": "NOTHING"}))
 	w.Refused(t, route.Write, "rotate-root/prod", nil, fault.Upstream, "check root_rotation_statements")
 	w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": ""})
 	w.Must(t, route.Write, "rotate-root/prod", nil)
@@ -225,7 +230,8 @@ func TestRequestAfterTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &meddler{Store: enginetest.Memory()}
 		w := withUsers(t, enginetest.Config{Store: m}, "svc")
-		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_period": nil, "rotation_schedule": "0 * * * *", "rotation_window": "1h"}))
+		w.Must(t, route.Write, "static-roles/svc",
+			with(svc, fields{"rotation_period": nil, "rotation_schedule": "0 * * * *", "rotation_window": "1h"}))
 		w.Must(t, route.Write, "static-roles/svc", fields{"rotation_statements": "NOTHING"})
 		_, before := w.given("svc")
 		time.Sleep(time.Until(time.Now().Truncate(time.Hour).Add(time.Hour - time.Second)))

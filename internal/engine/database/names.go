@@ -34,16 +34,21 @@ func (n naming) generate(text string) (string, error) {
 	if text == "" {
 		return n.defaultName(), nil
 	}
-	maker := username.Maker{Installation: n.installation, Now: n.now, Fields: map[string]string{"DisplayName": n.display, "RoleName": n.role}}
+	maker := username.Maker{Installation: n.installation, Now: n.now,
+		Fields: map[string]string{"DisplayName": n.display, "RoleName": n.role}}
 	name, err := maker.Make(text)
 	if err != nil {
 		return "", err
 	}
 	switch {
 	case !ValidName(name):
-		return "", invalid("field \"username_template\": it made %q, and a user's name must be 1 to 63 of A-Z a-z 0-9 . _ -", clip(name))
+		return "", invalid(
+			"field \"username_template\": it made %q, and a user's name must be 1 to 63 of A-Z a-z 0-9 . _ -",
+			clip(name))
 	case len(name) > n.longest:
-		return "", invalid("field \"username_template\": it made %q of %d bytes, and the database takes %d; use truncate", name, len(name), n.longest)
+		return "", invalid(
+			"field \"username_template\": it made %q of %d bytes, and the database takes %d; use truncate", name,
+			len(name), n.longest)
 	}
 	return name, nil
 }
@@ -54,7 +59,8 @@ func (n naming) fromTemplate(field, text string) (string, error) {
 	if err == nil || field == "username_template" {
 		return name, err
 	}
-	return "", &fault.Error{Op: "database.name", Kind: fault.KindOf(err), Err: err, Msg: strings.ReplaceAll(fault.Message(err), "username_template", field)}
+	return "", &fault.Error{Op: "database.name", Kind: fault.KindOf(err), Err: err,
+		Msg: strings.ReplaceAll(fault.Message(err), "username_template", field)}
 }
 
 // defaultName shortens the display name first, then the role, then the random part.

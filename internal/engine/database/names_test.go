@@ -11,7 +11,8 @@ import (
 	"github.com/keyturn/keyturn/internal/username"
 )
 
-var sample = naming{installation: "5e0c", display: "token", role: "app-readonly", longest: 63, now: time.Unix(1772582400, 0)}
+var sample = naming{installation: "5e0c", display: "token", role: "app-readonly", longest: 63,
+	now: time.Unix(1772582400, 0)}
 
 func TestOwnNames(t *testing.T) {
 	for _, tt := range []struct {
@@ -20,7 +21,8 @@ func TestOwnNames(t *testing.T) {
 		want          string
 	}{
 		{63, "token", "app-readonly", `^v-token-app-readonly-[a-z2-7]{20}-1772582400$`},
-		{63, "userpass-ann@example.com", "a-role-with-a-name-that-is-much-too-long", `^v-userpass-a-role-with-a-name-t-[a-z2-7]{20}-1772582400$`},
+		{63, "userpass-ann@example.com", "a-role-with-a-name-that-is-much-too-long",
+			`^v-userpass-a-role-with-a-name-t-[a-z2-7]{20}-1772582400$`},
 		{63, "", "ro", `^v-token-ro-[a-z2-7]{20}-1772582400$`},
 		{63, "ü/ \x00", "rö", `^v------?-r--[a-z2-7]{20}-1772582400$`},
 		{32, "token", "app-readonly", `^v-app-readonly-[a-z2-7]{16}$`},
@@ -61,14 +63,18 @@ func TestTemplates(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"{{", "{{nonesuch}}", "{{.Nonesuch}}", `{{random 0}}`, `{{random 1000}}`, `{{random 80}}`, `a b{{random 9}}`, `{{truncate 0 "x"}}`,
-		`{{truncate_sha256 3 "x"}}`, `{{range 1000000000}}{{end}}`, `{{if true}}{{range 9}}{{end}}{{end}}{{random 9}}`, `{{template "username"}}`, `{{printf "%999999d" 1}}`,
-		`{{printf "%*d" 99999 1}}`, `{{print}}`, `{{call .RoleName}}`, strings.Repeat("x", 2000), `{{html .RoleName}}{{random 9}}`,
+		"{{", "{{nonesuch}}", "{{.Nonesuch}}", `{{random 0}}`, `{{random 1000}}`, `{{random 80}}`, `a b{{random 9}}`,
+		`{{truncate 0 "x"}}`,
+		`{{truncate_sha256 3 "x"}}`, `{{range 1000000000}}{{end}}`, `{{if true}}{{range 9}}{{end}}{{end}}{{random 9}}`,
+		`{{template "username"}}`, `{{printf "%999999d" 1}}`,
+		`{{printf "%*d" 99999 1}}`, `{{print}}`, `{{call .RoleName}}`, strings.Repeat("x", 2000),
+		`{{html .RoleName}}{{random 9}}`,
 		`{{$a := .RoleName}}` + strings.Repeat(`{{$a = print $a $a}}`, 40),
 		`{{.RoleName` + strings.Repeat(` | base64`, 90) + `}}`,
 		`{{.RoleName` + strings.Repeat(` | replace "" "aaaaaaaa"`, 30) + `}}`,
 	} {
-		if err := checkTemplate(new(route.Request), "username_template", text, 63); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), `field "username_template"`) {
+		if err := checkTemplate(new(route.Request), "username_template", text, 63); !fault.Is(err, fault.Invalid) ||
+			!strings.Contains(fault.Message(err), `field "username_template"`) {
 			t.Errorf("checkTemplate(%.60s) = %v, want it refused", text, err)
 		}
 	}
@@ -80,7 +86,8 @@ func FuzzNames(f *testing.F) {
 	f.Add("\xff\x00/", strings.Repeat("r", 300), "id", 1, "{{printf \"%s\" .DisplayName | truncate 8}}{{random 12}}")
 	f.Add("", "..", "x", -5, "{{uuid}}")
 	f.Fuzz(func(t *testing.T, display, role, installation string, longest int, template string) {
-		n := naming{installation: installation, display: display, role: role, longest: longest, now: time.Unix(1772582400, 0)}
+		n := naming{installation: installation, display: display, role: role, longest: longest,
+			now: time.Unix(1772582400, 0)}
 		room := longest
 		if room <= 0 || room > 63 {
 			room = 63
@@ -98,7 +105,8 @@ func FuzzNames(f *testing.F) {
 		if template != "" || room < 16 {
 			return
 		}
-		if again, _ := n.generate(""); again == got || !strings.HasPrefix(got, "v-") || !strings.Contains(got, username.Marker(installation)) {
+		if again, _ := n.generate(""); again == got || !strings.HasPrefix(got, "v-") ||
+			!strings.Contains(got, username.Marker(installation)) {
 			t.Fatalf("names %q and %q of %q", got, again, installation)
 		}
 	})
@@ -110,7 +118,8 @@ func TestNamesFit(t *testing.T) {
 	for longest := range 64 {
 		n.longest = longest
 		name, err := n.generate("")
-		if fits := len(name) <= longest || longest == 0; err != nil || !fits || !strings.HasPrefix(name, "v-"[:min(2, max(longest, 1))]) {
+		if fits := len(name) <= longest || longest == 0; err != nil || !fits ||
+			!strings.HasPrefix(name, "v-"[:min(2, max(longest, 1))]) {
 			t.Errorf("of %d bytes: %q, %v", longest, name, err)
 		}
 		if timed := strings.HasSuffix(name, "-1700000000"); timed != (longest >= 45 || longest == 0) {

@@ -32,7 +32,9 @@ func block(kind string, der []byte) string {
 
 // signedBy is a role whose certificates are signed by what these texts hold.
 func signedBy(cert, key string) fields {
-	return with(ro, fields{"credential_type": "client_certificate", "credential_config": fields{"ca_cert": cert, "ca_private_key": key, "key_type": "ec"}})
+	return with(ro,
+		fields{"credential_type": "client_certificate",
+			"credential_config": fields{"ca_cert": cert, "ca_private_key": key, "key_type": "ec"}})
 }
 
 // TestFormsOfAnAuthority: its key comes in any of the usual forms, up to 16 KiB; its certificate
@@ -41,7 +43,8 @@ func TestFormsOfAnAuthority(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	signed := func(key crypto.Signer) string {
 		root := &x509.Certificate{
-			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "forms"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "forms"},
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 			IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 		}
 		der, err := x509.CreateCertificate(rand.Reader, root, root, key.Public(), key)
@@ -66,8 +69,10 @@ func TestFormsOfAnAuthority(t *testing.T) {
 	ecKey, rsaKey := block("EC PRIVATE KEY", ec), block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(number))
 	padded := func(n int) string { return ecKey + strings.Repeat("\n", n-len(ecKey)) }
 	for name, role := range map[string]fields{
-		"EC": signedBy(ecCert, ecKey), "PKCS #1": signedBy(rsaCert, rsaKey), "16 KiB": signedBy(ecCert, padded(16<<10)),
-		"parameters before it": signedBy(ecCert, block("EC PARAMETERS", []byte{6, 8, 42, 134, 72, 206, 61, 3, 1, 7})+ecKey),
+		"EC": signedBy(ecCert, ecKey), "PKCS #1": signedBy(rsaCert, rsaKey),
+		"16 KiB": signedBy(ecCert, padded(16<<10)),
+		"parameters before it": signedBy(ecCert,
+			block("EC PARAMETERS", []byte{6, 8, 42, 134, 72, 206, 61, 3, 1, 7})+ecKey),
 	} {
 		w.Must(t, route.Write, "roles/ro", role)
 		leafOf(t, w.Must(t, route.Read, "creds/ro", nil).Data, role["credential_config"].(fields)["ca_cert"].(string))
@@ -79,7 +84,8 @@ func TestFormsOfAnAuthority(t *testing.T) {
 	for _, tt := range []struct{ cert, key, want string }{
 		{ecCert, padded(16<<10 + 1), "ca_private_key cannot be read: it is longer than 16384 bytes"},
 		{ecCert, block("EC PRIVATE KEY", []byte("junk")), "ca_private_key cannot be read: its form is unknown"},
-		{ecCert + block("CERTIFICATE", []byte("junk")), ecKey, `ca_cert has a block "CERTIFICATE" that is no certificate`},
+		{ecCert + block("CERTIFICATE", []byte("junk")), ecKey,
+			`ca_cert has a block "CERTIFICATE" that is no certificate`},
 		{block("ATTRIBUTE", der.Bytes), ecKey, `ca_cert has a block "ATTRIBUTE" that is no certificate`},
 	} {
 		w.Refused(t, route.Write, "roles/ro", signedBy(tt.cert, tt.key), fault.Invalid, tt.want)
@@ -106,8 +112,9 @@ func TestWhatIsIssuedChainsToTheRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "between"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "between"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour),
+		IsCA:     true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}, root, &own.PublicKey, rootKey)
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +146,8 @@ func TestCertificateLastsAsLongAsItsLease(t *testing.T) {
 		w.Must(t, route.Write, "roles/ro", role)
 		for _, part := range []time.Duration{0, 300 * time.Millisecond, 700 * time.Millisecond} {
 			time.Sleep(part)
-			leaf := leafOf(t, w.Must(t, route.Read, "creds/ro", nil).Data, role["credential_config"].(fields)["ca_cert"].(string))
+			leaf := leafOf(t, w.Must(t, route.Read, "creds/ro", nil).Data,
+				role["credential_config"].(fields)["ca_cert"].(string))
 			end := time.Now().Add(2 * time.Hour)
 			if over := leaf.NotAfter.Sub(end); over < 0 || over >= time.Second {
 				t.Errorf("issued %v after a whole second, it ends %v after the lease can", part, over)
@@ -154,7 +162,8 @@ func TestLongestCommonName(t *testing.T) {
 	for n, want := range map[int]string{64: "", 65: "a certificate's common name takes 64"} {
 		name := strings.Repeat("n", n)
 		w.fake.AddUser(name, oldPassword)
-		_, err := w.Do(route.Write, "static-roles/app-long", with(certified(t, time.Hour, ""), fields{"username": name}))
+		_, err := w.Do(route.Write, "static-roles/app-long",
+			with(certified(t, time.Hour, ""), fields{"username": name}))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(fault.Message(err), want) {
 			t.Errorf("a name of %d bytes: %v", n, err)
 		}
@@ -180,7 +189,8 @@ func TestKeyPair(t *testing.T) {
 		{[]byte(cert), []byte(block("RSA PRIVATE KEY", make([]byte, 16<<10))), "tls: "}, // is looked at
 		{[]byte(cert), []byte(block("NOTES", make([]byte, 20<<10)) + key), ""},
 	} {
-		if _, err := database.KeyPair(tt.cert, tt.key); (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+		if _, err := database.KeyPair(tt.cert, tt.key); (err == nil) != (tt.want == "") || err != nil &&
+			!strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%d and %d bytes: %v, want %q", len(tt.cert), len(tt.key), err, tt.want)
 		}
 	}
@@ -190,9 +200,11 @@ func TestKeyPair(t *testing.T) {
 func TestSelfManagedBringsNoAdministrator(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	for _, absent := range []string{"username", "password"} {
-		w.Refused(t, route.Write, "config/self", with(prod, fields{"self_managed": true, absent: nil}), fault.Invalid, `field "self_managed"`)
+		w.Refused(t, route.Write, "config/self", with(prod, fields{"self_managed": true, absent: nil}), fault.Invalid,
+			`field "self_managed"`)
 	}
-	w.Refused(t, route.Write, "config/prod", with(prod, fields{"plugin_name": nil}), fault.Invalid, `such as "fake-database-plugin"`)
+	w.Refused(t, route.Write, "config/prod", with(prod, fields{"plugin_name": nil}), fault.Invalid,
+		`such as "fake-database-plugin"`)
 }
 
 // TestAdministratorIsReplaced: the next rotation is of the one that is configured now.
@@ -204,7 +216,8 @@ func TestAdministratorIsReplaced(t *testing.T) {
 	w.Must(t, route.Write, "config/prod", fields{"username": "second", "password": "second-password"})
 	w.Must(t, route.Write, "rotate-root/prod", nil)
 	if w.fake.Has("second", "second-password") || w.fake.Root() != rotated {
-		t.Errorf("the second administrator's password is as before: %v; the first one's was changed: %v", w.fake.Has("second", "second-password"), w.fake.Root() != rotated)
+		t.Errorf("the second administrator's password is as before: %v; the first one's was changed: %v",
+			w.fake.Has("second", "second-password"), w.fake.Root() != rotated)
 	}
 	w.issue("ro")
 }
@@ -239,7 +252,8 @@ func TestPasswordEndsAnUnknownRotation(t *testing.T) {
 			if !unfinished() {
 				t.Fatal("the rotation is over")
 			}
-			if _, err := w.Do(route.Write, "config/prod", with(fields{"password": databasetest.FakePassword}, tt.more)); tt.ends && err != nil {
+			if _, err := w.Do(route.Write, "config/prod",
+				with(fields{"password": databasetest.FakePassword}, tt.more)); tt.ends && err != nil {
 				t.Errorf("%s: %v", tt.name, err)
 			}
 			if unfinished() == tt.ends {
@@ -254,7 +268,8 @@ func TestPasswordEndsAnUnknownRotation(t *testing.T) {
 func TestReplacedPasswordThatWorksAgain(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.Must(t, route.Write, "rotate-root/prod", nil)
-	w.Refused(t, route.Write, "config/prod", fields{"password": databasetest.FakePassword}, fault.Invalid, "rotate-root has replaced")
+	w.Refused(t, route.Write, "config/prod", fields{"password": databasetest.FakePassword}, fault.Invalid,
+		"rotate-root has replaced")
 	w.fake.SetRoot(databasetest.FakePassword)
 	w.Must(t, route.Write, "config/prod", fields{"password": databasetest.FakePassword})
 	w.issue("ro")
@@ -267,7 +282,8 @@ func TestWhoKnowsThePassword(t *testing.T) {
 	refused := func(nobody bool) {
 		t.Helper()
 		_, err := w.Do(route.Write, "config/prod", fields{"tls_ca": "EVIL"})
-		if msg := fault.Message(err); !fault.Is(err, fault.Invalid) || strings.Contains(msg, "nobody knows since it was rotated") != nobody {
+		if msg := fault.Message(err); !fault.Is(err, fault.Invalid) ||
+			strings.Contains(msg, "nobody knows since it was rotated") != nobody {
 			t.Errorf("%v, want it refused, and to say that nobody knows the password: %v", err, nobody)
 		}
 	}
@@ -308,7 +324,8 @@ func TestPasswordPolicyThatIsAbsent(t *testing.T) {
 			t.Errorf("policy %q: warnings %q", policy, a.Warnings)
 		}
 	}
-	w.Refused(t, route.Write, "config/prod", with(prod, fields{"password_policy": "unknown"}), fault.Unavailable, "about unknown")
+	w.Refused(t, route.Write, "config/prod", with(prod, fields{"password_policy": "unknown"}), fault.Unavailable,
+		"about unknown")
 }
 
 // TestCreateAndUpdateAreTold apart, for the policies.
@@ -321,7 +338,8 @@ func TestCreateAndUpdateAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]bool{
-		"config/prod": true, "config/other": false, "roles/ro": true, "roles/other": false, "static-roles/svc": true, "static-roles/other": false,
+		"config/prod": true, "config/other": false, "roles/ro": true, "roles/other": false, "static-roles/svc": true,
+		"static-roles/other": false,
 	} {
 		r := &route.Request{Op: route.Write, Rest: path, Caller: &route.Caller{}}
 		found, err := table.Find(r)
@@ -346,12 +364,14 @@ func TestDeletedInTheMiddle(t *testing.T) {
 				for n := 1; n < 3; n++ {
 					_, _ = w.Do(route.Write, "rotate-role/svc", nil)
 				}
-				if a := w.Must(t, route.Read, "static-roles/svc", nil); len(a.Warnings) == 0 || !strings.Contains(a.Warnings[0], "attempts to change the password have failed") {
+				if a := w.Must(t, route.Read, "static-roles/svc", nil); len(a.Warnings) == 0 ||
+					!strings.Contains(a.Warnings[0], "attempts to change the password have failed") {
 					t.Errorf("a read warns of %q", a.Warnings)
 				}
 			}
 			a := w.Must(t, route.Delete, "static-roles/svc", nil)
-			if warned := strings.Contains(strings.Join(a.Warnings, ""), "whether it took place is not known"); warned != unknown {
+			if warned := strings.Contains(strings.Join(a.Warnings, ""),
+				"whether it took place is not known"); warned != unknown {
 				t.Errorf("unknown %v: warnings %q", unknown, a.Warnings)
 			}
 		})

@@ -348,7 +348,8 @@ func CheckGivenName(op, name string) error {
 	if utf8.ValidString(name) && existingNameForm.MatchString(name) {
 		return nil
 	}
-	return unchanged(fault.New(op, fault.Invalid, "username %q is refused: it must be 1 to 128 bytes without spaces, quotes, backslashes, backticks, semicolons, percent signs and braces", clip(name)))
+	return unchanged(fault.New(op, fault.Invalid, "username %q is refused: it must be 1 to 128 bytes without "+
+		"spaces, quotes, backslashes, backticks, semicolons, percent signs and braces", clip(name)))
 }
 
 // LongestName is the longest user name of a plugin in bytes.
@@ -367,7 +368,10 @@ func CheckName(op, name string) error {
 	if ValidName(name) {
 		return nil
 	}
-	return unchanged(fault.New(op, fault.Invalid, "username %q is refused: it must be 1 to 63 of A-Z a-z 0-9 . _ -; check the username template", clip(name)))
+	return unchanged(
+		fault.New(op, fault.Invalid,
+			"username %q is refused: it must be 1 to 63 of A-Z a-z 0-9 . _ -; check the username template",
+			clip(name)))
 }
 
 // CheckUser returns an error of kind Invalid that says why u cannot be created.
@@ -381,7 +385,10 @@ func CheckUser(op string, u User) error {
 	case u.Expires.IsZero():
 		return unchanged(fault.New(op, fault.Invalid, "the user's expiration is missing; a user must have one"))
 	case !u.Attempt.Valid():
-		return unchanged(fault.New(op, fault.Invalid, "attempt %q is refused: it must have a deadline and be 1 to 48 of A-Z a-z 0-9 . _ -", clip(u.Attempt.ID)))
+		return unchanged(
+			fault.New(op, fault.Invalid,
+				"attempt %q is refused: it must have a deadline and be 1 to 48 of A-Z a-z 0-9 . _ -",
+				clip(u.Attempt.ID)))
 	}
 	return nil
 }

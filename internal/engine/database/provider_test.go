@@ -15,8 +15,9 @@ import (
 func TestAttemptsThatCanBeTracked(t *testing.T) {
 	now := time.Now()
 	for want, attempts := range map[bool][]database.Attempt{
-		true:  {{ID: "abcDEF123", Deadline: now}},
-		false: {{}, {ID: "abcDEF123"}, {Deadline: now}, {ID: "a'b", Deadline: now}, {ID: "a b", Deadline: now}, {ID: strings.Repeat("a", 200), Deadline: now}},
+		true: {{ID: "abcDEF123", Deadline: now}},
+		false: {{}, {ID: "abcDEF123"}, {Deadline: now}, {ID: "a'b", Deadline: now}, {ID: "a b", Deadline: now},
+			{ID: strings.Repeat("a", 200), Deadline: now}},
 	} {
 		for _, a := range attempts {
 			if a.Valid() != want {
@@ -29,7 +30,8 @@ func TestAttemptsThatCanBeTracked(t *testing.T) {
 		k.Fill(values)
 		_, public := values["public_key"]
 		_, subject := values["subject"]
-		if public != (k.Public != "") || subject != (k.Subject != "") || values["name"] != "n" || values["public_key"] != k.Public || values["subject"] != k.Subject {
+		if public != (k.Public != "") || subject != (k.Subject != "") || values["name"] != "n" ||
+			values["public_key"] != k.Public || values["subject"] != k.Subject {
 			t.Errorf("%+v fills %v", k, values)
 		}
 	}
@@ -45,9 +47,11 @@ func TestMarks(t *testing.T) {
 	} {
 		marked := database.MarkUnchanged(database.MarkRefused(e))
 		if !database.Unchanged(marked) || !database.Refused(marked) || database.Unchanged(e) || database.Refused(e) {
-			t.Errorf("%s: the marks are %v and %v, and the error's %v and %v", name, database.Unchanged(marked), database.Refused(marked), database.Unchanged(e), database.Refused(e))
+			t.Errorf("%s: the marks are %v and %v, and the error's %v and %v", name, database.Unchanged(marked),
+				database.Refused(marked), database.Unchanged(e), database.Refused(e))
 		}
-		if fault.Message(marked) != "refused" || !fault.Is(marked, fault.Upstream) || errors.Is(marked, cause) != (e.Err != nil) {
+		if fault.Message(marked) != "refused" || !fault.Is(marked, fault.Upstream) ||
+			errors.Is(marked, cause) != (e.Err != nil) {
 			t.Errorf("%s: it became %v", name, marked)
 		}
 		if got := fault.Cause(marked); e.Err != nil && (got == nil || got.Error() != cause.Error()) {

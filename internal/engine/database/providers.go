@@ -19,7 +19,8 @@ func (ps providers) find(plugin string) (*Provider, error) {
 		}
 		names = append(names, ps[i].Plugins...)
 	}
-	return nil, fault.New("database.provider", fault.Invalid, "field \"plugin_name\": there is no %q; there are %q", plugin, names)
+	return nil, fault.New("database.provider", fault.Invalid, "field \"plugin_name\": there is no %q; there are %q",
+		plugin, names)
 }
 
 // examplePlugin is a plugin name for error texts.
@@ -38,7 +39,8 @@ func (ps providers) params() (all []route.Param) {
 		for _, s := range p.Settings {
 			kind := map[Form]string{Text: "string", Flag: "boolean", Number: "integer", Secret: "string"}[s.Form]
 			all = append(all, route.Param{
-				Name: s.Name, In: "body", Type: kind, Secret: s.Form == Secret, Default: s.Default, Doc: "Of " + p.Name + ": " + s.Doc,
+				Name: s.Name, In: "body", Type: kind, Secret: s.Form == Secret, Default: s.Default,
+				Doc: "Of " + p.Name + ": " + s.Doc,
 			})
 		}
 	}

@@ -35,7 +35,8 @@ func (s *refusals) recent(record string, rotation uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.byRecord[record]
-	return r.rotation == rotation && r.times > 0 && time.Since(r.at) < cron.Backoff(r.times, refusalCounts, refusalCountsLongest)
+	return r.rotation == rotation && r.times > 0 &&
+		time.Since(r.at) < cron.Backoff(r.times, refusalCounts, refusalCountsLongest)
 }
 
 // add remembers a refusal. Rotation 0 means that no rotation is in flight, and forgets the record.

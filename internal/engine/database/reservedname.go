@@ -52,21 +52,25 @@ func (s *reservedNames) reserve(ctx context.Context, conn Conn, l *issuedUser, a
 	}
 	// A reservation without a user was left by a lease that an operator has removed by force.
 	if exists || !time.Now().After(owner.Until) {
-		return MarkUnchanged(fault.New(op, fault.Invalid, "there is a user %s already, and the template produces the same name again; put {{random 20}} into it, or wait until that user's lease ends", l.User))
+		return MarkUnchanged(fault.New(op, fault.Invalid, "there is a user %s already, and the template produces "+
+			"the same name again; put {{random 20}} into it, or wait until that user's lease ends", l.User))
 	}
-	row, err := reservedRows.Set(reservedName(l), nameReservation{Attempt: a.ID, Until: a.Deadline.Add(reservedAfterDeadline)})
+	row, err := reservedRows.Set(reservedName(l),
+		nameReservation{Attempt: a.ID, Until: a.Deadline.Add(reservedAfterDeadline)})
 	if err != nil {
 		return NotStarted(op, err)
 	}
 	_, err = s.m.Store.Commit(ctx, row.If(version))
 	if fault.Is(err, fault.Conflict) {
-		return MarkUnchanged(fault.New(op, fault.Invalid, "another request creates the user %s at this moment, and the template produces the same name again; put {{random 20}} into it", l.User))
+		return MarkUnchanged(fault.New(op, fault.Invalid, "another request creates the user %s at this moment, and "+
+			"the template produces the same name again; put {{random 20}} into it", l.User))
 	}
 	return err // not marked as unchanged: the reservation may be stored, and undo must look
 }
 
 // owner returns the reservation of a name; the zero value if there is none.
-func (s *reservedNames) owner(ctx context.Context, l *issuedUser) (n nameReservation, version storage.Version, err error) {
+func (s *reservedNames) owner(ctx context.Context, l *issuedUser) (n nameReservation, version storage.Version,
+	err error) {
 	stored, version, err := reservedRows.Get(ctx, s.m.Store, reservedName(l))
 	if stored != nil {
 		n = *stored

@@ -20,7 +20,8 @@ func TestNamesMadeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, enginetest.Config{})
 		a := w.Must(t, route.Write, "config/prod", fields{"username_template": "v-{{.RoleName}}"})
-		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], `username_template makes the same name again, such as "v-role"`) {
+		if len(a.Warnings) != 1 ||
+			!strings.Contains(a.Warnings[0], `username_template makes the same name again, such as "v-role"`) {
 			t.Errorf("warnings %q", a.Warnings)
 		}
 		name, password, lease := w.issue("ro")

@@ -68,7 +68,8 @@ func (s *reusableUsers) store(ctx context.Context, a route.Attempt, p issuePlan)
 		userSource: p.source, Lease: a.LeaseID, User: p.User, Kind: p.login.kind, Password: p.login.secret.Reveal(),
 	})
 	if err != nil {
-		s.m.Log.Warn("storing a user for reuse failed; the next read of its token creates another", "role", p.Role, "error", err)
+		s.m.Log.Warn("storing a user for reuse failed; the next read of its token creates another", "role", p.Role,
+			"error", err)
 	}
 }
 
@@ -83,6 +84,7 @@ func (s *reusableUsers) remove(ctx context.Context, lease, key string) {
 		_, err = s.m.Store.Commit(ctx, storage.Remove(key).If(version))
 	}
 	if err != nil && !fault.Is(err, fault.Conflict) {
-		s.m.Log.Warn("removing a revoked user that was stored for reuse failed; its password does not work any more", "lease", lease, "error", err)
+		s.m.Log.Warn("removing a revoked user that was stored for reuse failed; its password does not work any more",
+			"lease", lease, "error", err)
 	}
 }

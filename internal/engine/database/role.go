@@ -82,7 +82,8 @@ func (in *roleIn) apply(ro *role) error {
 	set(&ro.Terminate, in.Terminate)
 	set(&ro.Reuse, in.Reuse)
 	if ro.Reuse != "" && ro.Reuse != reuseToken {
-		return invalid("field \"reuse\": %q is unknown; it is \"\" for a user of its own for each read, or \"token\" for one that the same token is given again", ro.Reuse)
+		return invalid("field \"reuse\": %q is unknown; it is \"\" for a user of its own for each read, or "+
+			"\"token\" for one that the same token is given again", ro.Reuse)
 	}
 	return in.credentialIn.apply(&ro.credentialConfig)
 }
@@ -96,11 +97,13 @@ func (s *roleRoutes) check(ctx context.Context, r *route.Request, name string, r
 	case ro.MaxTTL > 0 && ro.TTL > ro.MaxTTL:
 		return invalid("field \"default_ttl\": %s must not be above max_ttl, %s", ro.TTL, ro.MaxTTL)
 	}
-	if err := checkTemplate(r, "common_name_template", ro.Config["common_name_template"], longestCommonName-1); err != nil {
+	if err := checkTemplate(r, "common_name_template", ro.Config["common_name_template"],
+		longestCommonName-1); err != nil {
 		return err
 	}
 	if ro.kind() == typeCertificate && ro.MaxTTL == 0 {
-		r.Warn("without max_ttl, certificates are valid as long as the mount lets leases live, %s; no database asks whether their lease has ended, only whether their user is there", r.Mount.MaxTTL)
+		r.Warn("without max_ttl, certificates are valid as long as the mount lets leases live, %s; no database asks "+
+			"whether their lease has ended, only whether their user is there", r.Mount.MaxTTL)
 	}
 	if err := s.warnOfNote(ctx, r, name, ro); err != nil {
 		return err
@@ -170,7 +173,8 @@ func (s *roleRoutes) read(ctx context.Context, r *route.Request, in nameIn) (*ro
 		Revocation: ro.Form.out("revocation_statements", ro.Revocation),
 		Renewal:    ro.Form.out("renew_statements", ro.Renewal),
 		Rollback:   ro.Form.out("rollback_statements", ro.Rollback),
-		Config:     ro.configOut(), Kind: ro.kind(), DB: ro.DB, TTL: ro.TTL, MaxTTL: ro.MaxTTL, Terminate: ro.Terminate, Reuse: ro.Reuse,
+		Config:     ro.configOut(), Kind: ro.kind(), DB: ro.DB, TTL: ro.TTL, MaxTTL: ro.MaxTTL,
+		Terminate: ro.Terminate, Reuse: ro.Reuse,
 	}, nil
 }
 
@@ -191,7 +195,8 @@ func (s *roleRoutes) remove(ctx context.Context, _ *route.Request, in nameIn) (r
 func (s *roleRoutes) warnOfNote(ctx context.Context, r *route.Request, name string, ro *role) error {
 	n, err := s.roles.note(ctx, name, ro)
 	if n != nil {
-		r.Warn("revocation_statements do not suffice by themselves; at %s, %s; correct them, or leave them out to have users revoked in full", n.At.Format(time.RFC3339), n.Text)
+		r.Warn("revocation_statements do not suffice by themselves; at %s, %s; correct them, or leave them out to "+
+			"have users revoked in full", n.At.Format(time.RFC3339), n.Text)
 	}
 	return err
 }

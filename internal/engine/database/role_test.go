@@ -22,8 +22,10 @@ func TestRoleReadsAsRecorded(t *testing.T) {
 	w.Must(t, route.Write, "roles/ro", with(ro, fields{"creation_statements": create}))
 	a := w.Must(t, route.Read, "roles/ro", nil)
 	want := fields{
-		"creation_statements": []any{create}, "credential_config": fields{}, "credential_type": "password", "db_name": "prod",
-		"default_ttl": 1800.0, "max_ttl": 7200.0, "renew_statements": []any{}, "revocation_statements": []any{"DROP"}, "rollback_statements": []any{},
+		"creation_statements": []any{create}, "credential_config": fields{}, "credential_type": "password",
+		"db_name":     "prod",
+		"default_ttl": 1800.0, "max_ttl": 7200.0, "renew_statements": []any{}, "revocation_statements": []any{"DROP"},
+		"rollback_statements": []any{},
 	}
 	if d := cmp.Diff(want, a.Data); d != "" || a.Warnings != nil {
 		t.Errorf("read (-want +got):\n%s\nwarnings %q", d, a.Warnings)
@@ -45,15 +47,19 @@ func TestRoleKeepsWhatIsAbsent(t *testing.T) {
 	w := open(t, enginetest.Config{})
 	w.Must(t, route.Write, "config/prod", prod)
 	w.Must(t, route.Write, "roles/ro", fields{
-		"db_name": "prod", "creation_statements": []string{"CREATE", "", " "}, "revocation_statements": "DROP", "renew_statements": []string{"R1", "R2"},
-		"rollback_statements": "B", "default_ttl": "60", "max_ttl": 120, "terminate_sessions": true, "credential_type": "password",
+		"db_name": "prod", "creation_statements": []string{"CREATE", "", " "}, "revocation_statements": "DROP",
+		"renew_statements":    []string{"R1", "R2"},
+		"rollback_statements": "B", "default_ttl": "60", "max_ttl": 120, "terminate_sessions": true,
+		"credential_type":   "password",
 		"credential_config": fields{"password_policy": "strong"},
 	})
 	before := w.Must(t, route.Read, "roles/ro", nil)
 	want := fields{
-		"creation_statements": []any{"CREATE"}, "credential_config": fields{"password_policy": "strong"}, "credential_type": "password",
-		"db_name": "prod", "default_ttl": 60.0, "max_ttl": 120.0, "renew_statements": []any{"R1", "R2"}, "revocation_statements": []any{"DROP"},
-		"rollback_statements": []any{"B"}, "terminate_sessions": true,
+		"creation_statements": []any{"CREATE"}, "credential_config": fields{"password_policy": "strong"},
+		"credential_type": "password",
+		"db_name":         "prod", "default_ttl": 60.0, "max_ttl": 120.0, "renew_statements": []any{"R1", "R2"},
+		"revocation_statements": []any{"DROP"},
+		"rollback_statements":   []any{"B"}, "terminate_sessions": true,
 	}
 	if d := cmp.Diff(want, before.Data); d != "" {
 		t.Errorf("read (-want +got):\n%s", d)
@@ -77,8 +83,10 @@ func TestRoleRefusesAndWarns(t *testing.T) {
 		{"ro", with(ro, fields{"db_name": nil}), `field "db_name" is required`},
 		{"ro", with(ro, fields{"default_ttl": "3h"}), `field "default_ttl": 3h0m0s must not be above max_ttl, 2h0m0s`},
 		{"ro", with(ro, fields{"default_ttl": "soon"}), `field "default_ttl": want a duration`},
-		{"ro", with(ro, fields{"credential_type": "rsa_private_key"}), `field "creation_statements": with credential_type rsa_private_key`},
-		{"ro", with(ro, fields{"credential_config": fields{"key_bits": "2048"}}), `field "credential_config": there is no "key_bits"`},
+		{"ro", with(ro, fields{"credential_type": "rsa_private_key"}),
+			`field "creation_statements": with credential_type rsa_private_key`},
+		{"ro", with(ro, fields{"credential_config": fields{"key_bits": "2048"}}),
+			`field "credential_config": there is no "key_bits"`},
 		{"ro", with(ro, fields{"creation_statements": 7}), `field "creation_statements"`},
 		{"ro", with(ro, fields{"renew_statements": "BROKEN"}), "renew_statements is broken"},
 		{"ro", with(ro, fields{"rollback_statements": "BROKEN"}), "rollback_statements is broken"},
@@ -89,7 +97,8 @@ func TestRoleRefusesAndWarns(t *testing.T) {
 	if _, err := w.Do(route.Read, "roles/ro", nil); !fault.Is(err, fault.NotFound) {
 		t.Errorf("a refused role was stored: %v", err)
 	}
-	w.Must(t, route.Write, "roles/ro", with(ro, fields{"default_ttl": "2h", "max_ttl": "2h"})) // the longest default that fits
+	// the longest default that fits
+	w.Must(t, route.Write, "roles/ro", with(ro, fields{"default_ttl": "2h", "max_ttl": "2h"}))
 	w.Must(t, route.Delete, "roles/ro", nil)
 	for want, body := range map[string]fields{
 		`there is no connection "later" yet`: with(ro, fields{"db_name": "later", "creation_statements": "BROKEN"}),
@@ -108,7 +117,8 @@ func TestRoleWritersAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for _, body := range []fields{
 		{"renew_statements": "R"}, {"rollback_statements": "B"}, {"max_ttl": "9h"}, {"terminate_sessions": true},
-		{"default_ttl": "1m"}, {"credential_config": fields{"password_policy": "p"}}, {"revocation_statements": "DROP"}, {"creation_statements": "CREATE"},
+		{"default_ttl": "1m"}, {"credential_config": fields{"password_policy": "p"}},
+		{"revocation_statements": "DROP"}, {"creation_statements": "CREATE"},
 	} {
 		all.Go(func() { w.Must(t, route.Write, "roles/ro", body) })
 	}
@@ -126,7 +136,9 @@ func TestRoleWritersAtOnce(t *testing.T) {
 func TestNotesOnRoles(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.setNote(func(database.DropOptions) database.Report {
-		return database.Report{Insufficient: true, Notes: []string{"revoked the user's privileges on 2 objects", "the role's statements failed (SQLSTATE 2BP01) and were run again"}}
+		return database.Report{Insufficient: true,
+			Notes: []string{"revoked the user's privileges on 2 objects",
+				"the role's statements failed (SQLSTATE 2BP01) and were run again"}}
 	})
 	_, _, id := w.issue("ro")
 	if err := w.Revoke(id); err != nil {
@@ -134,19 +146,22 @@ func TestNotesOnRoles(t *testing.T) {
 	}
 	for _, op := range []route.Op{route.Read, route.Write} {
 		a := w.Must(t, op, "roles/ro", nil)
-		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "2BP01") || !strings.Contains(a.Warnings[0], "leave them out") {
+		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "2BP01") ||
+			!strings.Contains(a.Warnings[0], "leave them out") {
 			t.Errorf("%s: warnings %q", op, a.Warnings)
 		}
 	}
 	if !strings.Contains(w.log.String(), "2BP01") {
 		t.Error("the log does not tell of the note")
 	}
-	if a := w.Must(t, route.Write, "roles/ro", fields{"revocation_statements": []string{"REVOKE", "DROP"}}); a.Warnings != nil {
+	if a := w.Must(t, route.Write, "roles/ro",
+		fields{"revocation_statements": []string{"REVOKE", "DROP"}}); a.Warnings != nil {
 		t.Errorf("new statements are warned of before they were tried: %q", a.Warnings)
 	}
 	// Ended sessions are no fault of the role's.
 	w.setNote(func(database.DropOptions) database.Report {
-		return database.Report{Notes: []string{"ended 1 of the user's sessions, among them one by revocation_statements"}}
+		return database.Report{Notes: []string{"ended 1 of the user's sessions, among them one by " +
+			"revocation_statements"}}
 	})
 	_, _, id = w.issue("ro")
 	if err := w.Revoke(id); err != nil {
@@ -175,7 +190,8 @@ func TestNotesOnRoles(t *testing.T) {
 // answer.
 func TestWarningsOfTheDatabase(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "svc")
-	w.Must(t, route.Write, "roles/ro", with(ro, fields{"creation_statements": []string{"CREATE", "WARN nothing was granted"}}))
+	w.Must(t, route.Write, "roles/ro",
+		with(ro, fields{"creation_statements": []string{"CREATE", "WARN nothing was granted"}}))
 	if a := w.Must(t, route.Read, "creds/ro", nil); len(a.Warnings) != 1 || a.Warnings[0] != "nothing was granted" {
 		t.Errorf("creds: warnings %q", a.Warnings)
 	}
@@ -185,7 +201,8 @@ func TestWarningsOfTheDatabase(t *testing.T) {
 		if path == "rotate-role/svc" {
 			op = route.Write
 		}
-		if a := w.Must(t, op, path, nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "nothing was revoked") {
+		if a := w.Must(t, op, path, nil); len(a.Warnings) != 1 ||
+			!strings.Contains(a.Warnings[0], "nothing was revoked") {
 			t.Errorf("%s: warnings %q", path, a.Warnings)
 		}
 	}
@@ -204,23 +221,29 @@ func TestRoleStatementsAreJudged(t *testing.T) {
 	}
 	w := enginetest.Open(t, database.New(p), enginetest.Config{})
 	w.Must(t, route.Write, "config/prod", prod)
-	w.Must(t, route.Write, "roles/asks", with(ro, fields{"creation_statements": "SELECT 1"})) // refused when it is read
+	// refused when it is read
+	w.Must(t, route.Write, "roles/asks", with(ro, fields{"creation_statements": "SELECT 1"}))
 	const creates = "CREATE {{name}} {{password}}"
 	certified := with(certRole(t, 24*time.Hour), fields{"creation_statements": "CREATE {{name}}"})
 	for want, body := range map[string]fields{
-		"{{nme}} is no placeholder":               with(ro, fields{"creation_statements": creates, "revocation_statements": "DROP {{nme}}"}),
+		"{{nme}} is no placeholder": with(ro,
+			fields{"creation_statements": creates, "revocation_statements": "DROP {{nme}}"}),
 		"{{usr}} is no placeholder":               with(ro, fields{"creation_statements": creates + " {{usr}}"}),
 		"field \"creation_statements\": {{name}}": with(ro, fields{"creation_statements": "SELECT {{password}}"}),
 		"{{name}} is not in it":                   with(ro, fields{"creation_statements": "CREATE {{password}}"}),
 		"{{password}} is not in it":               with(ro, fields{"creation_statements": "CREATE {{name}}"}),
-		"{{password}} cannot be used with":        with(certified, fields{"creation_statements": creates + " {{subject}}"}),
-		"must be bound to its certificate":        certified,
-		"must tell the database the user's key":   with(ro, fields{"credential_type": "rsa_private_key", "creation_statements": "CREATE {{name}}"}),
+		"{{password}} cannot be used with": with(certified,
+			fields{"creation_statements": creates + " {{subject}}"}),
+		"must be bound to its certificate": certified,
+		"must tell the database the user's key": with(ro,
+			fields{"credential_type": "rsa_private_key", "creation_statements": "CREATE {{name}}"}),
 	} {
 		w.Refused(t, route.Write, "roles/ro", body, fault.Invalid, want)
 	}
 	w.Must(t, route.Write, "roles/ro", with(ro, fields{"creation_statements": creates}))
-	w.Must(t, route.Write, "roles/ro", with(ro, fields{"credential_type": "rsa_private_key", "creation_statements": "CREATE {{name}} {{public_key}}"}))
+	w.Must(t, route.Write, "roles/ro",
+		with(ro, fields{"credential_type": "rsa_private_key",
+			"creation_statements": "CREATE {{name}} {{public_key}}"}))
 	w.Must(t, route.Delete, "roles/ro", nil)
 	w.Must(t, route.Write, "roles/ro", with(certified, fields{"creation_statements": "CREATE {{name}} {{subject}}"}))
 }
@@ -254,9 +277,12 @@ func TestOptionsReplaceOthers(t *testing.T) {
 	if a := w.Must(t, route.Read, "roles/ro", nil); !cmp.Equal(a.Data["credential_config"], any(fields{})) {
 		t.Errorf("options %v, want none", a.Data["credential_config"])
 	}
-	w.Must(t, route.Write, "roles/key", with(ro, fields{"credential_type": "rsa_private_key", "creation_statements": "CREATE {{public_key}}", "credential_config": fields{"key_bits": "3072"}}))
+	w.Must(t, route.Write, "roles/key",
+		with(ro, fields{"credential_type": "rsa_private_key", "creation_statements": "CREATE {{public_key}}",
+			"credential_config": fields{"key_bits": "3072"}}))
 	w.Must(t, route.Write, "roles/key", fields{"credential_config": fields{"format": "pkcs8"}})
-	if a := w.Must(t, route.Read, "roles/key", nil); !cmp.Equal(a.Data["credential_config"], any(fields{"format": "pkcs8"})) {
+	if a := w.Must(t, route.Read, "roles/key", nil); !cmp.Equal(a.Data["credential_config"],
+		any(fields{"format": "pkcs8"})) {
 		t.Errorf("options %v, want the last one alone", a.Data["credential_config"])
 	}
 }
@@ -272,7 +298,8 @@ func TestNoteIsReplaced(t *testing.T) {
 		if err := w.Revoke(id); err != nil {
 			t.Fatal(err)
 		}
-		if a := w.Must(t, route.Read, "roles/ro", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], note) {
+		if a := w.Must(t, route.Read, "roles/ro", nil); len(a.Warnings) != 1 ||
+			!strings.Contains(a.Warnings[0], note) {
 			t.Errorf("warnings %q, want one of the %s note", a.Warnings, note)
 		}
 	}

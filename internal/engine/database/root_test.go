@@ -40,7 +40,8 @@ func TestFailingRootWaitsThroughWrites(t *testing.T) {
 		if now := n(); now != tried {
 			t.Errorf("20 writes of something else made it try %d times", now-tried)
 		}
-		if b := w.Must(t, route.Read, "config/prod", nil); b.Data["last_root_error"] != a.Data["last_root_error"] || b.Data["next_root_rotation"] != a.Data["next_root_rotation"] {
+		if b := w.Must(t, route.Read, "config/prod", nil); b.Data["last_root_error"] != a.Data["last_root_error"] ||
+			b.Data["next_root_rotation"] != a.Data["next_root_rotation"] {
 			t.Errorf("the writes changed %s to %s", a.Text, b.Text)
 		}
 		w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": ""})
@@ -55,12 +56,13 @@ func TestFailingRootWaitsThroughWrites(t *testing.T) {
 // hanging is ready, with a database that does not answer changes of passwords while it hangs.
 func hanging(t *testing.T) (w *world, hangs *atomic.Bool) {
 	hangs = new(atomic.Bool)
-	w = &world{t: t, fake: new(databasetest.Fake), log: new(enginetest.Log), fate: func(call string) databasetest.Fate {
-		if call == "set password" && hangs.Load() {
-			return databasetest.Hang
-		}
-		return databasetest.Well
-	}}
+	w = &world{t: t, fake: new(databasetest.Fake), log: new(enginetest.Log),
+		fate: func(call string) databasetest.Fate {
+			if call == "set password" && hangs.Load() {
+				return databasetest.Hang
+			}
+			return databasetest.Well
+		}}
 	w.open(enginetest.Config{})
 	w.Must(t, route.Write, "config/prod", prod)
 	w.Must(t, route.Write, "roles/ro", ro)
@@ -89,7 +91,8 @@ func TestRootUnknownGoesOn(t *testing.T) {
 		}
 		time.Sleep(10 * time.Minute)
 		w.issue("ro")
-		if a := w.Must(t, route.Read, "config/prod", nil); a.Data["last_root_error"] != nil || w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword) == nil {
+		if a := w.Must(t, route.Read, "config/prod", nil); a.Data["last_root_error"] != nil ||
+			w.fake.Login(databasetest.FakeAdmin, databasetest.FakePassword) == nil {
 			t.Errorf("it has not gone on: %s", a.Text)
 		}
 	})
@@ -196,12 +199,13 @@ func TestRotating(t *testing.T) {
 func TestLoginsThatFailMakeNothingAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var away atomic.Bool
-		w := &world{t: t, fake: new(databasetest.Fake), log: new(enginetest.Log), fate: func(call string) databasetest.Fate {
-			if call == "login" && away.Load() {
-				return databasetest.Before
-			}
-			return databasetest.Well
-		}}
+		w := &world{t: t, fake: new(databasetest.Fake), log: new(enginetest.Log),
+			fate: func(call string) databasetest.Fate {
+				if call == "login" && away.Load() {
+					return databasetest.Before
+				}
+				return databasetest.Well
+			}}
 		w.open(enginetest.Config{})
 		w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*"}))
 		w.fake.AddUser("svc", oldPassword)
@@ -290,7 +294,8 @@ func TestWriteWhileAnotherServerRotates(t *testing.T) {
 	w.setRules(func(_, password string) error {
 		w.fake.SetRoot(password)
 		defer w.fake.SetRoot(databasetest.FakePassword) // with which the call goes on
-		other.Refused(t, route.Write, "config/prod", fields{"max_open_connections": 3}, fault.Unavailable, "may still be under way")
+		other.Refused(t, route.Write, "config/prod", fields{"max_open_connections": 3}, fault.Unavailable,
+			"may still be under way")
 		return nil
 	})
 	w.Must(t, route.Write, "rotate-root/prod", nil)

@@ -28,7 +28,8 @@ const rootKind = "root"
 
 // Keys of the rotation of administrators' passwords, below the mount. [rotate] writes them:
 //
-//	root/<id>, rts/<id>, rth/<id>/, rtj/<id>/  the record of a connection, its secrets, its history and its journal
+//	root/<id>, rts/<id>, rth/<id>/, rtj/<id>/  the record of a connection, its secrets, its
+//	history and its journal
 //
 // The password in force is in the connection's row. The commit that makes a new password the
 // current one also writes that row. While it is unknown which of two passwords is in force, each
@@ -82,7 +83,8 @@ func (c *connection) writtenPassword(r *rotate.Record) rotate.Credential {
 // connection may have changed it.
 func (c *connection) syncCurrent(r *rotate.Record, s *rotate.Secrets) {
 	current, known := s.Keys[r.Current.Key()]
-	if known && current.Account == c.Username && current.Secret[secretField].Equal(c.Password) && belongsTo(current, c) {
+	if known && current.Account == c.Username && current.Secret[secretField].Equal(c.Password) &&
+		belongsTo(current, c) {
 		return
 	}
 	delete(s.Keys, r.Current.Key())
@@ -119,11 +121,15 @@ func (s *rootRotation) checkRotatable(c *connection) error {
 	case err != nil:
 		return err
 	case c.Username == "" || c.Password.Empty():
-		return fault.New(op, fault.Invalid, "connection %q has no username and password of its own to rotate; write both into config/%s", c.Name, c.Name)
+		return fault.New(op, fault.Invalid,
+			"connection %q has no username and password of its own to rotate; write both into config/%s", c.Name,
+			c.Name)
 	case p.Display(c.URL) != url:
-		return fault.New(op, fault.Invalid, "the password of connection %q is written into connection_url, where it cannot be rotated; write {{username}} and {{password}} there, and the two as fields of their own", c.Name)
+		return fault.New(op, fault.Invalid, "the password of connection %q is written into connection_url, where it "+
+			"cannot be rotated; write {{username}} and {{password}} there, and the two as fields of their own", c.Name)
 	case strings.Contains(url, "://") && !strings.Contains(url, "{{password}}"):
-		return fault.New(op, fault.Invalid, "connection_url of %q does not use {{password}}, so rotating it would have no effect", c.Name)
+		return fault.New(op, fault.Invalid,
+			"connection_url of %q does not use {{password}}, so rotating it would have no effect", c.Name)
 	}
 	return new(credentialConfig).checkRotation(p, rootStatements, c.RootSQL)
 }
@@ -176,7 +182,8 @@ func expectNew(e *rotate.Edit) (ops []storage.Op) {
 
 // withPassword calls f with a connection of its own as the administrator. Errors show neither
 // password nor secrets.
-func (s *rootRotation) withPassword(ctx context.Context, c *connection, password secret.Value, f func(conn Conn) error, secrets ...secret.Value) error {
+func (s *rootRotation) withPassword(ctx context.Context, c *connection, password secret.Value, f func(conn Conn) error,
+	secrets ...secret.Value) error {
 	const op = "database.rotateRoot"
 	red := c.redactor(append(secrets, password)...)
 	p, err := s.conns.provider(c)

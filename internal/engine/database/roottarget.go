@@ -63,7 +63,10 @@ func (t *rootTarget) Verify(ctx context.Context, c rotate.Credential) error {
 	case err == nil:
 		return nil
 	case refused:
-		return &rotate.Failure{Outcome: rotate.Rejected, Err: fault.New(op, fault.Upstream, "the database refuses the password of %s at login: %s; check root_rotation_statements", t.c.Username, fault.Message(err))}
+		return &rotate.Failure{Outcome: rotate.Rejected,
+			Err: fault.New(op, fault.Upstream,
+				"the database refuses the password of %s at login: %s; check root_rotation_statements", t.c.Username,
+				fault.Message(err))}
 	}
 	return &rotate.Failure{Outcome: rotate.Transient, Err: err}
 }
@@ -94,7 +97,8 @@ func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secre
 		return nil, err
 	}
 	if c == nil || c.Username != t.c.Username || c.serverID() != t.c.serverID() || !c.Password.Equal(t.c.Password) {
-		return nil, fault.New("database.rotateRoot", fault.Conflict, "the connection %q was written during its rotation; the rotation is retried", t.c.Name)
+		return nil, fault.New("database.rotateRoot", fault.Conflict,
+			"the connection %q was written during its rotation; the rotation is retried", t.c.Name)
 	}
 	if !c.Root.Generated {
 		c.Root.Replaced = append(c.Root.Replaced, c.passwordDigest(c.Password))
@@ -107,16 +111,19 @@ func (t *rootTarget) Join(ctx context.Context, r *rotate.Record, s *rotate.Secre
 	return []storage.Op{op}, err
 }
 
-func (s *rootRotation) openTarget(ctx context.Context, r *rotate.Record, secrets *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
+func (s *rootRotation) openTarget(ctx context.Context, r *rotate.Record, secrets *rotate.Secrets,
+	red *secret.Redactor) (rotate.Target, error) {
 	c, err := s.conns.byID(ctx, r.Name)
 	switch {
 	case err != nil:
 		return nil, err
 	case c == nil:
-		return nil, fault.New("database.rotateRoot", fault.NotFound, "the connection was deleted; its password is not changed any more")
+		return nil, fault.New("database.rotateRoot", fault.NotFound,
+			"the connection was deleted; its password is not changed any more")
 	}
 	c.syncCurrent(r, secrets)
-	return &rootTarget{roots: s, r: r, c: c, recorder: recorder{red: red, quotes: len(c.RootSQL) > 0}}, s.checkRotatable(c)
+	return &rootTarget{roots: s, r: r, c: c, recorder: recorder{red: red, quotes: len(c.RootSQL) > 0}},
+		s.checkRotatable(c)
 }
 
 // kind describes the records of administrators' passwords to [rotate].
@@ -134,7 +141,8 @@ func (s *rootRotation) kind() rotate.Kind {
 		Path:        func(name string) string { return "config/" + name },
 		Details: func(r *rotate.Record) map[string]string {
 			d := dataOf(r)
-			return map[string]string{"connection": d.Connection, "username": d.Username, "path": s.m.Settings().Path + "config/" + d.Connection}
+			return map[string]string{"connection": d.Connection, "username": d.Username,
+				"path": s.m.Settings().Path + "config/" + d.Connection}
 		},
 		Timing:  func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: dataOf(r).When} },
 		Open:    s.openTarget,
@@ -174,14 +182,16 @@ func (s *rootRotation) newRecord(ctx context.Context, id string) (*rotate.Record
 	}
 	old := c.Root.legacyRoot
 	r := &rotate.Record{
-		Name: id, Tag: rotate.NewTag(id), LastRotated: old.Last, Next: old.Next, Due: old.Due, Failures: old.Failed, LastError: old.Why,
+		Name: id, Tag: rotate.NewTag(id), LastRotated: old.Last, Next: old.Next, Due: old.Due, Failures: old.Failed,
+		LastError: old.Why,
 	}
 	secrets := &rotate.Secrets{Admin: map[string]secret.Value{}, Keys: map[string]rotate.Credential{}}
 	if r.Data, err = c.rotationData(); err != nil {
 		return nil, nil, err
 	}
 	c.syncCurrent(r, secrets)
-	if !c.DeletedAt.IsZero() { // the rotation in flight ends, and none starts, because nobody could read a new password
+	// the rotation in flight ends, and none starts, because nobody could read a new password
+	if !c.DeletedAt.IsZero() {
 		r.Gone, r.Next = true, time.Time{}
 	}
 	switch {

@@ -20,7 +20,8 @@ func rotationFailure(err error) error {
 	return f
 }
 
-var errNoProof = &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("database.rotate", fault.Internal, "a password that was replaced is dead")}
+var errNoProof = &rotate.Failure{Outcome: rotate.Permanent,
+	Err: fault.New("database.rotate", fault.Internal, "a password that was replaced is dead")}
 
 // credentialID is the ID of the next secret of a user: svc#3, or svc#3.2 for the second attempt of
 // a rotation.

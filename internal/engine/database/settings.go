@@ -116,7 +116,8 @@ func connectionDetails(p *Provider, c *connection) map[string]any {
 	if a.Lifetime > 0 {
 		d["max_connection_lifetime"] = a.Lifetime.String()
 	}
-	for name, on := range map[string]bool{"disable_escaping": a.NoEscape, "terminate_sessions": c.Terminate, "self_managed": c.Self} {
+	for name, on := range map[string]bool{"disable_escaping": a.NoEscape, "terminate_sessions": c.Terminate,
+		"self_managed": c.Self} {
 		if on {
 			d[name] = true
 		}

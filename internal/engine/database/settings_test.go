@@ -28,7 +28,8 @@ func hosted(t *testing.T) (*enginetest.World, *atomic.Pointer[database.Config]) 
 	p.DefaultCreation = []string{"CREATE"}
 	p.Check = func(database.Config) error { return nil }
 	p.Settings = []database.Setting{
-		{Name: "host"}, {Name: "port", Form: database.Number}, {Name: "tls", Form: database.Flag}, {Name: "bundle", Form: database.Secret},
+		{Name: "host"}, {Name: "port", Form: database.Number}, {Name: "tls", Form: database.Flag},
+		{Name: "bundle", Form: database.Secret},
 	}
 	p.Connect = func(ctx context.Context, c database.Config) (database.Conn, error) {
 		last.Store(&c)
@@ -38,8 +39,9 @@ func hosted(t *testing.T) (*enginetest.World, *atomic.Pointer[database.Config]) 
 }
 
 var cache = fields{
-	"plugin_name": "fake-database-plugin", "username": databasetest.FakeAdmin, "password": databasetest.FakePassword, "allowed_roles": "*",
-	"host": "h", "port": "6379", "tls": "TRUE", "bundle": "canary-bundle",
+	"plugin_name": "fake-database-plugin", "username": databasetest.FakeAdmin, "password": databasetest.FakePassword,
+	"allowed_roles": "*",
+	"host":          "h", "port": "6379", "tls": "TRUE", "bundle": "canary-bundle",
 }
 
 func TestSettingsOfAKind(t *testing.T) {
@@ -49,7 +51,8 @@ func TestSettingsOfAKind(t *testing.T) {
 		t.Errorf("warnings %q, want one about colour", a.Warnings)
 	}
 	c := last.Load()
-	if diff := cmp.Diff(map[string]string{"host": "h", "port": "6379", "tls": "true"}, c.Extra); diff != "" || c.Hidden["bundle"].RevealString() != "canary-bundle" {
+	if diff := cmp.Diff(map[string]string{"host": "h", "port": "6379", "tls": "true"}, c.Extra); diff != "" ||
+		c.Hidden["bundle"].RevealString() != "canary-bundle" {
 		t.Errorf("connected with bundle %v and\n%s", !c.Hidden["bundle"].Empty(), diff)
 	}
 	a = w.Must(t, route.Read, "config/cache", nil)
@@ -61,7 +64,8 @@ func TestSettingsOfAKind(t *testing.T) {
 	w.Reopen(t)
 	w.Must(t, route.Write, "config/cache", fields{"tls": false, "port": 0, "password": databasetest.FakePassword})
 	c = last.Load()
-	if diff := cmp.Diff(map[string]string{"host": "h"}, c.Extra); diff != "" || c.Hidden["bundle"].RevealString() != "canary-bundle" {
+	if diff := cmp.Diff(map[string]string{"host": "h"}, c.Extra); diff != "" ||
+		c.Hidden["bundle"].RevealString() != "canary-bundle" {
 		t.Errorf("after a write of some:\n%s", diff)
 	}
 	// An empty number or switch is none that was given, and null takes a value away.
@@ -82,14 +86,16 @@ func TestSettingsDoNotMoveThePassword(t *testing.T) {
 	w.Must(t, route.Write, "config/cache", cache)
 	for field, value := range map[string]any{"host": "evil", "port": 1, "tls": false, "bundle": "other"} {
 		_, err := w.Do(route.Write, "config/cache", fields{field: value})
-		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), field) || !strings.Contains(fault.Message(err), "password again") {
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), field) ||
+			!strings.Contains(fault.Message(err), "password again") {
 			t.Errorf("%s: %v, want a refusal that names it", field, err)
 		}
 	}
 	w.Must(t, route.Write, "config/cache", fields{"host": "h", "tls": true, "bundle": "canary-bundle"}) // the same
 	w.Must(t, route.Write, "config/plain", with(cache, fields{"port": nil, "bundle": nil}))
 	for field, value := range map[string]any{"port": 1, "bundle": "other"} { // which it had not
-		if _, err := w.Do(route.Write, "config/plain", fields{field: value}); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "("+field+")") {
+		if _, err := w.Do(route.Write, "config/plain", fields{field: value}); !fault.Is(err, fault.Invalid) ||
+			!strings.Contains(fault.Message(err), "("+field+")") {
 			t.Errorf("a new %s: %v, want a refusal that names it", field, err)
 		}
 	}
@@ -97,8 +103,10 @@ func TestSettingsDoNotMoveThePassword(t *testing.T) {
 
 func TestSettingsOfAWrongForm(t *testing.T) {
 	w, _ := hosted(t)
-	for field, value := range map[string]any{"host": []string{"a"}, "port": "many", "tls": "maybe", "bundle": fields{"a": 1}} {
-		if _, err := w.Do(route.Write, "config/cache", with(cache, fields{field: value})); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), field) {
+	for field, value := range map[string]any{"host": []string{"a"}, "port": "many", "tls": "maybe",
+		"bundle": fields{"a": 1}} {
+		if _, err := w.Do(route.Write, "config/cache", with(cache, fields{field: value})); !fault.Is(err,
+			fault.Invalid) || !strings.Contains(fault.Message(err), field) {
 			t.Errorf("%s = %v: %v, want Invalid that names it", field, value, err)
 		}
 	}
@@ -112,7 +120,8 @@ func TestShorterNamesOfAPlugin(t *testing.T) {
 	if name := a.Data["username"].(string); len(name) > 12 {
 		t.Errorf("%q has %d bytes", name, len(name))
 	}
-	if _, err := w.Do(route.Write, "config/cache", fields{"username_template": "v-{{random 20}}"}); !fault.Is(err, fault.Invalid) {
+	if _, err := w.Do(route.Write, "config/cache", fields{"username_template": "v-{{random 20}}"}); !fault.Is(err,
+		fault.Invalid) {
 		t.Errorf("a template that makes 22 bytes: %v", err)
 	}
 }
@@ -120,7 +129,8 @@ func TestShorterNamesOfAPlugin(t *testing.T) {
 // Statements come as a list, as a text, or as a text that is a list.
 func TestStatementsInJSON(t *testing.T) {
 	w, _ := hosted(t)
-	w.Must(t, route.Write, "roles/a", fields{"db_name": "cache", "creation_statements": `["~*", "+@read"]`, "revocation_statements": "[not a list"})
+	w.Must(t, route.Write, "roles/a",
+		fields{"db_name": "cache", "creation_statements": `["~*", "+@read"]`, "revocation_statements": "[not a list"})
 	a := w.Must(t, route.Read, "roles/a", nil)
 	if diff := cmp.Diff([]any{"~*", "+@read"}, a.Data["creation_statements"]); diff != "" {
 		t.Error(diff)

@@ -71,7 +71,9 @@ func CheckSize(field string, statements []string) error {
 }
 
 func tooLong(field string) error {
-	return invalid("field %q: its statements have more than %d KiB together; let them call a procedure of the database instead", field, MaxStatements>>10)
+	return invalid(
+		"field %q: its statements have more than %d KiB together; let them call a procedure of the database instead",
+		field, MaxStatements>>10)
 }
 
 // expand parses one text of a list: a statement, a list in JSON, or one of these in base64.
@@ -175,7 +177,9 @@ func (f Found) checkPlaceholders() error {
 		if trimmed := strings.Trim(name, " \t.{}"); slices.Contains(known, trimmed) {
 			return invalid("field %q: {{%s}} is no placeholder; write {{%s}}", f.field, name, trimmed)
 		}
-		return invalid("field %q: {{%s}} is no placeholder there; use {{%s}}, and write braces that are data apart, as { {", f.field, name, strings.Join(known, "}}, {{"))
+		return invalid(
+			"field %q: {{%s}} is no placeholder there; use {{%s}}, and write braces that are data apart, as { {",
+			f.field, name, strings.Join(known, "}}, {{"))
 	}
 	return nil
 }
@@ -223,17 +227,25 @@ func (c *credentialConfig) checkLogin(p *Provider, set Found, others ...Found) e
 	kind, field := c.kind(), set.field
 	switch {
 	case kind != typePassword && !slices.Contains(p.Logins, kind):
-		return invalid("field \"credential_type\": users of %s cannot log in by %s; use credential_type=password", p.Name, kind)
+		return invalid("field \"credential_type\": users of %s cannot log in by %s; use credential_type=password",
+			p.Name, kind)
 	case kind == typePassword && all.Has("public_key", "subject"):
-		return invalid("field %q: {{public_key}} and {{subject}} cannot be used with credential_type password; use {{password}}, or set credential_type to rsa_private_key or client_certificate", field)
+		return invalid("field %q: {{public_key}} and {{subject}} cannot be used with credential_type password; use "+
+			"{{password}}, or set credential_type to rsa_private_key or client_certificate", field)
 	case kind != typePassword && all.Has("password"):
-		return invalid("field %q: {{password}} cannot be used with credential_type %s, whose users have no password; remove it from all statements, or set credential_type=password", field, kind)
+		return invalid("field %q: {{password}} cannot be used with credential_type %s, whose users have no "+
+			"password; remove it from all statements, or set credential_type=password", field, kind)
 	case kind == typeRSAKey && all.Has("subject"):
-		return invalid("field %q: {{subject}} is the subject of a certificate and cannot be used with credential_type %s; use {{public_key}}", field, typeRSAKey)
+		return invalid("field %q: {{subject}} is the subject of a certificate and cannot be used with "+
+			"credential_type %s; use {{public_key}}", field, typeRSAKey)
 	case kind == typeRSAKey && !set.Has("public_key"):
-		return invalid("field %q: with credential_type %s the statements must tell the database the user's key by {{public_key}}, or nobody could log in with it; put it in, or set credential_type=password", field, typeRSAKey)
+		return invalid("field %q: with credential_type %s the statements must tell the database the user's key by "+
+			"{{public_key}}, or nobody could log in with it; put it in, or set credential_type=password", field,
+			typeRSAKey)
 	case kind == typeCertificate && p.BindsSubject && !set.Has("subject"):
-		return invalid("field %q: a user without password must be bound to its certificate, or %s accepts any client that knows the name; write REQUIRE SUBJECT '{{subject}}' into the statement that makes the user", field, p.Name)
+		return invalid("field %q: a user without password must be bound to its certificate, or %s accepts any "+
+			"client that knows the name; write REQUIRE SUBJECT '{{subject}}' into the statement that makes the user",
+			field, p.Name)
 	}
 	return nil
 }
@@ -244,9 +256,11 @@ func (c *credentialConfig) checkCreation(p *Provider, creation Found) error {
 	switch field := creation.field; {
 	case p.Rules:
 	case !creation.Has("name", "username"):
-		return invalid("field %q: {{name}} is not in it, so no user of that name would be created; put it where the user's name belongs", field)
+		return invalid("field %q: {{name}} is not in it, so no user of that name would be created; put it where the "+
+			"user's name belongs", field)
 	case !c.setsPassword(p, creation):
-		return invalid("field %q: {{password}} is not in it, so nobody could log in with the issued password; put it where the user's password belongs, or set credential_type", field)
+		return invalid("field %q: {{password}} is not in it, so nobody could log in with the issued password; put "+
+			"it where the user's password belongs, or set credential_type", field)
 	}
 	return nil
 }
@@ -260,7 +274,8 @@ func (c *credentialConfig) setsPassword(p *Provider, found Found) bool {
 func (c *credentialConfig) checkRotation(p *Provider, field string, list []string) error {
 	found, err := p.inspect(field, list)
 	if err == nil && len(list) > 0 && !c.setsPassword(p, found) {
-		err = invalid("field %q: {{password}} is not in it, so the password would not change; put it where the new password belongs", field)
+		err = invalid("field %q: {{password}} is not in it, so the password would not change; put it where the new "+
+			"password belongs", field)
 	}
 	return err
 }
@@ -269,7 +284,8 @@ func (c *credentialConfig) checkRotation(p *Provider, field string, list []strin
 // but rotations are refused.
 func (c *credentialConfig) warnRotation(r *route.Request, p *Provider, found Found, statements []string) {
 	if len(statements) > 0 && !c.setsPassword(p, found) {
-		r.Warn("%s: {{password}} is not in it, so that no password can be rotated by it; put it where the new password belongs", found.field)
+		r.Warn("%s: {{password}} is not in it, so that no password can be rotated by it; put it where the new "+
+			"password belongs", found.field)
 	}
 }
 

@@ -58,7 +58,8 @@ func TestStatementForms(t *testing.T) {
 		{b64("CREATE; GRANT"), []string{"CREATE; GRANT"}, []string{b64("CREATE; GRANT")}},
 		{b64(`["CREATE", "GRANT"]`), []string{"CREATE", "GRANT"}, []string{b64(`["CREATE", "GRANT"]`)}},
 		{[]string{`["CREATE", "GRANT"]`}, []string{"CREATE", "GRANT"}, []string{`["CREATE", "GRANT"]`}},
-		{[]string{"SELECT 1", b64("SELECT 2")}, []string{"SELECT 1", "SELECT 2"}, []string{"SELECT 1", b64("SELECT 2")}},
+		{[]string{"SELECT 1", b64("SELECT 2")}, []string{"SELECT 1", "SELECT 2"},
+			[]string{"SELECT 1", b64("SELECT 2")}},
 		{b64(b64("CREATE")), []string{b64("CREATE")}, []string{b64(b64("CREATE"))}}, // once
 		{"[not a list", []string{"[not a list"}, nil},
 		{"ROLLBACK", []string{"ROLLBACK"}, nil}, // base64 by chance, of no text
@@ -108,11 +109,13 @@ func TestStatementFormIsKept(t *testing.T) {
 		t.Errorf("shown as %q", got)
 	}
 	give("creation_statements", &statements{list: []string{"C"}})
-	if got := f.out("creation_statements", []string{"C"}); f != nil || !cmp.Equal(got, []string{"C"}) || len(before) != 1 {
+	if got := f.out("creation_statements", []string{"C"}); f != nil || !cmp.Equal(got, []string{"C"}) ||
+		len(before) != 1 {
 		t.Errorf("shown as %q; %v, and %v before", got, f, before)
 	}
 	long := &statements{list: []string{strings.Repeat("a", MaxStatements), "b"}}
-	if err := f.set("creation_statements", &list, long); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "more than 64 KiB") {
+	if err := f.set("creation_statements", &list, long); !fault.Is(err, fault.Invalid) ||
+		!strings.Contains(fault.Message(err), "more than 64 KiB") {
 		t.Errorf("too long statements: %v", err)
 	}
 }
@@ -139,7 +142,8 @@ func TestFoundCheck(t *testing.T) {
 func TestStatementsAreBounded(t *testing.T) {
 	for size, want := range map[int]bool{0: true, MaxStatements: true, MaxStatements + 1: false} {
 		half := strings.Repeat("x", size/2)
-		if err := CheckSize("creation_statements", []string{half, half + strings.Repeat("x", size%2)}); (err == nil) != want {
+		if err := CheckSize("creation_statements",
+			[]string{half, half + strings.Repeat("x", size%2)}); (err == nil) != want {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
@@ -153,7 +157,9 @@ func FuzzStatementsCost(f *testing.F) {
 			return fmt.Errorf("too long")
 		}
 		return nil
-	}}, costtest.Shape{Head: "[", Unit: `"a",`, Tail: `"b"]`}, costtest.Shape{Head: `"[`, Unit: `\"a\",`, Tail: `\"b\"]"`}, costtest.Shape{Head: `"`, Unit: "QUFB", Tail: `"`},
+	}}, costtest.Shape{Head: "[", Unit: `"a",`, Tail: `"b"]`},
+		costtest.Shape{Head: `"[`, Unit: `\"a\",`, Tail: `\"b\"]"`},
+		costtest.Shape{Head: `"`, Unit: "QUFB", Tail: `"`},
 		costtest.Shape{Head: `["`, Unit: `["`}, costtest.Shape{Unit: "["})
 }
 

@@ -85,7 +85,8 @@ func (s *staticRoutes) create(ctx context.Context, r *route.Request, role *stati
 	case role.New() || !fromTarget:
 		return err
 	case role.Rec.Turn != nil:
-		r.Warn("whether the first change of the password took place is not known; it goes on until it is: %s", fault.Message(err))
+		r.Warn("whether the first change of the password took place is not known; it goes on until it is: %s",
+			fault.Message(err))
 		return nil
 	}
 	if rerr := removeStatic(ctx, role); rerr != nil {
@@ -96,7 +97,8 @@ func (s *staticRoutes) create(ctx context.Context, r *route.Request, role *stati
 
 // acceptPassword makes a written password the current one after a login with it. A password that
 // this server cannot test is accepted with a warning.
-func (s *staticRoutes) acceptPassword(ctx context.Context, r *route.Request, role *staticRole, c *connection, in *staticIn) error {
+func (s *staticRoutes) acceptPassword(ctx context.Context, r *route.Request, role *staticRole, c *connection,
+	in *staticIn) error {
 	password, field := in.SelfManaged, "self_managed_password"
 	if password == nil {
 		password, field = in.Password, "password"
@@ -115,9 +117,11 @@ func (s *staticRoutes) acceptPassword(ctx context.Context, r *route.Request, rol
 		return err
 	case !works:
 		if s.users.absent(ctx, c, user) {
-			return invalid("field \"username\": there is no user %q in the database; make it first, or correct the name", user)
+			return invalid(
+				"field \"username\": there is no user %q in the database; make it first, or correct the name", user)
 		}
-		return invalid("field %q: the database refuses it for %q; give the password that the user has now", field, user)
+		return invalid("field %q: the database refuses it for %q; give the password that the user has now", field,
+			user)
 	}
 	written := rotate.Credential{
 		ID: fmt.Sprintf("%s#%d.given", user, role.Rec.Turns), Account: user,
@@ -140,10 +144,12 @@ func (s *staticRoutes) update(ctx context.Context, r *route.Request, role *stati
 		return err
 	}
 	if !slices.Equal(old.Users, role.Users) || old.DB != role.DB {
-		return invalid("fields \"db_name\", \"username\" and \"alternate_username\" of a static role cannot change; it is of %q at %q; delete it and write another one", old.Users, old.DB)
+		return invalid("fields \"db_name\", \"username\" and \"alternate_username\" of a static role cannot change; "+
+			"it is of %q at %q; delete it and write another one", old.Users, old.DB)
 	}
 	if old.SelfManaged != role.SelfManaged {
-		return invalid("field \"self_managed_password\": it cannot be given to an existing role; delete the role and write it again")
+		return invalid("field \"self_managed_password\": it cannot be given to an existing role; delete the role " +
+			"and write it again")
 	}
 	due := role.Rec.Due
 	if old.When != role.When {
@@ -165,7 +171,8 @@ func (s *staticRoutes) update(ctx context.Context, r *route.Request, role *stati
 // acceptNewPassword accepts the current password of a user that changes its own: a person has set
 // it, or the connection uses another server. A password that works is the current one, whatever
 // rotation is in flight. One that does not work comes from a file that was applied again.
-func (s *staticRoutes) acceptNewPassword(ctx context.Context, r *route.Request, role *staticRole, c *connection, in *staticIn) (accepted bool, err error) {
+func (s *staticRoutes) acceptNewPassword(ctx context.Context, r *route.Request, role *staticRole, c *connection,
+	in *staticIn) (accepted bool, err error) {
 	moved := role.SelfManaged && !role.currentBelongsTo(c)
 	if in.SelfManaged == nil || in.SelfManaged.Empty() || !moved && in.SelfManaged.Equal(role.currentSecret()) {
 		return false, nil
@@ -250,13 +257,16 @@ func (s *staticData) check(in *staticIn) error {
 	case s.DB == "":
 		return invalid("field \"db_name\" is required: the name of the connection that the role is for")
 	case len(s.Users) == 0 || in.Username != nil && *in.Username == "":
-		return invalid("field \"username\" is required: the user whose password is to change; it must be there already")
+		return invalid(
+			"field \"username\" is required: the user whose password is to change; it must be there already")
 	case len(s.Users) == 2 && s.Users[0] == s.Users[1]:
 		return invalid("field \"alternate_username\": it must be another user than username, with the same rights")
 	case s.SelfManaged && len(s.Users) == 2:
-		return invalid("field \"alternate_username\": users that change their own passwords cannot alternate; leave self_managed_password out")
+		return invalid("field \"alternate_username\": users that change their own passwords cannot alternate; leave " +
+			"self_managed_password out")
 	case !s.When.Off && s.When.Never():
-		return invalid("one of the fields \"rotation_period\" and \"rotation_schedule\" is required; for rotation by request alone, set disable_automated_rotation=true")
+		return invalid("one of the fields \"rotation_period\" and \"rotation_schedule\" is required; for rotation " +
+			"by request alone, set disable_automated_rotation=true")
 	}
 	for i, u := range s.Users {
 		if err := CheckGivenName("database.static", u); err != nil {
@@ -292,10 +302,12 @@ func (s *staticRoutes) read(ctx context.Context, r *route.Request, in nameIn) (*
 		return nil, err
 	}
 	out := &staticOut{
-		Config: role.configOut(), Kind: role.kind(), DB: role.DB, Statements: role.Form.out(staticStatements, role.Statements),
-		Username: role.Users[0], Skip: role.Skip, Self: role.SelfManaged, Off: role.When.Off,
-		Last: role.Rec.LastRotated, NextAt: role.Rec.Next, Failures: role.failedAttempts(), LastError: role.Rec.LastError,
-		timing: timingOf(role.When),
+		Config: role.configOut(), Kind: role.kind(), DB: role.DB,
+		Statements: role.Form.out(staticStatements, role.Statements),
+		Username:   role.Users[0], Skip: role.Skip, Self: role.SelfManaged, Off: role.When.Off,
+		Last: role.Rec.LastRotated, NextAt: role.Rec.Next, Failures: role.failedAttempts(),
+		LastError: role.Rec.LastError,
+		timing:    timingOf(role.When),
 	}
 	if len(role.Users) > 1 {
 		out.Alternate = role.Users[1]
@@ -305,7 +317,8 @@ func (s *staticRoutes) read(ctx context.Context, r *route.Request, in nameIn) (*
 		if !role.Rec.Due.IsZero() {
 			next = "at " + role.Rec.Due.Format(time.RFC3339)
 		}
-		r.Warn("the last %d attempts to change the password have failed, and the next one is %s: %s", n, next, role.Rec.LastError)
+		r.Warn("the last %d attempts to change the password have failed, and the next one is %s: %s", n, next,
+			role.Rec.LastError)
 	}
 	role.warnLastRotation(r)
 	return out, nil
@@ -328,7 +341,8 @@ func (s *staticRole) warnLastRotation(r *route.Request) {
 		r.Warn("the last rotation: %s", s.Note)
 	}
 	if len(s.Rec.Unproven) > 0 {
-		r.Warn("a login as %q with the published credentials could not be tested: %s", s.currentUser(), strings.Join(s.Rec.Unproven, "; "))
+		r.Warn("a login as %q with the published credentials could not be tested: %s", s.currentUser(),
+			strings.Join(s.Rec.Unproven, "; "))
 	}
 }
 
@@ -348,7 +362,8 @@ var errNoRole = errors.New("there is no such static role")
 func (s *staticRoutes) remove(ctx context.Context, r *route.Request, in nameIn) (route.None, error) {
 	err := s.roles.change(ctx, in.Name, errNoRole, func(role *staticRole) error {
 		if t := role.Rec.Turn; t != nil && t.New != nil && role.Rec.Unsettled(t.New.Account) {
-			r.Warn("a change of the password of %q was under way, and whether it took place is not known; set the password by hand", t.New.Account)
+			r.Warn("a change of the password of %q was under way, and whether it took place is not known; set the "+
+				"password by hand", t.New.Account)
 		}
 		return removeStatic(ctx, role)
 	})
@@ -385,17 +400,22 @@ func (s *staticData) applyCredential(in *staticIn) error {
 	}
 	switch kind := s.kind(); {
 	case kind != was && s.stored:
-		return invalid("field \"credential_type\" of a static role cannot change; it is %s; delete the role and write it again", was)
+		return invalid(
+			"field \"credential_type\" of a static role cannot change; it is %s; delete the role and write it again",
+			was)
 	case kind == typePassword:
 		return nil
 	case s.SelfManaged:
-		return invalid("field \"self_managed_password\": users that change their own passwords cannot have credential_type %s; leave one of the two out", kind)
+		return invalid("field \"self_managed_password\": users that change their own passwords cannot have "+
+			"credential_type %s; leave one of the two out", kind)
 	case in.Password != nil && !in.Password.Empty():
 		return invalid("field \"password\": it is not for credential_type %s; leave it out", kind)
 	case kind == typeCertificate && s.Config["common_name_template"] != "":
-		return invalid("field \"credential_config\": common_name_template is for roles that make users; the common name of a static role's certificate is its username; leave it out")
+		return invalid("field \"credential_config\": common_name_template is for roles that make users; the common " +
+			"name of a static role's certificate is its username; leave it out")
 	case kind == typeCertificate && s.When.Off:
-		return invalid("field \"disable_automated_rotation\": a certificate expires and must be replaced before that; give rotation_period or rotation_schedule, and leave it out")
+		return invalid("field \"disable_automated_rotation\": a certificate expires and must be replaced before " +
+			"that; give rotation_period or rotation_schedule, and leave it out")
 	case kind == typeCertificate:
 		return s.checkCommonNames()
 	}

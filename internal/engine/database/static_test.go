@@ -68,12 +68,15 @@ func TestStaticRoleTurns(t *testing.T) {
 			t.Error("the password from before works after the import")
 		}
 		a := w.Must(t, route.Read, "static-creds/svc", nil)
-		if a.Data["username"] != "svc" || a.Data["ttl"] != float64(3600) || a.Data["rotation_period"] != float64(3600) || a.Data["last_vault_rotation"] != time.Now().UTC().Format(time.RFC3339Nano) || a.Lease != nil {
+		if a.Data["username"] != "svc" || a.Data["ttl"] != float64(3600) ||
+			a.Data["rotation_period"] != float64(3600) ||
+			a.Data["last_vault_rotation"] != time.Now().UTC().Format(time.RFC3339Nano) || a.Lease != nil {
 			t.Errorf("answer %s, lease %v", a.Text, a.Lease)
 		}
 		_, first := w.given("svc")
 		time.Sleep(20 * time.Minute)
-		if a := w.Must(t, route.Read, "static-creds/svc", nil); a.Data["ttl"] != float64(2400) || a.Data["password"] != first {
+		if a := w.Must(t, route.Read, "static-creds/svc", nil); a.Data["ttl"] != float64(2400) ||
+			a.Data["password"] != first {
 			t.Errorf("after 20 minutes: %s", a.Text)
 		}
 		time.Sleep(40*time.Minute + time.Second)
@@ -119,17 +122,20 @@ func TestStaticRolesRefused(t *testing.T) {
 		{fields{}, `field "db_name" is required`},
 		{with(svc, fields{"username": nil}), `field "username" is required`},
 		{with(svc, fields{"username": "a b"}), `field "username"`},
-		{with(svc, fields{"rotation_period": nil}), `one of the fields "rotation_period" and "rotation_schedule" is required`},
+		{with(svc, fields{"rotation_period": nil}),
+			`one of the fields "rotation_period" and "rotation_schedule" is required`},
 		{with(svc, fields{"rotation_period": "4s"}), "less than 5s"},
 		{with(svc, fields{"rotation_schedule": "0 3 * * *"}), "exclude each other"},
 		{with(svc, fields{"rotation_window": "1h"}), "needs rotation_schedule"},
 		{with(svc, fields{"db_name": "absent"}), `there is no connection "absent"`},
 		{with(svc, fields{"username": databasetest.FakeAdmin}), "rotate-root/prod"},
 		{with(svc, fields{"alternate_username": "svc"}), "another user"},
-		{with(svc, fields{"credential_type": "rsa_private_key"}), `field "rotation_statements": with credential_type rsa_private_key`},
+		{with(svc, fields{"credential_type": "rsa_private_key"}),
+			`field "rotation_statements": with credential_type rsa_private_key`},
 		{with(svc, fields{"credential_config": fields{"key_bits": "2048"}}), `field "credential_config"`},
 		{with(svc, fields{"rotation_statements": "BROKEN"}), "rotation_statements is broken"},
-		{with(svc, fields{"skip_import_rotation": true, "password": "wrong"}), `field "password": the database refuses it`},
+		{with(svc, fields{"skip_import_rotation": true, "password": "wrong"}),
+			`field "password": the database refuses it`},
 		{with(svc, fields{"self_managed_password": oldPassword}), `field "self_managed_password"`},
 	} {
 		w.Refused(t, route.Write, "static-roles/bad", tt.body, fault.Invalid, tt.want)
@@ -158,7 +164,8 @@ func TestSkipImport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "svc", "known")
 		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"skip_import_rotation": true}))
-		w.Must(t, route.Write, "static-roles/known", with(svc, fields{"username": "known", "skip_import_rotation": true, "password": oldPassword}))
+		w.Must(t, route.Write, "static-roles/known",
+			with(svc, fields{"username": "known", "skip_import_rotation": true, "password": oldPassword}))
 		w.Refused(t, route.Read, "static-creds/svc", nil, fault.Invalid, "is not known yet")
 		if _, p := w.given("known"); p != oldPassword {
 			t.Error("a known password is not given out")
@@ -183,9 +190,11 @@ func TestSkipImport(t *testing.T) {
 func TestStaticSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // begins at midnight, 2000-01-01, a Saturday
 		w := withUsers(t, enginetest.Config{}, "svc")
-		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_period": nil, "rotation_schedule": "0 3 * * SUN", "rotation_window": "1h"}))
+		w.Must(t, route.Write, "static-roles/svc",
+			with(svc, fields{"rotation_period": nil, "rotation_schedule": "0 3 * * SUN", "rotation_window": "1h"}))
 		a := w.Must(t, route.Read, "static-creds/svc", nil)
-		if a.Data["rotation_schedule"] != "0 3 * * SUN" || a.Data["rotation_window"] != float64(3600) || a.Data["ttl"] != float64(27*3600) || a.Data["rotation_period"] != float64(27*3600) {
+		if a.Data["rotation_schedule"] != "0 3 * * SUN" || a.Data["rotation_window"] != float64(3600) ||
+			a.Data["ttl"] != float64(27*3600) || a.Data["rotation_period"] != float64(27*3600) {
 			t.Errorf("answer %s", a.Text)
 		}
 		time.Sleep(27*time.Hour + time.Minute)
@@ -244,10 +253,12 @@ func TestStaticRoleFailures(t *testing.T) {
 		time.Sleep(time.Hour - time.Second)
 		w.fake.SetDown(true)
 		time.Sleep(3 * time.Hour)
-		if a := w.Must(t, route.Read, "static-creds/svc", nil); a.Data["password"] != first || a.Data["ttl"].(float64) < 1 || a.Data["ttl"].(float64) > 60 {
+		if a := w.Must(t, route.Read, "static-creds/svc", nil); a.Data["password"] != first ||
+			a.Data["ttl"].(float64) < 1 || a.Data["ttl"].(float64) > 60 {
 			t.Errorf("while it is down: %s", a.Text)
 		}
-		if a := w.Must(t, route.Read, "static-roles/svc", nil); a.Data["failures"].(float64) < 8 || len(a.Warnings) == 0 {
+		if a := w.Must(t, route.Read, "static-roles/svc", nil); a.Data["failures"].(float64) < 8 ||
+			len(a.Warnings) == 0 {
 			t.Errorf("after three hours down: %s, %q", a.Text, a.Warnings)
 		}
 		w.fake.SetDown(false)
@@ -300,7 +311,8 @@ func TestRotateRoot(t *testing.T) {
 		}
 		// A file that is applied again brings the old password, and must not win.
 		w.Refused(t, route.Write, "config/prod", prod, fault.Invalid, "one that rotate-root has replaced")
-		w.Refused(t, route.Write, "config/prod", with(prod, fields{"verify_connection": false}), fault.Invalid, "one that rotate-root has replaced")
+		w.Refused(t, route.Write, "config/prod", with(prod, fields{"verify_connection": false}), fault.Invalid,
+			"one that rotate-root has replaced")
 		w.Must(t, route.Write, "config/prod", with(prod, fields{"password": nil, "allowed_roles": "*"}))
 		w.issue("ro")
 
@@ -324,7 +336,8 @@ func TestRotateRoot(t *testing.T) {
 		w.issue("ro")
 		time.Sleep(3 * time.Hour)
 		w.want(0, 0) // all that was lent is revoked by whatever password
-		w.Must(t, route.Write, "config/hidden", with(prod, fields{"connection_url": "fake://admin:" + inURL + "@db", "verify_connection": false}))
+		w.Must(t, route.Write, "config/hidden",
+			with(prod, fields{"connection_url": "fake://admin:" + inURL + "@db", "verify_connection": false}))
 		w.Refused(t, route.Write, "rotate-root/hidden", nil, fault.Invalid, "written into connection_url")
 		w.Refused(t, route.Write, "rotate-root/absent", nil, fault.Invalid, "no connection")
 	})
@@ -347,11 +360,18 @@ func TestSelfManaged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := open(t, enginetest.Config{})
 		w.fake.AddUser("svc", oldPassword)
-		w.Refused(t, route.Write, "config/own", with(prod, fields{"self_managed": true}), fault.Invalid, `field "self_managed"`)
-		w.Must(t, route.Write, "config/own", fields{"plugin_name": "fake-database-plugin", "connection_url": prod["connection_url"], "allowed_roles": "*", "self_managed": true})
-		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"db_name": "own"}), fault.Invalid, `field "self_managed_password" is required`)
-		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"db_name": "own", "self_managed_password": "wrong"}), fault.Invalid, `field "self_managed_password"`)
-		w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"db_name": "own", "self_managed_password": oldPassword}))
+		w.Refused(t, route.Write, "config/own", with(prod, fields{"self_managed": true}), fault.Invalid,
+			`field "self_managed"`)
+		w.Must(t, route.Write, "config/own",
+			fields{"plugin_name": "fake-database-plugin", "connection_url": prod["connection_url"],
+				"allowed_roles": "*", "self_managed": true})
+		w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"db_name": "own"}), fault.Invalid,
+			`field "self_managed_password" is required`)
+		w.Refused(t, route.Write, "static-roles/svc",
+			with(svc, fields{"db_name": "own", "self_managed_password": "wrong"}), fault.Invalid,
+			`field "self_managed_password"`)
+		w.Must(t, route.Write, "static-roles/svc",
+			with(svc, fields{"db_name": "own", "self_managed_password": oldPassword}))
 		_, first := w.given("svc")
 		w.fake.LoseReplies(1)
 		time.Sleep(time.Hour + time.Second)
@@ -370,7 +390,8 @@ func TestShutOut(t *testing.T) {
 		w.fake.Shut("kept", true)
 		told := func(what string, a *enginetest.Answer) {
 			t.Helper()
-			if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "could not be tested") && !strings.Contains(a.Warnings[0], "without a try") || !strings.Contains(a.Warnings[0], "from here") {
+			if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "could not be tested") &&
+				!strings.Contains(a.Warnings[0], "without a try") || !strings.Contains(a.Warnings[0], "from here") {
 				t.Errorf("%s: warnings %q, want one that it could not be tried", what, a.Warnings)
 			}
 		}
@@ -393,7 +414,9 @@ func TestShutOut(t *testing.T) {
 		}
 		told("rotate-role", w.Must(t, route.Write, "rotate-role/svc", nil))
 
-		told("the write of a known password", w.Must(t, route.Write, "static-roles/kept", with(svc, fields{"username": "kept", "skip_import_rotation": true, "password": oldPassword})))
+		told("the write of a known password",
+			w.Must(t, route.Write, "static-roles/kept",
+				with(svc, fields{"username": "kept", "skip_import_rotation": true, "password": oldPassword})))
 		if got := read("kept"); got != oldPassword || !w.fake.Has("kept", oldPassword) {
 			t.Errorf("the password was %q and is given out as %q", oldPassword, got)
 		}
@@ -436,7 +459,8 @@ func TestReadOfADroppedUser(t *testing.T) {
 		w.Must(t, route.Write, "static-roles/svc", svc)
 		w.setRules(func(_, _ string) error { return errors.New("too simple") })
 		_, _ = w.Do(route.Write, "rotate-role/svc", nil)
-		if a := w.Must(t, route.Read, "static-creds/svc", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "failed") {
+		if a := w.Must(t, route.Read, "static-creds/svc", nil); len(a.Warnings) != 1 ||
+			!strings.Contains(a.Warnings[0], "failed") {
 			t.Errorf("warnings %q", a.Warnings)
 		}
 		w.setRules(nil)
@@ -455,24 +479,32 @@ func TestReadOfADroppedUser(t *testing.T) {
 func TestStaticRoleIsShown(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "svc", "other")
 	w.Must(t, route.Write, "static-roles/pair", with(svc, fields{"alternate_username": "other"}))
-	if a := w.Must(t, route.Read, "static-roles/pair", nil); a.Data["username"] != "svc" || a.Data["alternate_username"] != "other" {
+	if a := w.Must(t, route.Read, "static-roles/pair", nil); a.Data["username"] != "svc" ||
+		a.Data["alternate_username"] != "other" {
 		t.Errorf("shown as %s", a.Text)
 	}
 	if events := strings.Join(w.Events(), "\n"); !strings.Contains(events, `"username":"svc"`) {
 		t.Errorf("no event names the user: %s", events)
 	}
-	if a := w.Must(t, route.Write, "static-roles/pair", fields{"disable_automated_rotation": true}); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "rotate-role/pair alone") {
+	if a := w.Must(t, route.Write, "static-roles/pair",
+		fields{"disable_automated_rotation": true}); len(a.Warnings) != 1 ||
+		!strings.Contains(a.Warnings[0], "rotate-role/pair alone") {
 		t.Errorf("warnings %q", a.Warnings)
 	}
-	w.Refused(t, route.Write, "static-roles/none", with(svc, fields{"username": "nobody", "skip_import_rotation": true, "password": oldPassword}), fault.Invalid, `there is no user "nobody"`)
+	w.Refused(t, route.Write, "static-roles/none",
+		with(svc, fields{"username": "nobody", "skip_import_rotation": true, "password": oldPassword}), fault.Invalid,
+		`there is no user "nobody"`)
 	w.Must(t, route.Write, "config/own", ownConfig)
 	own := with(svc, fields{"db_name": "own", "self_managed_password": oldPassword})
-	w.Refused(t, route.Write, "static-roles/own", with(own, fields{"alternate_username": "other"}), fault.Invalid, "cannot alternate")
-	w.Refused(t, route.Write, "static-roles/pair", fields{"rotation_statements": "{{nme}}"}, fault.Invalid, "{{nme}} is no placeholder")
+	w.Refused(t, route.Write, "static-roles/own", with(own, fields{"alternate_username": "other"}), fault.Invalid,
+		"cannot alternate")
+	w.Refused(t, route.Write, "static-roles/pair", fields{"rotation_statements": "{{nme}}"}, fault.Invalid,
+		"{{nme}} is no placeholder")
 	w.Must(t, route.Delete, "static-roles/pair", nil)
 	w.Must(t, route.Delete, "static-roles/pair", nil) // there is none any more
 	w.fake.SetDown(true)
-	w.Refused(t, route.Write, "static-roles/svc", with(svc, fields{"skip_import_rotation": true, "password": oldPassword}), fault.Upstream, "down")
+	w.Refused(t, route.Write, "static-roles/svc",
+		with(svc, fields{"skip_import_rotation": true, "password": oldPassword}), fault.Upstream, "down")
 	w.fake.SetDown(false)
 	// Of one whose password nobody knows yet, the times can be changed.
 	w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"skip_import_rotation": true}))
@@ -481,14 +513,18 @@ func TestStaticRoleIsShown(t *testing.T) {
 	// A schedule without a rotation yet has no period but the time that is left.
 	w.Must(t, route.Delete, "static-roles/svc", nil)
 	w.fake.AddUser("svc", oldPassword)
-	w.Must(t, route.Write, "static-roles/svc", with(svc, fields{"rotation_period": nil, "rotation_schedule": "0 0 * * SAT", "skip_import_rotation": true, "password": oldPassword}))
-	if a := w.Must(t, route.Read, "static-creds/svc", nil); a.Data["rotation_period"] != a.Data["ttl"] || a.Data["ttl"].(float64) < 1 {
+	w.Must(t, route.Write, "static-roles/svc",
+		with(svc, fields{"rotation_period": nil, "rotation_schedule": "0 0 * * SAT", "skip_import_rotation": true,
+			"password": oldPassword}))
+	if a := w.Must(t, route.Read, "static-creds/svc", nil); a.Data["rotation_period"] != a.Data["ttl"] ||
+		a.Data["ttl"].(float64) < 1 {
 		t.Errorf("before the first rotation: %s", a.Text)
 	}
 	// The connection lost its administrator: the role does not become another kind of role.
 	w.Must(t, route.Delete, "config/prod", nil)
 	w.Must(t, route.Write, "config/prod", ownConfig)
-	w.Refused(t, route.Write, "static-roles/svc", fields{"self_managed_password": oldPassword}, fault.Invalid, "cannot be given to an existing role")
+	w.Refused(t, route.Write, "static-roles/svc", fields{"self_managed_password": oldPassword}, fault.Invalid,
+		"cannot be given to an existing role")
 }
 
 // A stored role that is damaged is an error, and no empty role.
@@ -507,7 +543,8 @@ func TestDamagedStaticRole(t *testing.T) {
 	if _, err := w.View.Commit(t.Context(), storage.Set(key, []byte(row))); err != nil {
 		t.Fatal(err)
 	}
-	for path, op := range map[string]route.Op{"static-roles/svc": route.Read, "static-creds/svc": route.Read, "rotate-role/svc": route.Write} {
+	for path, op := range map[string]route.Op{"static-roles/svc": route.Read, "static-creds/svc": route.Read,
+		"rotate-role/svc": route.Write} {
 		if _, err := w.Do(op, path, nil); !fault.Is(err, fault.Internal) {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -521,7 +558,8 @@ func TestStaticCredsWithoutConnection(t *testing.T) {
 	w.setRules(func(_, _ string) error { return errors.New("too simple") })
 	_, _ = w.Do(route.Write, "rotate-role/svc", nil)
 	w.Must(t, route.Delete, "config/prod", nil)
-	if a := w.Must(t, route.Read, "static-creds/svc", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "too simple") {
+	if a := w.Must(t, route.Read, "static-creds/svc", nil); len(a.Warnings) != 1 ||
+		!strings.Contains(a.Warnings[0], "too simple") {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 }
@@ -536,13 +574,15 @@ func TestFailingStaticRoleWaitsThroughWrites(t *testing.T) {
 		w.Must(t, route.Write, "static-roles/self", own)
 		w.setRules(func(_, _ string) error { return errors.New("too simple") })
 		time.Sleep(4 * time.Hour)
-		if a := w.Must(t, route.Read, "static-roles/self", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "the next one is at 2000-01-01T") {
+		if a := w.Must(t, route.Read, "static-roles/self", nil); len(a.Warnings) != 1 ||
+			!strings.Contains(a.Warnings[0], "the next one is at 2000-01-01T") {
 			t.Errorf("warnings %q", a.Warnings)
 		}
 		due := func() string { return string(w.Rows(t, "due/")) }
 		before := due()
 		w.Must(t, route.Write, "static-roles/self", fields{"rotation_statements": "A"})
-		w.Must(t, route.Write, "static-roles/self", fields{"self_managed_password": oldPassword}) // a file that is applied again
+		// a file that is applied again
+		w.Must(t, route.Write, "static-roles/self", fields{"self_managed_password": oldPassword})
 		if after := due(); after != before {
 			t.Errorf("the due items were\n%sand are\n%s", before, after)
 		}
@@ -560,7 +600,8 @@ func TestFailingStaticRoleWaitsThroughWrites(t *testing.T) {
 func TestSelfManagedFailure(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "self")
 	w.Must(t, route.Write, "config/own", ownConfig)
-	w.Must(t, route.Write, "static-roles/self", with(svc, fields{"db_name": "own", "username": "self", "self_managed_password": oldPassword}))
+	w.Must(t, route.Write, "static-roles/self",
+		with(svc, fields{"db_name": "own", "username": "self", "self_managed_password": oldPassword}))
 	w.Must(t, route.Write, "static-roles/self", fields{"rotation_statements": "FAIL"})
 	w.Refused(t, route.Write, "rotate-role/self", nil, fault.Upstream, "refused a statement")
 	if w.wasTold(prod["connection_url"].(string), "") {

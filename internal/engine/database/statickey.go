@@ -24,10 +24,13 @@ const certificateMargin = time.Hour
 func (s *staticData) checkCommonNames() error {
 	for _, u := range s.Users {
 		if len(u) > longestCommonName {
-			return invalid("field \"username\": %q has %d bytes, and a certificate's common name takes %d; use another user", clip(u), len(u), longestCommonName)
+			return invalid(
+				"field \"username\": %q has %d bytes, and a certificate's common name takes %d; use another user",
+				clip(u), len(u), longestCommonName)
 		}
 		if strings.ContainsFunc(u, func(r rune) bool { return r == '/' || r > '~' }) {
-			return invalid("field \"username\": %q has a slash or a letter that is not ASCII, which databases write differently in a certificate's subject; use another user", u)
+			return invalid("field \"username\": %q has a slash or a letter that is not ASCII, which databases write "+
+				"differently in a certificate's subject; use another user", u)
 		}
 	}
 	return nil

@@ -22,7 +22,9 @@ import (
 // certified is a static role whose user has certificates by an authority that lives for so long.
 func certified(t *testing.T, life time.Duration, statements string) fields {
 	role := certRole(t, life)
-	return with(svc, fields{"credential_type": role["credential_type"], "credential_config": role["credential_config"], "rotation_statements": statements})
+	return with(svc,
+		fields{"credential_type": role["credential_type"], "credential_config": role["credential_config"],
+			"rotation_statements": statements})
 }
 
 // takes reports whether the database lets a user in by a certificate.
@@ -85,9 +87,11 @@ func staticCertificate(t *testing.T, statements string) {
 	}
 	a = w.Must(t, route.Write, "rotate-role/svc", nil)
 	if told := statements != ""; w.takes("svc", first, key) == told || len(a.Warnings) == 1 == told {
-		t.Errorf("the database knows which one counts: %v; it takes the first: %v; warnings %q", told, w.takes("svc", first, key), a.Warnings)
+		t.Errorf("the database knows which one counts: %v; it takes the first: %v; warnings %q", told,
+			w.takes("svc", first, key), a.Warnings)
 	}
-	if end := ends(t, second).UTC().Format(time.RFC3339); statements == "" && (len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], end)) {
+	if end := ends(t, second).UTC().Format(time.RFC3339); statements == "" &&
+		(len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], end)) {
 		t.Errorf("warnings %q, want one that the certificate before is taken until %s", a.Warnings, end)
 	}
 	// A longer period does not let it end before its turn.
@@ -102,7 +106,8 @@ func staticCertificate(t *testing.T, statements string) {
 	w.Must(t, route.Write, "rotate-role/svc", nil)
 	w.fake.SetDown(true)
 	time.Sleep(24 * time.Hour)
-	if a := w.Must(t, route.Read, "static-creds/svc", nil); !strings.Contains(strings.Join(a.Warnings, "\n"), "the certificate has ended") {
+	if a := w.Must(t, route.Read, "static-creds/svc", nil); !strings.Contains(strings.Join(a.Warnings, "\n"),
+		"the certificate has ended") {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 	w.fake.SetDown(false)
@@ -120,7 +125,9 @@ func staticCertificate(t *testing.T, statements string) {
 func TestStaticCertificateBySchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // begins at midnight, 2000-01-01, a Saturday
 		w := withUsers(t, enginetest.Config{}, "svc")
-		w.Must(t, route.Write, "static-roles/svc", with(certified(t, 1000*time.Hour, ""), fields{"rotation_period": nil, "rotation_schedule": "0 9 * * MON,TUE", "rotation_window": "1h"}))
+		w.Must(t, route.Write, "static-roles/svc",
+			with(certified(t, 1000*time.Hour, ""),
+				fields{"rotation_period": nil, "rotation_schedule": "0 9 * * MON,TUE", "rotation_window": "1h"}))
 		time.Sleep(2*24*time.Hour + 10*time.Hour) // Monday
 		_, monday := w.given("svc")
 		w.fake.SetDown(true)
@@ -142,7 +149,8 @@ func TestStaticRSAKey(t *testing.T) {
 	w.Must(t, route.Write, "static-roles/svc", role)
 	one := w.Must(t, route.Read, "static-creds/svc", nil)
 	told := w.fake.Key("svc")
-	if a := w.Must(t, route.Read, "static-roles/svc", nil); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "cannot test a login") {
+	if a := w.Must(t, route.Read, "static-roles/svc", nil); len(a.Warnings) != 1 ||
+		!strings.Contains(a.Warnings[0], "cannot test a login") {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 	w.fake.LoseReplies(1)
@@ -150,7 +158,8 @@ func TestStaticRSAKey(t *testing.T) {
 	w.Must(t, route.Write, "rotate-role/svc", nil)
 	w.Reopen(t)
 	two := w.Must(t, route.Read, "static-creds/svc", nil)
-	if key := two.Data["rsa_private_key"]; key == nil || key == one.Data["rsa_private_key"] || w.fake.Key("svc") == told || two.Data["password"] != nil {
+	if key := two.Data["rsa_private_key"]; key == nil || key == one.Data["rsa_private_key"] ||
+		w.fake.Key("svc") == told || two.Data["password"] != nil {
 		t.Errorf("after a turn: %v", two.Data)
 	}
 }
@@ -163,19 +172,23 @@ func TestStaticKeysRefused(t *testing.T) {
 		body fields
 		want string
 	}{
-		{with(role, fields{"credential_config": with(config, fields{"common_name_template": "{{random 9}}"})}), "common_name_template is for roles that make users"},
-		{with(role, fields{"disable_automated_rotation": true, "rotation_period": nil}), `field "disable_automated_rotation"`},
+		{with(role, fields{"credential_config": with(config, fields{"common_name_template": "{{random 9}}"})}),
+			"common_name_template is for roles that make users"},
+		{with(role, fields{"disable_automated_rotation": true, "rotation_period": nil}),
+			`field "disable_automated_rotation"`},
 		{with(role, fields{"username": strings.Repeat("x", 70)}), "has 70 bytes"},
 		{with(role, fields{"username": "a/serialNumber=b"}), "has a slash"},
 		{with(role, fields{"password": oldPassword, "skip_import_rotation": true}), `field "password": it is not for`},
 		{with(role, fields{"self_managed_password": oldPassword}), `field "self_managed_password"`},
 		{with(role, fields{"rotation_statements": "SET {{password}}"}), "{{password}} cannot be used"},
-		{with(svc, fields{"rotation_statements": "SET {{public_key}}"}), "cannot be used with credential_type password"},
+		{with(svc, fields{"rotation_statements": "SET {{public_key}}"}),
+			"cannot be used with credential_type password"},
 	} {
 		w.Refused(t, route.Write, "static-roles/svc", tt.body, fault.Invalid, tt.want)
 	}
 	w.Must(t, route.Write, "static-roles/svc", role)
-	w.Refused(t, route.Write, "static-roles/svc", fields{"credential_type": "password"}, fault.Invalid, "cannot change; it is client_certificate")
+	w.Refused(t, route.Write, "static-roles/svc", fields{"credential_type": "password"}, fault.Invalid,
+		"cannot change; it is client_certificate")
 	w.Must(t, route.Write, "static-roles/svc", fields{"rotation_statements": "FAIL {{public_key}}"})
 	w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Upstream, "refused a statement")
 	w.given("svc")
@@ -198,7 +211,8 @@ func TestStaticCertificateThatCannotBeTried(t *testing.T) {
 			return nil
 		})
 		w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Upstream, "the server is away")
-		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), `static role "svc"`) {
+		if err := w.Engine.(engine.Keeper).Unfinished(t.Context()); !fault.Is(err, fault.Conflict) ||
+			!strings.Contains(fault.Message(err), `static role "svc"`) {
 			t.Errorf("the new certificate is taken for refused: %v", err)
 		}
 		w.setHook(nil)
@@ -212,9 +226,12 @@ func TestStaticCertificateThatCannotBeTried(t *testing.T) {
 func TestStaticCertificateOfALongName(t *testing.T) {
 	long := strings.Repeat("u", 65)
 	w := withUsers(t, enginetest.Config{}, long)
-	w.Refused(t, route.Write, "static-roles/svc", with(certified(t, time.Hour, ""), fields{"username": long}), fault.Invalid, "has 65 bytes")
+	w.Refused(t, route.Write, "static-roles/svc", with(certified(t, time.Hour, ""), fields{"username": long}),
+		fault.Invalid, "has 65 bytes")
 	w.Must(t, route.Write, "config/own", ownConfig)
-	w.Refused(t, route.Write, "static-roles/svc", with(certified(t, time.Hour, ""), fields{"db_name": "own", "self_managed_password": oldPassword}), fault.Invalid, "cannot have credential_type client_certificate")
+	w.Refused(t, route.Write, "static-roles/svc",
+		with(certified(t, time.Hour, ""), fields{"db_name": "own", "self_managed_password": oldPassword}),
+		fault.Invalid, "cannot have credential_type client_certificate")
 }
 
 // TestRefusedFirstCertificate: a new certificate of which the database is told nothing surely had
@@ -224,12 +241,13 @@ func TestRefusedFirstCertificate(t *testing.T) {
 	for statements, stored := range map[string]int{"": 0, "TELL {{subject}}": 1} {
 		synctest.Test(t, func(t *testing.T) {
 			var lies atomic.Bool
-			w := &world{t: t, fake: new(databasetest.Fake), log: new(enginetest.Log), fate: func(call string) databasetest.Fate {
-				if call == "set key" && lies.Load() {
-					return databasetest.Lie
-				}
-				return databasetest.Well
-			}}
+			w := &world{t: t, fake: new(databasetest.Fake), log: new(enginetest.Log),
+				fate: func(call string) databasetest.Fate {
+					if call == "set key" && lies.Load() {
+						return databasetest.Lie
+					}
+					return databasetest.Well
+				}}
 			w.open(enginetest.Config{})
 			w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*"}))
 			w.fake.AddUser("svc", oldPassword)
@@ -239,9 +257,11 @@ func TestRefusedFirstCertificate(t *testing.T) {
 			lies.Store(true)
 			a, err := w.Do(route.Write, "static-roles/svc", certified(t, time.Hour, statements))
 			switch {
-			case stored == 0 && (err == nil || !strings.Contains(fault.Message(err), "refuses the new certificate of svc")):
+			case stored == 0 &&
+				(err == nil || !strings.Contains(fault.Message(err), "refuses the new certificate of svc")):
 				t.Errorf("with statements %q: %v", statements, err)
-			case stored == 1 && (err != nil || len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "is not known; it goes on")):
+			case stored == 1 &&
+				(err != nil || len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "is not known; it goes on")):
 				t.Errorf("with statements %q: %v, %+v", statements, err, a)
 			}
 			if n := w.keys("static/"); n != stored {

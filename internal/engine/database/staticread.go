@@ -45,7 +45,9 @@ func (s *staticCreds) read(ctx context.Context, r *route.Request, in nameIn) (*s
 	}
 	current := role.currentSecret()
 	if current.Empty() {
-		return nil, fault.New("database.static", fault.Invalid, "the password of %q is not known yet; start the first rotation with rotate-role/%s", role.currentUser(), in.Name)
+		return nil, fault.New("database.static", fault.Invalid,
+			"the password of %q is not known yet; start the first rotation with rotate-role/%s", role.currentUser(),
+			in.Name)
 	}
 	if err := s.checkUserExists(ctx, r, role); err != nil {
 		return nil, err
@@ -55,7 +57,8 @@ func (s *staticCreds) read(ctx context.Context, r *route.Request, in nameIn) (*s
 		return nil, err
 	}
 	if end := role.Rec.Current.Expires; !end.IsZero() && time.Now().Add(time.Minute).After(end) {
-		r.Warn("the certificate has ended or ends within a minute, and %d tries to replace it have failed: %s", role.failedAttempts(), role.Rec.LastError)
+		r.Warn("the certificate has ended or ends within a minute, and %d tries to replace it have failed: %s",
+			role.failedAttempts(), role.Rec.LastError)
 	}
 	if len(role.Rec.Unproven) > 0 {
 		r.Warn("a login with these credentials could not be tested: %s", strings.Join(role.Rec.Unproven, "; "))
@@ -79,9 +82,11 @@ func (s *staticCreds) checkUserExists(ctx context.Context, r *route.Request, rol
 	defer cancel()
 	user := role.currentUser()
 	if c, err := s.users.conns.byName(soon, role.DB); err == nil && c != nil && s.users.absent(soon, c, user) {
-		return invalid("there is no user %q in the database of %q any more: somebody has dropped it; create it again and write rotate-role/%s, or delete the static role", user, role.DB, role.Rec.Name)
+		return invalid("there is no user %q in the database of %q any more: somebody has dropped it; create it "+
+			"again and write rotate-role/%s, or delete the static role", user, role.DB, role.Rec.Name)
 	}
-	r.Warn("the last change of the password of %q failed, and this is the one from before: %s", user, role.Rec.LastError)
+	r.Warn("the last change of the password of %q failed, and this is the one from before: %s", user,
+		role.Rec.LastError)
 	return nil
 }
 
@@ -117,7 +122,8 @@ func (s *staticCreds) resolve(ctx context.Context, r *route.Request, name string
 		first, row, n := role.Rec.Current == nil, staticPrefix+name, rotationNumber(role.Rec)
 		t := role.Rec.Turn // one read makes one more attempt; later reads wait for the back-off
 		waits := t != nil && t.Tries > 1 && role.Rec.Due.After(role.Now)
-		later := fault.New("database.static", fault.Unavailable, "%s; the next attempt is at %s", role.Rec.LastError, role.Rec.Due.Format(time.RFC3339))
+		later := fault.New("database.static", fault.Unavailable, "%s; the next attempt is at %s", role.Rec.LastError,
+			role.Rec.Due.Format(time.RFC3339))
 		if first && waits && s.refusals.recent(row, n) {
 			return later
 		}
@@ -155,7 +161,8 @@ func (s *staticCreds) setFirstPassword(ctx context.Context, role *staticRole) er
 		if n, err := s.roots.inFlight(ctx, c); err != nil {
 			return err
 		} else if n != 0 {
-			return fault.New("database.static", fault.Unavailable, "a change of the administrator's password is under way and must finish first")
+			return fault.New("database.static", fault.Unavailable,
+				"a change of the administrator's password is under way and must finish first")
 		}
 	}
 	return role.rotate(ctx, "request")
@@ -166,8 +173,10 @@ func (s *staticCreds) setFirstPassword(ctx context.Context, role *staticRole) er
 func warnUnresolved(r *route.Request, role *staticRole, why string) error {
 	user := role.currentUser()
 	if role.currentSecret().Empty() {
-		return fault.New("database.static", fault.Unavailable, "the first change of the password of %q is under way, and whether it took place cannot be found out now; try again: %s", user, why)
+		return fault.New("database.static", fault.Unavailable, "the first change of the password of %q is under "+
+			"way, and whether it took place cannot be found out now; try again: %s", user, why)
 	}
-	r.Warn("a change of the password of %q is under way, and whether it took place cannot be found out now; this is the one from before: %s", user, why)
+	r.Warn("a change of the password of %q is under way, and whether it took place cannot be found out now; this is "+
+		"the one from before: %s", user, why)
 	return nil
 }

@@ -157,8 +157,8 @@ func ownedKey(db, user string) string { return ownedPrefix + db + "/" + user }
 
 // Keys of static roles, below the mount. [rotate] writes those of the first line:
 //
-//	static/<name>, sts/<name>, sth/<name>/, stj/<name>/  a static role, its secrets, its history and its journal
-//	owned/<connection>/<user>                            the static role that changes the user's password
+//	static/<name>, sts/<name>, sth/<name>/, stj/<name>/  record, secrets, history and journal
+//	owned/<connection>/<user>                            the static role of the user
 //
 // Only one role changes a user's password.
 const (

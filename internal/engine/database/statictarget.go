@@ -25,13 +25,15 @@ func (s *staticUsers) kind() rotate.Kind {
 		Path: func(name string) string { return "static-roles/" + name },
 		Details: func(r *rotate.Record) map[string]string {
 			d := map[string]string{"role": r.Name, "path": s.m.Settings().Path + "static-roles/" + r.Name}
-			if role := (staticRole{Edit: &rotate.Edit{Rec: r}, staticData: dataOf(r)}); r.Current != nil || len(role.Users) > 0 {
+			if role := (staticRole{Edit: &rotate.Edit{Rec: r}, staticData: dataOf(r)}); r.Current != nil ||
+				len(role.Users) > 0 {
 				d["username"] = role.currentUser()
 			}
 			return d
 		},
 		Timing: func(r *rotate.Record) rotate.Timing { return rotate.Timing{When: dataOf(r).When} },
-		Open: func(ctx context.Context, r *rotate.Record, secrets *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
+		Open: func(ctx context.Context, r *rotate.Record, secrets *rotate.Secrets,
+			red *secret.Redactor) (rotate.Target, error) {
 			t := &staticTarget{users: s, r: r, s: secrets}
 			if err := decodeStatic(r, secrets, &t.staticData); err != nil {
 				return nil, err
@@ -61,7 +63,9 @@ type staticTarget struct {
 func (s *staticUsers) targetConnection(ctx context.Context, t *staticTarget) (*connection, error) {
 	c, err := s.connection(ctx, t.r.Name, &t.staticData)
 	if err == nil && t.SelfManaged && !belongsTo(t.s.Keys[t.r.Current.Key()], c) {
-		err = invalid("field \"self_managed_password\": connection %q leads elsewhere since the password of %q was given, and it is not sent there unasked; write static-roles/%s with self_managed_password again", c.Name, t.Users[0], t.r.Name)
+		err = invalid("field \"self_managed_password\": connection %q leads elsewhere since the password of %q was "+
+			"given, and it is not sent there unasked; write static-roles/%s with self_managed_password again", c.Name,
+			t.Users[0], t.r.Name)
 	}
 	return c, err
 }
@@ -135,9 +139,11 @@ func testLogin(ctx context.Context, t *staticTarget, user string, l login) (work
 
 func (t *staticTarget) refusal(user string) error {
 	if t.kind() != typePassword {
-		return fault.New("database.rotate", fault.Upstream, "the database refuses the new certificate of %s at login; check that it trusts ca_cert, and that rotation_statements make it the user's", user)
+		return fault.New("database.rotate", fault.Upstream, "the database refuses the new certificate of %s at "+
+			"login; check that it trusts ca_cert, and that rotation_statements make it the user's", user)
 	}
-	return fault.New("database.rotate", fault.Upstream, "the database refuses the password of %s at login; check rotation_statements", user)
+	return fault.New("database.rotate", fault.Upstream,
+		"the database refuses the password of %s at login; check rotation_statements", user)
 }
 
 // Set implements [rotate.Setter], as the administrator or as the user. Without statements, a new
@@ -168,8 +174,11 @@ func (t *staticTarget) Set(ctx context.Context, from, to rotate.Credential) erro
 func (t *staticTarget) Join(_ context.Context, r *rotate.Record, s *rotate.Secrets) ([]storage.Op, error) {
 	notes := t.notes
 	for id, c := range s.Keys {
-		if c.Account == r.Current.Account && id != r.Current.ID && !bindsCertificate(t.Statements) && c.Expires.After(time.Now()) {
-			notes = append(notes, "the certificate before is taken by the database until "+c.Expires.UTC().Format(time.RFC3339)+", its end, unless the database is told otherwise")
+		if c.Account == r.Current.Account && id != r.Current.ID && !bindsCertificate(t.Statements) &&
+			c.Expires.After(time.Now()) {
+			notes = append(notes,
+				"the certificate before is taken by the database until "+c.Expires.UTC().Format(time.RFC3339)+
+					", its end, unless the database is told otherwise")
 		}
 	}
 	t.Note = strings.Join(notes, "; ")

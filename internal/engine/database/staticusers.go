@@ -30,13 +30,18 @@ func (s *staticUsers) connection(ctx context.Context, name string, d *staticData
 	case c == nil:
 		return nil, invalid("field \"db_name\": there is no connection %q; write config/%s first", d.DB, d.DB)
 	case c.Self != d.SelfManaged && c.Self:
-		return nil, invalid("field \"self_managed_password\" is required: connection %q has no administrator, so the user changes its own password; give the one that it has now", c.Name)
+		return nil, invalid("field \"self_managed_password\" is required: connection %q has no administrator, so "+
+			"the user changes its own password; give the one that it has now", c.Name)
 	case c.Self != d.SelfManaged:
-		return nil, invalid("field \"self_managed_password\": connection %q has an administrator, who sets passwords; leave it out, or write config/%s with self_managed=true and no username", c.Name, c.Name)
+		return nil, invalid("field \"self_managed_password\": connection %q has an administrator, who sets "+
+			"passwords; leave it out, or write config/%s with self_managed=true and no username", c.Name, c.Name)
 	case !c.allows(name):
-		return nil, fault.New("database.static", fault.Upstream, "%q is not an allowed role of connection %q; add it to allowed_roles", name, c.Name)
+		return nil, fault.New("database.static", fault.Upstream,
+			"%q is not an allowed role of connection %q; add it to allowed_roles", name, c.Name)
 	case slices.Contains(d.Users, c.Username) && c.Username != "":
-		return nil, invalid("field \"username\": %q is the administrator of the connection; change its password by rotate-root/%s", c.Username, c.Name)
+		return nil, invalid(
+			"field \"username\": %q is the administrator of the connection; change its password by rotate-root/%s",
+			c.Username, c.Name)
 	}
 	for _, u := range d.Users {
 		e, err := s.m.Store.Get(ctx, ownedKey(d.DB, u))
@@ -60,7 +65,8 @@ func (s *staticUsers) checkOwners(ctx context.Context, c *connection, users []st
 	for _, other := range siblings {
 		for _, u := range users {
 			if u == other.Username {
-				return invalid("field \"username\": %q is the administrator of the connection %q to the same database; change its password by rotate-root/%s", u, other.Name, other.Name)
+				return invalid("field \"username\": %q is the administrator of the connection %q to the same "+
+					"database; change its password by rotate-root/%s", u, other.Name, other.Name)
 			}
 			e, err := s.m.Store.Get(ctx, ownedKey(other.Name, u))
 			if err != nil {
@@ -75,7 +81,8 @@ func (s *staticUsers) checkOwners(ctx context.Context, c *connection, users []st
 }
 
 func alreadyOwned(user, role string) error {
-	return invalid("field \"username\": the password of %q is changed by the static role %q already; a second role would cut off the readers of the first", user, role)
+	return invalid("field \"username\": the password of %q is changed by the static role %q already; a second role "+
+		"would cut off the readers of the first", user, role)
 }
 
 // absent reports whether there surely is no such user.
@@ -115,7 +122,8 @@ func (s *staticUsers) login(ctx context.Context, c *connection, user string, l l
 
 // loginConn returns a Conn for testing a login. It does not resolve the administrator's password
 // first, because a login does not need it.
-func (s *staticUsers) loginConn(ctx context.Context, c *connection, user string, password secret.Value) (Conn, func(), error) {
+func (s *staticUsers) loginConn(ctx context.Context, c *connection, user string, password secret.Value) (Conn, func(),
+	error) {
 	if c.Self {
 		return s.userConn(ctx, c, user, password)
 	}
@@ -127,7 +135,8 @@ func (s *staticUsers) loginConn(ctx context.Context, c *connection, user string,
 }
 
 // userConn returns a Conn that logs in as the user itself.
-func (s *staticUsers) userConn(ctx context.Context, c *connection, user string, password secret.Value) (Conn, func(), error) {
+func (s *staticUsers) userConn(ctx context.Context, c *connection, user string, password secret.Value) (Conn, func(),
+	error) {
 	p, err := s.conns.provider(c)
 	if err != nil {
 		return nil, nil, err
@@ -144,7 +153,9 @@ func loginByKey(ctx context.Context, conn Conn, user string, l login) (bool, err
 	const op = "database.login"
 	keyed, ok := conn.(KeyConn)
 	if !ok || l.kind != typeCertificate {
-		return false, MarkUnchanged(fault.New(op, fault.Unsupported, "this server cannot test a login by %s; test one by hand", l.kind))
+		return false,
+			MarkUnchanged(
+				fault.New(op, fault.Unsupported, "this server cannot test a login by %s; test one by hand", l.kind))
 	}
 	pair, err := tls.X509KeyPair(l.secret.Reveal(), l.secret.Reveal())
 	if err != nil {
@@ -167,7 +178,8 @@ func (s *staticUsers) newSecret(ctx context.Context, d *staticData, c *connectio
 }
 
 // setSecret changes what a user logs in with, as the administrator or as the user itself.
-func (s *staticUsers) setSecret(ctx context.Context, d *staticData, c *connection, user string, from, to secret.Value) error {
+func (s *staticUsers) setSecret(ctx context.Context, d *staticData, c *connection, user string, from,
+	to secret.Value) error {
 	const op = "database.rotate"
 	p, err := s.conns.provider(c)
 	if err == nil {
@@ -201,7 +213,8 @@ func setKey(ctx context.Context, conn Conn, d *staticData, user string, to login
 	const op = "database.rotate"
 	keyed, ok := conn.(KeyConn)
 	if !ok {
-		return MarkUnchanged(fault.New(op, fault.Invalid, "users of this kind of database cannot log in by %s; delete the role, and write it with credential_type=password", to.kind))
+		return MarkUnchanged(fault.New(op, fault.Invalid, "users of this kind of database cannot log in by %s; "+
+			"delete the role, and write it with credential_type=password", to.kind))
 	}
 	key, err := to.publicKey()
 	if err != nil {

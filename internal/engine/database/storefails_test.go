@@ -85,10 +85,11 @@ var storeCases = map[string]struct {
 	"write a config":       {do: does(route.Write, "config/second", with(prod, fields{"rotation_period": "1h"}))},
 	"write a config again": {do: does(route.Write, "config/prod", fields{"max_open_connections": 3})},
 	"have root rotate":     {do: does(route.Write, "config/prod", fields{"rotation_period": "1h"})},
-	"move a config":        {do: does(route.Write, "config/prod", fields{"connection_url": "fake://{{username}}:{{password}}@other", "password": databasetest.FakePassword})},
-	"read a config":        {do: does(route.Read, "config/prod", nil)},
-	"list configs":         {do: does(route.List, "config", nil)},
-	"delete a config":      {do: does(route.Delete, "config/prod", nil)},
+	"move a config": {do: does(route.Write, "config/prod",
+		fields{"connection_url": "fake://{{username}}:{{password}}@other", "password": databasetest.FakePassword})},
+	"read a config":   {do: does(route.Read, "config/prod", nil)},
+	"list configs":    {do: does(route.List, "config", nil)},
+	"delete a config": {do: does(route.Delete, "config/prod", nil)},
 	"delete a config that rotates": {
 		before: func(w *world) { w.Must(w.t, route.Write, "config/prod", fields{"rotation_period": "1h"}) },
 		do:     does(route.Delete, "config/prod", nil),
@@ -102,8 +103,11 @@ var storeCases = map[string]struct {
 	"delete a role": {do: does(route.Delete, "roles/ro", nil)},
 	"read creds":    {do: does(route.Read, "creds/ro", nil)},
 	"read creds of a name that is made again": {
-		before: func(w *world) { w.Must(w.t, route.Write, "config/prod", fields{"username_template": "{{.RoleName}}"}) },
-		do:     does(route.Read, "creds/ro", nil),
+		before: func(w *world) {
+			w.Must(w.t, route.Write, "config/prod",
+				fields{"username_template": "{{.RoleName}}"})
+		},
+		do: does(route.Read, "creds/ro", nil),
 	},
 	"read creds that are kept": {
 		before: func(w *world) { w.Must(w.t, route.Write, "roles/ro", fields{"reuse": "token"}) },
@@ -160,19 +164,22 @@ var storeCases = map[string]struct {
 		before: func(w *world) { w.Must(w.t, route.Write, "config/second", with(prod, fields{"allowed_roles": "*"})) },
 		do:     does(route.Write, "static-roles/svc", svc),
 	},
-	"write a static role as it is": {do: does(route.Write, "static-roles/svc", with(svc, fields{"skip_import_rotation": true, "password": oldPassword}))},
-	"write a static role again":    {before: static, do: does(route.Write, "static-roles/svc", fields{"rotation_period": "2h"})},
-	"read a static role":           {before: static, do: does(route.Read, "static-roles/svc", nil)},
-	"list static roles":            {before: static, do: does(route.List, "static-roles", nil)},
-	"delete a static role":         {before: static, do: does(route.Delete, "static-roles/svc", nil)},
-	"read static creds":            {before: static, do: does(route.Read, "static-creds/svc", nil)},
-	"rotate a static role":         {before: static, do: does(route.Write, "rotate-role/svc", nil)},
+	"write a static role as it is": {do: does(route.Write, "static-roles/svc",
+		with(svc, fields{"skip_import_rotation": true, "password": oldPassword}))},
+	"write a static role again": {before: static,
+		do: does(route.Write, "static-roles/svc", fields{"rotation_period": "2h"})},
+	"read a static role":   {before: static, do: does(route.Read, "static-roles/svc", nil)},
+	"list static roles":    {before: static, do: does(route.List, "static-roles", nil)},
+	"delete a static role": {before: static, do: does(route.Delete, "static-roles/svc", nil)},
+	"read static creds":    {before: static, do: does(route.Read, "static-creds/svc", nil)},
+	"rotate a static role": {before: static, do: does(route.Write, "rotate-role/svc", nil)},
 	"write a config in the middle of its rotation": {
 		before: rootUnknown,
 		do:     does(route.Write, "config/prod", fields{"max_open_connections": 3}),
 	},
 	"read creds in the middle of a rotation of root": {before: rootUnknown, do: does(route.Read, "creds/ro", nil)},
-	"rotate root again":                             {before: rootUnknown, do: does(route.Write, "rotate-root/prod", nil)},
+	"rotate root again": {before: rootUnknown,
+		do: does(route.Write, "rotate-root/prod", nil)},
 	"delete a config in the middle of its rotation": {before: rootUnknown, do: does(route.Delete, "config/prod", nil)},
 	"read static creds in the middle of a rotation": {
 		before: staticUnknown,
@@ -204,12 +211,15 @@ var storeCases = map[string]struct {
 		before: func(w *world) { w.issue("ro"); w.Must(w.t, route.Delete, "config/prod", nil) },
 		do:     func(w *world) error { return w.work("bury", "conn/") },
 	},
-	"go on with a rotation of root":      {before: rootUnknown, do: func(w *world) error { return w.work("root", "root/") }},
-	"go on with a static role":           {before: staticUnknown, do: func(w *world) error { return w.work("static", "static/") }},
+	"go on with a rotation of root": {before: rootUnknown,
+		do: func(w *world) error { return w.work("root", "root/") }},
+	"go on with a static role": {before: staticUnknown,
+		do: func(w *world) error { return w.work("static", "static/") }},
 	"ask whether a config is there":      {do: asks("config/prod")},
 	"ask whether a role is there":        {do: asks("roles/ro")},
 	"ask whether a static role is there": {before: static, do: asks("static-roles/svc")},
-	"ask what is unfinished":             {before: static, do: func(w *world) error { return w.Engine.(engine.Keeper).Unfinished(context.Background()) }},
+	"ask what is unfinished": {before: static,
+		do: func(w *world) error { return w.Engine.(engine.Keeper).Unfinished(context.Background()) }},
 }
 
 // work does the due work of a kind on the first row below a prefix.
@@ -310,7 +320,8 @@ func fails(t *testing.T, n int, before func(w *world), do func(w *world) error, 
 		}
 		return false
 	}
-	if told := err != nil && strings.Contains(err.Error(), "the storage does not work"); !told && (spared == "" || !strings.Contains(struck, spared)) {
+	if told := err != nil && strings.Contains(err.Error(), "the storage does not work"); !told &&
+		(spared == "" || !strings.Contains(struck, spared)) {
 		t.Errorf("%s failed, and the answer is: %v", struck, err)
 	}
 	time.Sleep(time.Second)

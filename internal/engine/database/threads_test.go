@@ -51,7 +51,8 @@ func TestRefusedPasswordIsMadeAnew(t *testing.T) {
 		if _, now := w.given("svc"); now != before {
 			t.Error("another password is given out")
 		}
-		if a := w.Must(t, route.Read, "static-roles/svc", nil); !strings.Contains(fmt.Sprint(a.Data["last_error"]), "too weak") || len(a.Warnings) != 1 {
+		if a := w.Must(t, route.Read, "static-roles/svc", nil); !strings.Contains(fmt.Sprint(a.Data["last_error"]),
+			"too weak") || len(a.Warnings) != 1 {
 			t.Errorf("the role reads %s, %q", a.Text, a.Warnings)
 		}
 		w.Must(t, route.Write, "static-roles/svc", fields{"credential_config": fields{"password_policy": "strong-"}})
@@ -124,7 +125,8 @@ func TestRecordsOfBefore(t *testing.T) {
 			w.Must(t, route.Write, "config/prod", with(prod, fields{"allowed_roles": "*", "rotation_period": "24h"}))
 			w.Must(t, route.Write, "roles/ro", ro)
 			w.Must(t, route.Write, "static-roles/svc", svc)
-			w.Must(t, route.Write, "static-roles/known", with(svc, fields{"username": "known", "skip_import_rotation": true, "password": oldPassword}))
+			w.Must(t, route.Write, "static-roles/known",
+				with(svc, fields{"username": "known", "skip_import_rotation": true, "password": oldPassword}))
 			w.Save(t, file, "mount/"+enginetest.UUID+"/", "due/")
 			return
 		}
@@ -159,7 +161,9 @@ func TestPairedRolesNeverTurnTogether(t *testing.T) {
 		w := withUsers(t, enginetest.Config{}, "blue", "green")
 		turned := map[string]time.Time{}
 		for user, schedule := range map[string]string{"blue": "0 3 * * *", "green": "0 15 * * *"} {
-			w.Must(t, route.Write, "static-roles/"+user, fields{"db_name": "prod", "username": user, "rotation_schedule": schedule, "rotation_window": "1h", "skip_import_rotation": true, "password": oldPassword})
+			w.Must(t, route.Write, "static-roles/"+user,
+				fields{"db_name": "prod", "username": user, "rotation_schedule": schedule, "rotation_window": "1h",
+					"skip_import_rotation": true, "password": oldPassword})
 		}
 		count := 0
 		w.setRules(func(user, _ string) error {
@@ -194,9 +198,13 @@ func TestPairedRolesNeverTurnTogether(t *testing.T) {
 // https://github.com/hashicorp/vault/pull/29093
 func TestNothingIsIgnoredInSilence(t *testing.T) {
 	w := withUsers(t, enginetest.Config{}, "svc")
-	w.WarnsOfUnknown(t, "skip_imports_rotation", map[string]fields{"config/prod": with(prod, fields{"allowed_roles": "*"}), "roles/ro": ro, "static-roles/svc": svc})
-	w.Refused(t, route.Write, "static-roles/other", with(svc, fields{"credential_type": "fingerprint"}), fault.Invalid, `field "credential_type"`)
-	if a := w.Must(t, route.Write, "static-roles/svc", fields{"skip_import_rotation": true}); len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "skip_import_rotation") {
+	w.WarnsOfUnknown(t, "skip_imports_rotation",
+		map[string]fields{"config/prod": with(prod, fields{"allowed_roles": "*"}), "roles/ro": ro,
+			"static-roles/svc": svc})
+	w.Refused(t, route.Write, "static-roles/other", with(svc, fields{"credential_type": "fingerprint"}), fault.Invalid,
+		`field "credential_type"`)
+	if a := w.Must(t, route.Write, "static-roles/svc", fields{"skip_import_rotation": true}); len(a.Warnings) != 1 ||
+		!strings.Contains(a.Warnings[0], "skip_import_rotation") {
 		t.Errorf("skip_import_rotation for a role that was imported: warnings %q", a.Warnings)
 	}
 }

@@ -57,7 +57,8 @@ func (s *tombstones) checkSoon(ctx context.Context, c *connection) {
 		err = s.schedule(ctx, c, at)
 	}
 	if err != nil && !fault.Is(err, fault.Conflict) {
-		s.m.Log.Warn("checking whether a deleted connection is still needed failed; it is checked again later", "connection", c.Name, "error", err)
+		s.m.Log.Warn("checking whether a deleted connection is still needed failed; it is checked again later",
+			"connection", c.Name, "error", err)
 	}
 }
 

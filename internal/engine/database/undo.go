@@ -36,7 +36,8 @@ func (s *revoker) lease(ctx context.Context, u engine.Undo) (l issuedUser, c *co
 		return l, nil, err
 	}
 	if c == nil {
-		return l, nil, engine.LeaseOnly(fault.New(op, fault.Held, "the connection that created %q is no longer stored; remove that user from its database, and forget the lease with revoke-force", l.User))
+		return l, nil, engine.LeaseOnly(fault.New(op, fault.Held, "the connection that created %q is no longer "+
+			"stored; remove that user from its database, and forget the lease with revoke-force", l.User))
 	}
 	return l, c, nil
 }
@@ -55,9 +56,11 @@ func (s *revoker) renew(ctx context.Context, u engine.Undo, expires time.Time) e
 	case ro == nil:
 		return errRoleDeleted(l.Role)
 	case c.DeletedAt.IsZero() && ro.DB != c.Name:
-		return fault.New(op, fault.Invalid, "the role %q is for the connection %q since the lease was issued, so it cannot be renewed; read new credentials", l.Role, ro.DB)
+		return fault.New(op, fault.Invalid, "the role %q is for the connection %q since the lease was issued, so it "+
+			"cannot be renewed; read new credentials", l.Role, ro.DB)
 	case !c.DeletedAt.IsZero():
-		return fault.New(op, fault.Invalid, "the connection %q was deleted and is kept only for revocations; the lease expires as planned", c.Name)
+		return fault.New(op, fault.Invalid,
+			"the connection %q was deleted and is kept only for revocations; the lease expires as planned", c.Name)
 	}
 	missing := false
 	err = s.upstream.do(ctx, op, c, nil, func(conn Conn) error {
@@ -66,13 +69,15 @@ func (s *revoker) renew(ctx context.Context, u engine.Undo, expires time.Time) e
 		return err
 	})
 	if missing {
-		return fault.New(op, fault.Invalid, "the user %s is not in the database any more; read new credentials", l.User)
+		return fault.New(op, fault.Invalid, "the user %s is not in the database any more; read new credentials",
+			l.User)
 	}
 	return err
 }
 
 func errRoleDeleted(name string) error {
-	return fault.New("database.Renew", fault.Invalid, "the role %q was deleted since the lease was issued, so it cannot be renewed; read new credentials", name)
+	return fault.New("database.Renew", fault.Invalid,
+		"the role %q was deleted since the lease was issued, so it cannot be renewed; read new credentials", name)
 }
 
 // bounds returns the current TTLs of the lease's role.
@@ -186,7 +191,8 @@ func loginStatus(notDisabled error, reason string, c *connection) string {
 	case fault.Message(notDisabled) == reason: // one of several servers cannot be reached, by neither call
 		return "until then the user can log in there"
 	}
-	return "until then the user can log in: " + fault.Message(upstreamError("database.Undo", notDisabled, c.redactor()))
+	return "until then the user can log in: " +
+		fault.Message(upstreamError("database.Undo", notDisabled, c.redactor()))
 }
 
 // drop removes a disabled user.
@@ -202,7 +208,8 @@ func (s *revoker) drop(ctx context.Context, conn Conn, l *issuedUser, c *connect
 	}
 	end, ok := s.slow.begin(l.RoleID, time.Now())
 	if !ok {
-		return engine.Undone{}, engine.LeaseOnly(fault.New(op, fault.Timeout, "revoking users of role %q hangs, and one revocation is still running; check what its revocation_statements wait for", l.Role))
+		return engine.Undone{}, engine.LeaseOnly(fault.New(op, fault.Timeout, "revoking users of role %q hangs, and "+
+			"one revocation is still running; check what its revocation_statements wait for", l.Role))
 	}
 	defer end()
 	report, err := conn.Drop(ctx, l.User, o)
@@ -218,7 +225,8 @@ func (s *revoker) drop(ctx context.Context, conn Conn, l *issuedUser, c *connect
 	if report.Remains {
 		// The statements may keep the user on purpose, but then it is not revoked: a person must
 		// see and correct this.
-		return done, engine.LeaseOnly(fault.New(op, fault.Upstream, "the user %s is still in the database after revocation_statements of role %q have succeeded; make them drop it, or leave them out", l.User, l.Role))
+		return done, engine.LeaseOnly(fault.New(op, fault.Upstream, "the user %s is still in the database after "+
+			"revocation_statements of role %q have succeeded; make them drop it, or leave them out", l.User, l.Role))
 	}
 	return done, nil
 }

@@ -39,8 +39,10 @@ func (f Fields) Unreachable(err error) (string, bool) {
 		return "nothing listens there; check " + f.Address, true
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "no way leads there; check " + f.Address + ", and this machine's network", true
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "what listens there closed the connection at once; check " + f.Address + ", whether it asks for TLS (" + f.TLS + "), and a proxy in between that has no server behind it", true
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
+		errors.Is(err, syscall.EPIPE):
+		return "what listens there closed the connection at once; check " + f.Address + ", whether it asks for TLS (" +
+			f.TLS + "), and a proxy in between that has no server behind it", true
 	}
 	return "", false
 }

@@ -17,7 +17,8 @@ type upstream struct {
 // do calls f with the connection's pool. If the database surely did nothing and the connection has
 // changed meanwhile, do calls f once more, because the administrator's old password is refused as
 // soon as the new one is set. Errors show no secret of the connection, and none of secrets.
-func (u *upstream) do(ctx context.Context, op string, c *connection, secrets []secret.Value, f func(conn Conn) error) error {
+func (u *upstream) do(ctx context.Context, op string, c *connection, secrets []secret.Value,
+	f func(conn Conn) error) error {
 	for repeated := false; ; repeated = true {
 		conn, done, err := u.conn(ctx, c)
 		if err != nil {

@@ -257,15 +257,18 @@ type fields = map[string]any
 func with(base, more fields) fields { return enginetest.With(base, more) }
 
 var prod = fields{
-	"plugin_name": "fake-database-plugin", "allowed_roles": "ro,app-*", "connection_url": "fake://{{username}}:{{password}}@db",
-	"username": databasetest.FakeAdmin, "password": databasetest.FakePassword,
+	"plugin_name": "fake-database-plugin", "allowed_roles": "ro,app-*",
+	"connection_url": "fake://{{username}}:{{password}}@db",
+	"username":       databasetest.FakeAdmin, "password": databasetest.FakePassword,
 }
 
 // ownConfig is a connection of users that change their own passwords.
-var ownConfig = fields{"plugin_name": "fake-database-plugin", "connection_url": prod["connection_url"], "allowed_roles": "*", "self_managed": true}
+var ownConfig = fields{"plugin_name": "fake-database-plugin", "connection_url": prod["connection_url"],
+	"allowed_roles": "*", "self_managed": true}
 
 var ro = fields{
-	"db_name": "prod", "creation_statements": "CREATE", "revocation_statements": "DROP", "default_ttl": "30m", "max_ttl": "2h",
+	"db_name": "prod", "creation_statements": "CREATE", "revocation_statements": "DROP", "default_ttl": "30m",
+	"max_ttl": "2h",
 }
 
 // ready has the connection prod and the role ro.

@@ -23,5 +23,6 @@ func (l *writeLocks) do(ctx context.Context, key string, write func() error) err
 			return err
 		}
 	}
-	return fault.New("database.write", fault.Unavailable, "%q is being written by many requests at once; try again", key)
+	return fault.New("database.write", fault.Unavailable, "%q is being written by many requests at once; try again",
+		key)
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
-// secrets is the records of all paths. It migrates a secret of version 1 when it is first accessed.
+// secrets is the records of all paths. It migrates a secret of version 1 when it is first
+// accessed.
 type secrets struct {
 	table   *table
 	upgrade *upgrade

@@ -41,7 +41,8 @@ func options(was, want map[string]string) (engine.Options, error) {
 		if name != versionOption {
 			out.Warnings = append(out.Warnings,
 				fmt.Sprintf(
-					"the option %q is kept and has no effect: kv reads \"version\" alone; settings such as max_versions go to config below the mount",
+					"the option %q is kept and has no effect: kv reads \"version\" alone; settings such as "+
+						"max_versions go to config below the mount",
 					name))
 		}
 	}
@@ -52,7 +53,8 @@ func options(was, want map[string]string) (engine.Options, error) {
 			version)
 	case isVersioned(was) && !isVersioned(want):
 		return engine.Options{}, fault.New(op, fault.Invalid,
-			"options.version: a versioned mount cannot be made unversioned again, because only one version of each secret would be left; mount another with version 1, and copy the secrets to it")
+			"options.version: a versioned mount cannot be made unversioned again, because only one version of each "+
+				"secret would be left; mount another with version 1, and copy the secrets to it")
 	case isVersioned(want) && !isVersioned(was):
 		out.Along = []storage.Op{storage.Set(upgradedKey, nil)}
 	}

@@ -138,7 +138,8 @@ func (c *config) checkCAS(m *record, cas *int) error {
 	if cas == nil {
 		if required {
 			return fault.New("kv.write", fault.Invalid,
-				"check-and-set parameter required for this call: send options.cas with the current version, 0 for a new secret")
+				"check-and-set parameter required for this call: send options.cas with the current version, 0 for a "+
+					"new secret")
 		}
 		return nil
 	}
@@ -148,7 +149,8 @@ func (c *config) checkCAS(m *record, cas *int) error {
 	}
 	if *cas != current {
 		return fault.New("kv.write", fault.Invalid,
-			"check-and-set parameter did not match the current version: options.cas is %d, the current version is %d; read it again and merge",
+			"check-and-set parameter did not match the current version: options.cas is %d, the current version is "+
+				"%d; read it again and merge",
 			*cas,
 			current)
 	}

@@ -75,7 +75,8 @@ func TestLeakedNewKeyWrittenByHand(t *testing.T) {
 			w.kv.write("secret/demo", map[string]string{"api_key": fresh})
 			w.until(rotate.Scheduled)
 			if w.value() != old || alive(w, fresh) {
-				t.Errorf("emptied %v: consumers read the leaked key %v, which is alive %v", emptied, w.value() == fresh, alive(w, fresh))
+				t.Errorf("emptied %v: consumers read the leaked key %v, which is alive %v", emptied,
+					w.value() == fresh, alive(w, fresh))
 			}
 		})
 	}
@@ -89,7 +90,8 @@ func TestNewKeyLeaksBeforeItIsPublished(t *testing.T) {
 		old := w.value()
 		w.must(route.Write, "keys/demo/rotate", nil)
 		leaked := w.until(rotate.Settling)["pending_key_id"]
-		if out := w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": leaked}); out["queued"] != true {
+		if out := w.must(route.Write, "keys/demo/rotate",
+			map[string]any{"leaked": true, "key_id": leaked}); out["queued"] != true {
 			t.Errorf("nothing is queued: %v", out)
 		}
 		w.run(time.Now().Add(time.Hour), func() bool { return w.value() != old })
@@ -109,7 +111,8 @@ func TestLeakedIsTriedAgain(t *testing.T) {
 		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "before", Times: 9})
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
 		w.run(time.Now().Add(24*time.Hour), func() bool { return w.status()["failures"] == 1.0 })
-		if s := w.status(); s["state"] != "scheduled" || !contains(s["summary"].(string), "failed once; the next attempt begins at") {
+		if s := w.status(); s["state"] != "scheduled" ||
+			!contains(s["summary"].(string), "failed once; the next attempt begins at") {
 			t.Errorf("after a rotation that failed: %v", s)
 		}
 		w.after(6 * time.Hour)
@@ -126,7 +129,8 @@ func TestRollbackAfterNonsense(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.rotatedOnce()
 		old := w.value()
-		for _, written := range []map[string]string{{"api_key": "nonsense"}, {"note": "no key"}, {"api_key": old, "note": "mine"}} {
+		for _, written := range []map[string]string{{"api_key": "nonsense"}, {"note": "no key"},
+			{"api_key": old, "note": "mine"}} {
 			w.kv.write("secret/demo", written)
 			w.must(route.Write, "keys/demo/rotate", nil)
 			w.until(rotate.Grace)

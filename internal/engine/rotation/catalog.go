@@ -43,7 +43,9 @@ func (c *catalog) provider(name string) (Provider, error) {
 	for _, p := range c.providers {
 		known = append(known, p.Name)
 	}
-	return Provider{}, fault.New("rotation.provider", fault.Invalid, "field \"provider\": there is no provider %q; there are %q", name, known)
+	return Provider{},
+		fault.New("rotation.provider", fault.Invalid, "field \"provider\": there is no provider %q; there are %q",
+			name, known)
 }
 
 // builtIn returns the definition with this name, from any provider in the binary.
@@ -66,7 +68,9 @@ func (c *catalog) builtIn(name string) (Definition, bool, error) {
 func (c *catalog) recipeProvider() (Provider, error) {
 	i := slices.IndexFunc(c.providers, func(p Provider) bool { return p.Parse != nil })
 	if i < 0 {
-		return Provider{}, fault.New("rotation.recipeProvider", fault.Unsupported, "no provider of this server accepts recipes; use a build that has one")
+		return Provider{},
+			fault.New("rotation.recipeProvider", fault.Unsupported,
+				"no provider of this server accepts recipes; use a build that has one")
 	}
 	return c.providers[i], nil
 }
@@ -93,7 +97,8 @@ func (c *catalog) find(ctx context.Context, name string) (Definition, error) {
 		return Definition{}, err
 	}
 	if u == nil {
-		return Definition{}, fault.New("rotation.find", fault.Invalid, "field \"recipe\": there is no recipe %q; list recipes/ for those that exist, or write it to recipes/%s first", name, name)
+		return Definition{}, fault.New("rotation.find", fault.Invalid, "field \"recipe\": there is no recipe %q; "+
+			"list recipes/ for those that exist, or write it to recipes/%s first", name, name)
 	}
 	return c.restore(binding{Provider: u.Provider, Name: name, Hash: u.Hash}, u.Source)
 }
@@ -113,7 +118,10 @@ func (c *catalog) restore(bind binding, source []byte) (Definition, error) {
 		return Definition{}, err
 	}
 	if !ok || d.Hash != bind.Hash {
-		return Definition{}, fault.New("rotation.restore", fault.Held, "provider %q has changed since the key was bound to it; bind the key again: write keys/NAME/rebind", bind.Name)
+		return Definition{},
+			fault.New("rotation.restore", fault.Held,
+				"provider %q has changed since the key was bound to it; bind the key again: write keys/NAME/rebind",
+				bind.Name)
 	}
 	return d, nil
 }
@@ -144,7 +152,8 @@ func (c *catalog) changed(ctx context.Context, bind binding) (bool, error) {
 }
 
 // source opens the provider with a key's parameters and admin credentials.
-func (c *catalog) source(d Definition, cfg settings, admin map[string]secret.Value, r *secret.Redactor, onExchange func(rotate.Exchange)) (Source, error) {
+func (c *catalog) source(d Definition, cfg settings, admin map[string]secret.Value, r *secret.Redactor,
+	onExchange func(rotate.Exchange)) (Source, error) {
 	p, err := c.provider(d.Provider)
 	if err != nil {
 		return nil, err
@@ -156,7 +165,8 @@ func (c *catalog) source(d Definition, cfg settings, admin map[string]secret.Val
 		}
 	}
 	return p.Open(OpenConfig{
-		Definition: d, Params: maps.Clone(cfg.Params), Admin: maps.Clone(admin), Dial: c.net.Dial, Roots: roots, Redactor: r, OnExchange: onExchange,
+		Definition: d, Params: maps.Clone(cfg.Params), Admin: maps.Clone(admin), Dial: c.net.Dial, Roots: roots,
+		Redactor: r, OnExchange: onExchange,
 	})
 }
 
@@ -167,7 +177,9 @@ const maxCA = 64 << 10
 func authorities(pem string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if len(pem) > maxCA || !pool.AppendCertsFromPEM([]byte(pem)) {
-		return nil, fault.New("rotation.ca", fault.Invalid, "field \"ca\": give the certificates of the provider's certificate authorities as PEM, at most %d KiB", maxCA>>10)
+		return nil, fault.New("rotation.ca", fault.Invalid,
+			"field \"ca\": give the certificates of the provider's certificate authorities as PEM, at most %d KiB",
+			maxCA>>10)
 	}
 	return pool, nil
 }

@@ -36,8 +36,11 @@ type chaos struct {
 
 func newChaos(h *rotatetest.Harness) rotatetest.Subject {
 	return &chaos{
-		Harness: h, kv: &fakeKV{paths: map[string]*kvPath{}}, read: map[string]bool{}, dead: map[int]bool{}, leaked: map[string]bool{},
-		vendor: rotationtest.NewVendor(rotationtest.VendorConfig{AdminToken: adminToken, ActiveAfter: h.UpTo(20 * time.Second), DeadAfter: h.UpTo(20 * time.Second)}),
+		Harness: h, kv: &fakeKV{paths: map[string]*kvPath{}}, read: map[string]bool{}, dead: map[int]bool{},
+		leaked: map[string]bool{},
+		vendor: rotationtest.NewVendor(
+			rotationtest.VendorConfig{AdminToken: adminToken, ActiveAfter: h.UpTo(20 * time.Second),
+				DeadAfter: h.UpTo(20 * time.Second)}),
 	}
 }
 
@@ -65,7 +68,8 @@ func (c *chaos) Open(server int, store storage.Store) {
 			if err := c.Refuse(server, "publishing"); err != nil {
 				return 0, err
 			}
-			if died := c.Call(server, rotatetest.Call{What: "publish", ID: p.Turn}, func() { n, err = c.kv.publish(context.Background(), p, c.Barrier().View("")) }); died != nil {
+			if died := c.Call(server, rotatetest.Call{What: "publish", ID: p.Turn},
+				func() { n, err = c.kv.publish(context.Background(), p, c.Barrier().View("")) }); died != nil {
 				return 0, died
 			}
 			return n, err
@@ -90,7 +94,8 @@ func (c *chaos) Begin() {
 	foreign, _ := c.vendor.Create(c.Context(), adminToken, "somebody else's")
 	c.foreign = foreign.ID
 	c.kv.write("secret/demo", map[string]string{"note": "mine"})
-	more := map[string]any{"rotation_period": "100m", "grace_period": "20m", "read_ttl": 30 + c.Rand.IntN(60), "idle_period": rotatetest.Pick(c.Harness, "1s", "5m"), "settle_timeout": "3m"}
+	more := map[string]any{"rotation_period": "100m", "grace_period": "20m", "read_ttl": 30 + c.Rand.IntN(60),
+		"idle_period": rotatetest.Pick(c.Harness, "1s", "5m"), "settle_timeout": "3m"}
 	if c.Rand.IntN(3) == 0 {
 		theirs, _ := c.vendor.Create(c.Context(), adminToken, "by hand")
 		c.kv.write("secret/demo", map[string]string{"api_key": theirs.Secret})
@@ -104,7 +109,8 @@ func (c *chaos) Begin() {
 func (c *chaos) Break() {
 	calls := []string{"create", "create", "list", "get", "disable", "delete", "use"}
 	for range c.Rand.IntN(5) {
-		f := rotationtest.VendorFault{Call: rotationtest.VendorCall(rotatetest.Pick(c.Harness, calls...)), Times: 1 + c.Rand.IntN(3)}
+		f := rotationtest.VendorFault{Call: rotationtest.VendorCall(rotatetest.Pick(c.Harness, calls...)),
+			Times: 1 + c.Rand.IntN(3)}
 		kind := rotatetest.Pick(c.Harness, "before", "before", "after", "hang", "late", "lag", "lie", "busy")
 		switch kind {
 		case "lie":
@@ -137,7 +143,9 @@ func (c *chaos) Act(server int) (string, func() error) {
 	case 7, 8, 9:
 		return ask(route.Write, "keys/demo/resume", map[string]any{})
 	case 10, 11:
-		return ask(route.Patch, "keys/demo", map[string]any{"rotation_period": rotatetest.Pick(c.Harness, "80m", "100m", "2h"), "grace_period": rotatetest.Pick(c.Harness, "10m", "20m", "30m")})
+		return ask(route.Patch, "keys/demo",
+			map[string]any{"rotation_period": rotatetest.Pick(c.Harness, "80m", "100m", "2h"),
+				"grace_period": rotatetest.Pick(c.Harness, "10m", "20m", "30m")})
 	case 12:
 		return ask(route.Patch, "keys/demo", map[string]any{"admin": map[string]string{"token": adminToken}})
 	case 13:
@@ -244,7 +252,8 @@ func (c *chaos) leaking(server int) bool {
 		return true
 	}
 	leaks = r.Queued != nil && r.Queued.Leaked || r.Turn != nil && r.Turn.Start.Leaked
-	if now, err := c.Barrier().View(mount).Get(context.Background(), "k/demo"); err == nil && now.Version == row.Version {
+	if now, err := c.Barrier().View(mount).Get(context.Background(), "k/demo"); err == nil &&
+		now.Version == row.Version {
 		c.mu.Lock()
 		c.record, c.leaks = row.Version, leaks
 		c.mu.Unlock()
@@ -269,7 +278,8 @@ func (c *chaos) Repair() {
 			if s["state"] == want {
 				return
 			}
-			if alert, _ := s["alert"].(string); contains(alert, "the published secret holds the key") { // as it says: publish another one
+			// as it says: publish another one
+			if alert, _ := s["alert"].(string); contains(alert, "the published secret holds the key") {
 				c.Note("somebody heeds %q", alert)
 				for _, k := range c.vendor.Live() {
 					if k.ID == s["current_key_id"] {
@@ -283,7 +293,8 @@ func (c *chaos) Repair() {
 	}
 	for range 3 {
 		until("scheduled")
-		if _, err := w.Do(route.Write, "keys/demo/rotate", map[string]any{}); err != nil && !fault.Is(err, fault.Conflict) { // one began by itself
+		if _, err := w.Do(route.Write, "keys/demo/rotate", map[string]any{}); err != nil &&
+			!fault.Is(err, fault.Conflict) { // one began by itself
 			c.Error(err)
 		}
 		time.Sleep(time.Hour)
@@ -328,7 +339,9 @@ const mount = "mount/" + enginetest.UUID + "/"
 
 func TestCrashes(t *testing.T) {
 	rotatetest.Play(t, 150, rotatetest.Plan{
-		Subject: newChaos, Rows: []rotatetest.Rows{{Records: mount + "k/", Secrets: mount + "s/", History: mount + "h/", Journal: mount + "j/"}},
+		Subject: newChaos,
+		Rows: []rotatetest.Rows{{Records: mount + "k/", Secrets: mount + "s/", History: mount + "h/",
+			Journal: mount + "j/"}},
 		Length: 3 * time.Hour, Round: 40 * time.Minute, Recovery: time.Hour, Uses: 100,
 	})
 }

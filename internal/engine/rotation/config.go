@@ -61,12 +61,15 @@ type unsupportedIn struct {
 
 func (l *unsupportedIn) refuse() error {
 	for name, v := range map[string]wire.Raw{
-		"rotation_schedule": l.Schedule, "rotation_window": l.Window, "jitter": l.Jitter, "groups": l.Groups, "rollout": l.Rollout, "notify": l.Notify,
+		"rotation_schedule": l.Schedule, "rotation_window": l.Window, "jitter": l.Jitter, "groups": l.Groups,
+		"rollout": l.Rollout, "notify": l.Notify,
 	} {
-		if text := bytes.TrimSpace(v.Reveal()); v.IsNull() || slices.Contains([]string{`""`, "0", "[]", "{}", "false", `"0"`}, string(text)) {
+		if text := bytes.TrimSpace(v.Reveal()); v.IsNull() ||
+			slices.Contains([]string{`""`, "0", "[]", "{}", "false", `"0"`}, string(text)) {
 			continue
 		}
-		return fault.New("rotation.key", fault.Invalid, "field %q: it is not implemented yet; leave it out, and use rotation_period", name)
+		return fault.New("rotation.key", fault.Invalid,
+			"field %q: it is not implemented yet; leave it out, and use rotation_period", name)
 	}
 	return nil
 }
@@ -94,7 +97,8 @@ type change struct {
 func (c *change) apply(ctx context.Context) error {
 	c.oldPlaces = c.k.data.places()
 	for _, step := range []func(context.Context) error{
-		func(context.Context) error { return c.in.refuse() }, c.definition, c.params, c.path, c.fields, c.adopt, c.admin, c.places, c.timing, c.openSource,
+		func(context.Context) error { return c.in.refuse() }, c.definition, c.params, c.path, c.fields, c.adopt,
+		c.admin, c.places, c.timing, c.openSource,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -127,7 +131,8 @@ func (c *change) definition(ctx context.Context) error {
 		name = *c.in.Provider // a provider written in Go has one definition, with its own name
 	}
 	if name == "" {
-		return invalid(`field "recipe" is required: give the kind of key, such as "http-demo"; list recipes/ for those that exist`)
+		return invalid(
+			`field "recipe" is required: give the kind of key, such as "http-demo"; list recipes/ for those that exist`)
 	}
 	if c.rebind && name != data.Bind.Name {
 		return invalid(`field "recipe": rebind keeps the recipe; to give the key another one, write keys/%s`, rec.Name)
@@ -141,22 +146,28 @@ func (c *change) definition(ctx context.Context) error {
 		if changed, err := c.keys.catalog.changed(ctx, data.Bind); err != nil {
 			return err
 		} else if changed {
-			c.req.Warn("recipe %q has changed since the key was bound to it; the key keeps the text that it was bound to and does not begin a rotation until it is bound again at keys/%s/rebind, which needs sudo", name, rec.Name)
+			c.req.Warn("recipe %q has changed since the key was bound to it; the key keeps the text that it was "+
+				"bound to and does not begin a rotation until it is bound again at keys/%s/rebind, which needs sudo",
+				name, rec.Name)
 		}
 		return nil
 	}
 	if rec.Turn != nil {
-		return fault.New("rotation.key", fault.Conflict, "field \"recipe\": rotation %d is in flight (%s); to continue, %s", rec.Turn.N, rec.Turn.State, rec.Turn.Advice())
+		return fault.New("rotation.key", fault.Conflict,
+			"field \"recipe\": rotation %d is in flight (%s); to continue, %s", rec.Turn.N, rec.Turn.State,
+			rec.Turn.Advice())
 	}
 	d, err := c.keys.catalog.find(ctx, name)
 	if err != nil {
 		return err
 	}
 	if p := c.in.Provider; p != nil && *p != "" && *p != d.Provider {
-		return invalid("field \"provider\": recipe %q belongs to provider %q, not %q; leave the field out", name, d.Provider, *p)
+		return invalid("field \"provider\": recipe %q belongs to provider %q, not %q; leave the field out", name,
+			d.Provider, *p)
 	}
 	if rec.Current != nil && !c.rebind {
-		c.req.Warn("key %s was created by %q and is no longer managed here: nobody will retire it", rec.Current.ID, data.Bind.Name)
+		c.req.Warn("key %s was created by %q and is no longer managed here: nobody will retire it", rec.Current.ID,
+			data.Bind.Name)
 		c.k.Control().Disown()
 	}
 	c.def, c.newPrincipal, c.newRecipe, c.newDestination = d, true, !c.rebind, !c.rebind
@@ -166,7 +177,9 @@ func (c *change) definition(ctx context.Context) error {
 // bind binds the key to the definition and stores the definition's text with the key.
 func (c *change) bind(d Definition) error {
 	if d.Style != rotate.TwoKey {
-		return fault.New("rotation.key", fault.Invalid, "field \"recipe\": %q is of style %q, which is not implemented yet; only %q is", d.Name, d.Style, rotate.TwoKey)
+		return fault.New("rotation.key", fault.Invalid,
+			"field \"recipe\": %q is of style %q, which is not implemented yet; only %q is", d.Name, d.Style,
+			rotate.TwoKey)
 	}
 	c.k.data.Bind = binding{Provider: d.Provider, Name: d.Name, Hash: d.Hash, At: c.k.Now}
 	row, err := encode(boundText{d.Source})
@@ -228,10 +241,13 @@ func (c *change) dropCurrent(param string) error {
 	rec := c.k.Rec
 	t := rec.Turn
 	if t != nil && t.Touched() {
-		return fault.New("rotation.key", fault.Conflict, "field \"params\": rotation %d is in flight (%s), and %q decides where its keys are; to continue, %s", t.N, t.State, param, t.Advice())
+		return fault.New("rotation.key", fault.Conflict,
+			"field \"params\": rotation %d is in flight (%s), and %q decides where its keys are; to continue, %s", t.N,
+			t.State, param, t.Advice())
 	}
 	if rec.Current != nil {
-		c.req.Warn("key %s is where the previous params point, and is no longer managed here: it stays valid until somebody deletes it at the provider; do so once readers have a new one", rec.Current.ID)
+		c.req.Warn("key %s is where the previous params point, and is no longer managed here: it stays valid until "+
+			"somebody deletes it at the provider; do so once readers have a new one", rec.Current.ID)
 	}
 	c.k.Control().Disown()
 	return nil
@@ -257,9 +273,11 @@ func (c *change) admin(context.Context) error {
 		switch {
 		case len(sec.Admin) == 0: // the key is new, or its recipe needs none
 		case c.newDestination || c.newCA:
-			return invalid(`field "admin": the write changes where secrets are sent, so it must give the admin credentials again`)
+			return invalid(
+				`field "admin": the write changes where secrets are sent, so it must give the admin credentials again`)
 		case c.newEffect:
-			return invalid(`field "admin": the write changes where the credential is published, or what is created or retired, so it must give the admin credentials again`)
+			return invalid(
+				`field "admin": the write changes where the credential is published, or what is created or retired, so it must give the admin credentials again`)
 		}
 		c.newPrincipal = c.newPrincipal || c.newEffect
 		return nil
@@ -289,12 +307,15 @@ func (c *change) path(ctx context.Context) error {
 	}
 	if c.in.Path == nil || *c.in.Path == "" {
 		if !c.isNew {
-			return invalid(`field "path" is required: a write replaces the whole configuration; to change some fields and keep the others, patch keys/%s`, c.in.Name)
+			return invalid(
+				`field "path" is required: a write replaces the whole configuration; to change some fields and keep the others, patch keys/%s`, c.in.Name)
 		}
-		return invalid(`field "path" is required: name where the key is published, in a KV version 2 mount, such as "secret/stripe"`)
+		return invalid(
+			`field "path" is required: name where the key is published, in a KV version 2 mount, such as "secret/stripe"`)
 	}
 	if strings.HasPrefix(*c.in.Path, "/") || strings.HasSuffix(*c.in.Path, "/") {
-		return invalid("field \"path\": %q begins or ends with a slash; give the path of the secret alone, such as \"secret/stripe\"", *c.in.Path)
+		return invalid("field \"path\": %q begins or ends with a slash; give the path of the secret alone, such as "+
+			"\"secret/stripe\"", *c.in.Path)
 	}
 	path, err := route.ParsePath(strings.ReplaceAll(*c.in.Path, "%", "%25"), false)
 	if err != nil {
@@ -307,7 +328,8 @@ func (c *change) path(ctx context.Context) error {
 		return err
 	}
 	if t := c.k.Rec.Turn; t != nil {
-		return fault.New("rotation.key", fault.Conflict, "field \"path\": rotation %d is in flight (%s); to continue, %s", t.N, t.State, t.Advice())
+		return fault.New("rotation.key", fault.Conflict,
+			"field \"path\": rotation %d is in flight (%s); to continue, %s", t.N, t.State, t.Advice())
 	}
 	if !c.isNew && c.k.Rec.Current != nil {
 		c.req.Warn("nothing is published at %q before the next rotation; rotate the key now, or copy the secret", path)
@@ -336,26 +358,34 @@ func (c *change) fields(context.Context) error {
 			next[o.Name] = o.Name
 		}
 	}
-	refused := map[string]string{"": "is not a name", "rotated_at": "Keyturn writes itself", "next_rotation": "Keyturn writes itself"}
+	refused := map[string]string{"": "is not a name", "rotated_at": "Keyturn writes itself",
+		"next_rotation": "Keyturn writes itself"}
 	for output, field := range next {
 		if !slices.ContainsFunc(c.def.Outputs, func(o Output) bool { return o.Name == output }) {
-			return invalid("field \"fields\": recipe %q has no output %q; its outputs are %q", c.def.Name, output, outputNames(c.def))
+			return invalid("field \"fields\": recipe %q has no output %q; its outputs are %q", c.def.Name, output,
+				outputNames(c.def))
 		}
 		if why, ok := refused[field]; ok {
-			return invalid("field \"fields\": %q cannot be written to %q, which %s; choose another name", output, field, why)
+			return invalid("field \"fields\": %q cannot be written to %q, which %s; choose another name", output,
+				field, why)
 		}
 		refused[field] = "is taken by " + output
 	}
 	if t := c.k.Rec.Turn; t != nil && !maps.Equal(cfg.Fields, next) {
-		return fault.New("rotation.key", fault.Conflict, "field \"fields\": rotation %d is in flight (%s); to continue, %s", t.N, t.State, t.Advice())
+		return fault.New("rotation.key", fault.Conflict,
+			"field \"fields\": rotation %d is in flight (%s); to continue, %s", t.N, t.State, t.Advice())
 	}
 	for output, field := range next {
 		if len(field) > maxField || !utf8.ValidString(field) {
-			return invalid("field \"fields\": the name for %q is longer than %d bytes, or is not UTF-8; choose a shorter one", output, maxField)
+			return invalid(
+				"field \"fields\": the name for %q is longer than %d bytes, or is not UTF-8; choose a shorter one",
+				output, maxField)
 		}
 	}
 	if len(next) > maxFields {
-		return invalid("field \"fields\": %d outputs would be published, and at most %d can be; name those that readers need", len(next), maxFields)
+		return invalid(
+			"field \"fields\": %d outputs would be published, and at most %d can be; name those that readers need",
+			len(next), maxFields)
 	}
 	c.newEffect = c.newEffect || !c.isNew && !maps.Equal(cfg.Fields, next)
 	cfg.Fields = next
@@ -377,7 +407,9 @@ func (c *change) places(ctx context.Context) error {
 			return err
 		}
 	}
-	ops, err := c.keys.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + c.k.Rec.Name, Name: "keys/" + c.k.Rec.Name, Had: c.oldPlaces, Want: want})
+	ops, err := c.keys.m.Host.Reserve(ctx,
+		engine.Reservation{Record: recordPrefix + c.k.Rec.Name, Name: "keys/" + c.k.Rec.Name, Had: c.oldPlaces,
+			Want: want})
 	c.k.Abs = append(c.k.Abs, ops...)
 	return err
 }
@@ -391,8 +423,11 @@ func (c *change) unreserved(ctx context.Context, want []engine.Place) error {
 			return err
 		}
 		for _, p := range other.Had {
-			if name := strings.TrimPrefix(other.Record, recordPrefix); name != c.k.Rec.Name && slices.Contains(want, p) {
-				return fault.New("rotation.key", fault.Conflict, "fields \"path\" and \"fields\": key %q already publishes to %q at %q; choose another path or field, or delete that key first", name, p.Field, p.Path)
+			if name := strings.TrimPrefix(other.Record, recordPrefix); name != c.k.Rec.Name &&
+				slices.Contains(want, p) {
+				return fault.New("rotation.key", fault.Conflict, "fields \"path\" and \"fields\": key %q already "+
+					"publishes to %q at %q; choose another path or field, or delete that key first", name, p.Field,
+					p.Path)
 			}
 		}
 	}
@@ -421,7 +456,8 @@ func (c *change) timing(ctx context.Context) error {
 		}
 	}
 	for to, given := range map[*time.Duration]*time.Duration{
-		&p.Period: c.in.Period, &p.Grace: c.in.Grace, &p.ReadTTL: c.in.ReadTTL, &p.Idle: c.in.Idle, &p.MaxHold: c.in.MaxHold,
+		&p.Period: c.in.Period, &p.Grace: c.in.Grace, &p.ReadTTL: c.in.ReadTTL, &p.Idle: c.in.Idle,
+		&p.MaxHold:  c.in.MaxHold,
 		&s.Interval: c.in.Interval, &s.Timeout: c.in.Timeout,
 	} {
 		set(to, given)
@@ -447,7 +483,9 @@ func (c *change) timing(ctx context.Context) error {
 		}
 	case p.Period != before.Period:
 		if c.replace && c.in.Period == nil {
-			c.req.Warn("rotation_period was %s and is now %s, the default, because a write replaces the whole configuration; to change some fields and keep the others, patch keys/%s", before.Period, p.Period, rec.Name)
+			c.req.Warn("rotation_period was %s and is now %s, the default, because a write replaces the whole "+
+				"configuration; to change some fields and keep the others, patch keys/%s", before.Period, p.Period,
+				rec.Name)
 		}
 		if !rec.LastRotated.IsZero() {
 			rec.Next = p.Timing().When.Next(rec.LastRotated, c.k.Now)
@@ -471,11 +509,14 @@ func (c *change) adopt(ctx context.Context) error {
 		return nil
 	}
 	if rec.Turns > 0 || rec.Turn != nil {
-		return fault.New("rotation.key", fault.Conflict, "field \"current_key_id\": the key has been rotated since %q was current (now %q); leave the field out", id, rec.Current.Key())
+		return fault.New("rotation.key", fault.Conflict,
+			"field \"current_key_id\": the key has been rotated since %q was current (now %q); leave the field out",
+			id, rec.Current.Key())
 	}
 	for name := range c.in.CurrentSecret {
 		if !slices.Contains(outputNames(c.def), name) {
-			return invalid("field \"current_secret\": recipe %q has no output %q; its outputs are %q", c.def.Name, name, outputNames(c.def))
+			return invalid("field \"current_secret\": recipe %q has no output %q; its outputs are %q", c.def.Name,
+				name, outputNames(c.def))
 		}
 	}
 	c.newEffect = c.newEffect || !c.isNew

@@ -30,7 +30,9 @@ func written(fake rotation.Provider) rotation.Provider {
 		ds, err := fake.Definitions()
 		d := ds[0]
 		d.Provider, d.Name, d.Hash, d.Source = "written", string(name), fmt.Sprintf("h:%s", source), source
-		d.Params = []rotation.Field{{Name: "url", Type: "string", Routes: true}, {Name: "note", Type: "string"}, {Name: "scope", Type: "string", Acts: true}, {Name: "account", Type: "string", Locates: true}, {Name: "pin", Type: "string", Secret: true}}
+		d.Params = []rotation.Field{{Name: "url", Type: "string", Routes: true}, {Name: "note", Type: "string"},
+			{Name: "scope", Type: "string", Acts: true}, {Name: "account", Type: "string", Locates: true},
+			{Name: "pin", Type: "string", Secret: true}}
 		switch string(bytes.TrimSpace(rest)) {
 		case "slots":
 			d.Style = rotate.Slots
@@ -106,7 +108,8 @@ func TestWriteRefuses(t *testing.T) {
 			{"demo", map[string]any{"rotation_schedule": "0 0 * * *"}, "not implemented yet"},
 			{"demo", map[string]any{"groups": []string{"a"}}, "not implemented yet"},
 			{"demo", map[string]any{"current_secret": map[string]string{"api_key": "x"}}, "current_key_id"},
-			{"demo", map[string]any{"current_key_id": "k", "current_secret": map[string]string{"x": "x"}}, `has no output "x"`},
+			{"demo", map[string]any{"current_key_id": "k", "current_secret": map[string]string{"x": "x"}},
+				`has no output "x"`},
 			{"a b", nil, `field "name"`},
 			{"demo", map[string]any{"recipe": "house", "params": map[string]string{"colour": "red"}}, "not known"},
 		} {
@@ -118,8 +121,10 @@ func TestWriteRefuses(t *testing.T) {
 		for _, missing := range []struct {
 			op   route.Op
 			path string
-		}{{route.Read, ""}, {route.Read, "/plan"}, {route.Read, "/history"}, {route.Write, "/rotate"}, {route.Write, "/rebind"}, {route.Patch, ""}} {
-			if out, err := w.do(missing.op, "keys/nobody"+missing.path, map[string]any{}); err != nil && !fault.Is(err, fault.NotFound) || err == nil && out != nil {
+		}{{route.Read, ""}, {route.Read, "/plan"}, {route.Read, "/history"}, {route.Write, "/rotate"}, {route.Write,
+			"/rebind"}, {route.Patch, ""}} {
+			if out, err := w.do(missing.op, "keys/nobody"+missing.path, map[string]any{}); err != nil &&
+				!fault.Is(err, fault.NotFound) || err == nil && out != nil {
 				t.Errorf("%s of a key that there is not: %v, %v", missing.path, out, err)
 			}
 		}
@@ -128,11 +133,14 @@ func TestWriteRefuses(t *testing.T) {
 		if got := fmt.Sprint(w.must(route.List, "keys", map[string]any{"limit": 1})["keys"]); got != "[demo]" {
 			t.Errorf("one of two keys: %s", got)
 		}
-		if got := fmt.Sprint(w.must(route.List, "keys", map[string]any{"limit": 2})["keys"], w.must(route.List, "keys", nil)["keys"]); got != "[demo other] [demo other]" {
+		if got := fmt.Sprint(w.must(route.List, "keys", map[string]any{"limit": 2})["keys"],
+			w.must(route.List, "keys", nil)["keys"]); got != "[demo other] [demo other]" {
 			t.Errorf("both keys: %s", got)
 		}
 		// Explicit zero values mean "not configured".
-		w.must(route.Write, "keys/demo", basic(map[string]any{"rotation_schedule": "", "rotation_window": 0, "groups": []string{}, "grace_period": 0}))
+		w.must(route.Write, "keys/demo",
+			basic(map[string]any{"rotation_schedule": "", "rotation_window": 0, "groups": []string{},
+				"grace_period": 0}))
 	})
 }
 
@@ -148,11 +156,13 @@ func TestUnknownFieldsAreWarnedOf(t *testing.T) {
 func TestConfigRoundTrip(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(map[string]any{
-			"recipe": "house", "params": map[string]string{"url": "https://a", "pin": "pin-canary-1"}, "class": "low-risk", "rotation_period": nil,
+			"recipe": "house", "params": map[string]string{"url": "https://a", "pin": "pin-canary-1"},
+			"class": "low-risk", "rotation_period": nil,
 			"settle_successes": 4, "settle_interval": "9s", "read_ttl": 45,
 		}))
 		s := w.status()
-		if s["provider"] != "written" || s["recipe"] != "house" || s["rotation_period"] != 90*86400.0 || s["read_ttl"] != 45.0 || s["settle_successes"] != 4.0 {
+		if s["provider"] != "written" || s["recipe"] != "house" || s["rotation_period"] != 90*86400.0 ||
+			s["read_ttl"] != 45.0 || s["settle_successes"] != 4.0 {
 			t.Errorf("read back: %v", s)
 		}
 		if p := s["params"].(map[string]any); p["url"] != "https://a" || p["pin"] != nil {
@@ -167,8 +177,10 @@ func TestConfigRoundTrip(t *testing.T) {
 		if s = w.status(); s["grace_period"] != 86400.0 || s["read_ttl"] != 45.0 || s["class"] != "low-risk" {
 			t.Errorf("patched: %v", s)
 		}
-		w.must(route.Write, "keys/demo", map[string]any{"recipe": "house", "path": "secret/demo", "params": map[string]string{"url": "https://a"}})
-		if s = w.status(); s["read_ttl"] != 60.0 || s["class"] != "standard" || s["params"].(map[string]any)["url"] != "https://a" {
+		w.must(route.Write, "keys/demo",
+			map[string]any{"recipe": "house", "path": "secret/demo", "params": map[string]string{"url": "https://a"}})
+		if s = w.status(); s["read_ttl"] != 60.0 || s["class"] != "standard" ||
+			s["params"].(map[string]any)["url"] != "https://a" {
 			t.Errorf("replaced: %v", s)
 		}
 	})
@@ -178,12 +190,17 @@ func TestConfigRoundTrip(t *testing.T) {
 func TestNewTargetNeedsAdminAgain(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:x"})
-		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
+		w.must(route.Write, "keys/demo",
+			basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
 		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"note": "harmless"}})
-		w.refused(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"url": "https://evil"}}, fault.Invalid, `field "admin"`)
+		w.refused(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"url": "https://evil"}},
+			fault.Invalid, `field "admin"`)
 		w.refused(route.Patch, "keys/demo", map[string]any{"recipe": "mine"}, fault.Invalid, `field "admin"`)
-		w.refused(route.Write, "keys/demo", map[string]any{"recipe": "house", "path": "secret/demo"}, fault.Invalid, `field "admin"`)
-		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"url": "https://b"}, "admin": map[string]string{"token": adminToken}})
+		w.refused(route.Write, "keys/demo", map[string]any{"recipe": "house", "path": "secret/demo"}, fault.Invalid,
+			`field "admin"`)
+		w.must(route.Patch, "keys/demo",
+			map[string]any{"params": map[string]string{"url": "https://b"},
+				"admin": map[string]string{"token": adminToken}})
 		if got := w.status()["params"].(map[string]any); got["url"] != "https://b" || got["note"] != "harmless" {
 			t.Errorf("params: %v", got)
 		}
@@ -196,7 +213,8 @@ func TestNewTargetNeedsAdminAgain(t *testing.T) {
 // becomes the principal.
 func TestPatchDoesNotRedirectACredential(t *testing.T) {
 	workshop(t, func(w *world) {
-		base := map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}, "skip_import_rotation": true}
+		base := map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"},
+			"skip_import_rotation": true}
 		w.must(route.Write, "keys/demo", basic(base))
 		for _, change := range []map[string]any{
 			{"path": "secret/mine"},
@@ -220,7 +238,8 @@ func TestPatchDoesNotRedirectACredential(t *testing.T) {
 				w.refused(op, "keys/demo", body, fault.Invalid, `field "admin"`)
 			}
 		}
-		if s := w.status(); s["configured_by"] != "ann" || s["path"] != "secret/demo" || s["current_key_id"] != "" || s["fields"].(map[string]any)["api_key"] != "api_key" {
+		if s := w.status(); s["configured_by"] != "ann" || s["path"] != "secret/demo" || s["current_key_id"] != "" ||
+			s["fields"].(map[string]any)["api_key"] != "api_key" {
 			t.Errorf("something was changed: %v", s)
 		}
 		patch := func(body map[string]any) {
@@ -232,7 +251,8 @@ func TestPatchDoesNotRedirectACredential(t *testing.T) {
 			if s := w.status(); s["configured_by"] != "bob" {
 				t.Errorf("%v: the principal is %v", body, s["configured_by"])
 			}
-			w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
+			w.must(route.Write, "keys/demo",
+				basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
 		}
 		patch(map[string]any{"fields": map[string]string{"api_key": "password"}})
 		patch(map[string]any{"path": "secret/mine"})
@@ -247,13 +267,16 @@ func TestParamsThatPointElsewhere(t *testing.T) {
 	for _, change := range []map[string]string{{"account": "other"}, {"url": "https://b"}} {
 		workshop(t, func(w *world) {
 			admin := map[string]string{"token": adminToken}
-			w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
+			w.must(route.Write, "keys/demo",
+				basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
 			w.after(time.Hour)
 			was := w.status()["current_key_id"].(string)
 			w.must(route.Write, "keys/demo/rotate", nil)
 			w.until(rotate.Grace)
-			w.refused(route.Patch, "keys/demo", map[string]any{"params": change, "admin": admin}, fault.Conflict, "is in flight (grace)")
-			w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"scope": "owner"}, "admin": admin})
+			w.refused(route.Patch, "keys/demo", map[string]any{"params": change, "admin": admin}, fault.Conflict,
+				"is in flight (grace)")
+			w.must(route.Patch, "keys/demo",
+				map[string]any{"params": map[string]string{"scope": "owner"}, "admin": admin})
 			w.until(rotate.Scheduled)
 			now := w.status()["current_key_id"].(string)
 			if w.wantLive(now); now == was {
@@ -273,10 +296,17 @@ func TestParamsThatPointElsewhere(t *testing.T) {
 // While nothing can exist at the provider yet, wrong params can be corrected during a rotation.
 func TestParamsAreCorrectedWhileNothingWasCreated(t *testing.T) {
 	workshop(t, func(w *world) {
-		w.vendor.Inject(rotationtest.VendorFault{Call: "create", Mode: "before", Err: rotationtest.ErrVendorBusy, Times: 3}) // surely nothing was done
-		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}, "current_key_id": "theirs"}))
-		w.run(time.Now().Add(time.Minute), func() bool { s := w.status(); return s["state"] == string(rotate.Creating) && s["last_error"] != "" })
-		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"url": "https://b"}, "admin": map[string]string{"token": adminToken}})
+		w.vendor.Inject(
+			// surely nothing was done
+			rotationtest.VendorFault{Call: "create", Mode: "before", Err: rotationtest.ErrVendorBusy, Times: 3})
+		w.must(route.Write, "keys/demo",
+			basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"},
+				"current_key_id": "theirs"}))
+		w.run(time.Now().Add(time.Minute),
+			func() bool { s := w.status(); return s["state"] == string(rotate.Creating) && s["last_error"] != "" })
+		w.must(route.Patch, "keys/demo",
+			map[string]any{"params": map[string]string{"url": "https://b"},
+				"admin": map[string]string{"token": adminToken}})
 		s := w.until(rotate.Scheduled)
 		if w.wantLive(s["current_key_id"].(string)); s["previous_key_id"] != "" || s["failures"] != 0.0 {
 			t.Errorf("after the correction: %v", s)
@@ -289,13 +319,18 @@ func TestOneKeyForAPlace(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(map[string]any{"skip_import_rotation": true}))
 		w.refused(route.Write, "keys/second", basic(nil), fault.Conflict, `key "demo" already publishes to`)
-		w.must(route.Write, "keys/second", basic(map[string]any{"fields": map[string]string{"api_key": "second"}, "skip_import_rotation": true}))
+		w.must(route.Write, "keys/second",
+			basic(map[string]any{"fields": map[string]string{"api_key": "second"}, "skip_import_rotation": true}))
 		admin := map[string]any{"token": adminToken}
-		w.refused(route.Patch, "keys/second", map[string]any{"fields": map[string]string{"api_key": "api_key"}, "admin": admin}, fault.Conflict, `"api_key"`)
+		w.refused(route.Patch, "keys/second",
+			map[string]any{"fields": map[string]string{"api_key": "api_key"}, "admin": admin}, fault.Conflict,
+			`"api_key"`)
 		// A place that one key leaves is free for another.
 		w.must(route.Patch, "keys/demo", map[string]any{"path": "secret/other", "admin": admin})
-		w.must(route.Patch, "keys/second", map[string]any{"fields": map[string]string{"api_key": "api_key"}, "admin": admin})
-		w.refused(route.Patch, "keys/demo", map[string]any{"path": "secret/demo", "admin": admin}, fault.Conflict, `key "second"`)
+		w.must(route.Patch, "keys/second",
+			map[string]any{"fields": map[string]string{"api_key": "api_key"}, "admin": admin})
+		w.refused(route.Patch, "keys/demo", map[string]any{"path": "secret/demo", "admin": admin}, fault.Conflict,
+			`key "second"`)
 		w.must(route.Delete, "keys/second", nil)
 		w.must(route.Patch, "keys/demo", map[string]any{"path": "secret/demo", "admin": admin})
 	})
@@ -316,14 +351,16 @@ func TestOneKeyForAPlaceOnTwoServers(t *testing.T) {
 		errs := make(chan error, 2)
 		for i, server := range servers {
 			go func() {
-				_, err := server.Do(route.Write, fmt.Sprintf("keys/k%d", i), basic(map[string]any{"skip_import_rotation": true}))
+				_, err := server.Do(route.Write, fmt.Sprintf("keys/k%d", i),
+					basic(map[string]any{"skip_import_rotation": true}))
 				errs <- err
 			}()
 		}
 		synctest.Wait() // both have looked, and found nobody there
 		close(reserve)
 		one, two := <-errs, <-errs
-		if (one == nil) == (two == nil) || !fault.Is(errors.Join(one, two), fault.Conflict) && !fault.Is(one, fault.Conflict) && !fault.Is(two, fault.Conflict) {
+		if (one == nil) == (two == nil) || !fault.Is(errors.Join(one, two), fault.Conflict) &&
+			!fault.Is(one, fault.Conflict) && !fault.Is(two, fault.Conflict) {
 			t.Errorf("%v and %v; want one to be stored and one in conflict", one, two)
 		}
 	})
@@ -341,10 +378,12 @@ func TestOnlyWritersConfigureAPath(t *testing.T) {
 		for name, err := range map[string]error{
 			"a new key":    as("outsiders", route.Write, "keys/new", basic(map[string]any{"path": "secret/victim"})),
 			"a taken path": as("outsiders", route.Write, "keys/new", basic(nil)),
-			"a new path":   as("outsiders", route.Patch, "keys/demo", map[string]any{"path": "secret/victim", "admin": admin}),
-			"new fields":   as("outsiders", route.Patch, "keys/demo", map[string]any{"fields": map[string]string{"api_key": "x"}, "admin": admin}),
-			"new admin":    as("outsiders", route.Patch, "keys/demo", map[string]any{"admin": admin}),
-			"a rebind":     as("outsiders", route.Write, "keys/demo/rebind", map[string]any{}),
+			"a new path": as("outsiders", route.Patch, "keys/demo",
+				map[string]any{"path": "secret/victim", "admin": admin}),
+			"new fields": as("outsiders", route.Patch, "keys/demo",
+				map[string]any{"fields": map[string]string{"api_key": "x"}, "admin": admin}),
+			"new admin": as("outsiders", route.Patch, "keys/demo", map[string]any{"admin": admin}),
+			"a rebind":  as("outsiders", route.Write, "keys/demo/rebind", map[string]any{}),
 		} {
 			if !fault.Is(err, fault.Denied) {
 				t.Errorf("%s: %v, want it denied", name, err)
@@ -394,10 +433,12 @@ func TestRecipes(t *testing.T) {
 		if got := fmt.Sprint(w.must(route.List, "recipes", nil)["keys"]); got != "[fake house later mine]" {
 			t.Errorf("recipes: %s", got)
 		}
-		if r := w.must(route.Read, "recipes/mine", nil); r["source"] != "mine:1" || r["built_in"] != false || r["style"] != "two-key" {
+		if r := w.must(route.Read, "recipes/mine", nil); r["source"] != "mine:1" || r["built_in"] != false ||
+			r["style"] != "two-key" {
 			t.Errorf("recipe: %v", r)
 		}
-		w.refused(route.Write, "keys/demo", basic(map[string]any{"recipe": "later"}), fault.Invalid, "not implemented yet")
+		w.refused(route.Write, "keys/demo", basic(map[string]any{"recipe": "later"}), fault.Invalid,
+			"not implemented yet")
 		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}))
 		w.refused(route.Delete, "recipes/mine", nil, fault.Conflict, "demo")
 		w.refused(route.Delete, "recipes/house", nil, fault.Invalid, "built in")
@@ -490,7 +531,9 @@ func TestClassSetsThePeriod(t *testing.T) {
 			patch map[string]any
 			days  float64
 		}{
-			{map[string]any{}, 30}, {map[string]any{"class": "low-risk"}, 90}, {map[string]any{"grace_period": "24h"}, 90}, {map[string]any{"class": "standard", "rotation_period": "240h"}, 10},
+			{map[string]any{}, 30}, {map[string]any{"class": "low-risk"}, 90},
+			{map[string]any{"grace_period": "24h"}, 90},
+			{map[string]any{"class": "standard", "rotation_period": "240h"}, 10},
 			{map[string]any{"class": "standard"}, 60}, {map[string]any{"rotation_period": "48h"}, 2},
 		} {
 			w.must(route.Patch, "keys/demo", tt.patch)
@@ -607,7 +650,8 @@ func TestIntentsComeFirst(t *testing.T) {
 			switch what {
 			case "create":
 				attempts := last["rotations"].([]any)[0].(map[string]any)["attempts"].([]any)
-				if doing["what"] != "creating" || !contains(attempts[len(attempts)-1].(string), "under way") || !contains(fmt.Sprint(doing["more"]), "kt:") {
+				if doing["what"] != "creating" || !contains(attempts[len(attempts)-1].(string), "under way") ||
+					!contains(fmt.Sprint(doing["more"]), "kt:") {
 					t.Errorf("create is called after %v with attempts %v", doing, attempts)
 				}
 			case "publish":
@@ -669,7 +713,8 @@ func TestLocksWaitForContexts(t *testing.T) {
 func TestPathWithSlashesAroundIsRefused(t *testing.T) {
 	bubble(t, func(w *world) {
 		for _, path := range []string{"/secret/demo", "secret/demo/", "/"} {
-			w.refused(route.Write, "keys/demo", basic(map[string]any{"path": path}), fault.Invalid, "begins or ends with a slash")
+			w.refused(route.Write, "keys/demo", basic(map[string]any{"path": path}), fault.Invalid,
+				"begins or ends with a slash")
 		}
 	})
 }

@@ -19,7 +19,8 @@ func TestRollbackToDeadKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.after(time.Minute)
-		w.refused(route.Write, "keys/demo/rollback", nil, fault.Conflict, `the provider refuses the old key "`+w.idOf(old)+`"`)
+		w.refused(route.Write, "keys/demo/rollback", nil, fault.Conflict,
+			`the provider refuses the old key "`+w.idOf(old)+`"`)
 		w.after(72 * time.Hour)
 		w.readable()
 		if w.value() != fresh {
@@ -61,7 +62,10 @@ func TestDeletionBySuspendedServer(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.rotatedOnce()
 		other := w.another()
-		turns := func() int { return len(other.Must(t, route.Read, "keys/demo/history", nil).Data["rotations"].([]any)) }
+		turns := func() int {
+			return len(
+				other.Must(t, route.Read, "keys/demo/history", nil).Data["rotations"].([]any))
+		}
 		w.hook = func(what string, before bool) error {
 			if what != "reserve" || !before {
 				return nil
@@ -69,7 +73,8 @@ func TestDeletionBySuspendedServer(t *testing.T) {
 			w.hook = nil
 			other.Must(t, route.Delete, "keys/demo", nil)
 			other.Must(t, route.Write, "keys/demo", basic(nil))
-			other.Drive(t, time.Now().Add(7*24*time.Hour), func() bool { return turns() == 1 && w.status()["state"] == "scheduled" })
+			other.Drive(t, time.Now().Add(7*24*time.Hour),
+				func() bool { return turns() == 1 && w.status()["state"] == "scheduled" })
 			return nil
 		}
 		if _, err := w.do(route.Delete, "keys/demo", nil); err == nil {
@@ -115,7 +120,8 @@ func TestOldKeyIsKeptWhileNewOneIsDead(t *testing.T) {
 		}
 		w.after(72 * time.Hour)
 		s := w.status()
-		if !contains(s["alert"].(string), "the provider refuses the key "+w.idOf(fresh)) || s["state"] != "grace" || tried > 30 {
+		if !contains(s["alert"].(string), "the provider refuses the key "+w.idOf(fresh)) || s["state"] != "grace" ||
+			tried > 30 {
 			t.Errorf("a day after its grace, with %d calls: %v", tried, s)
 		}
 		w.wantLive(w.idOf(old))

@@ -45,7 +45,8 @@ func TestHandWritesAreLimited(t *testing.T) {
 		}
 		var last error
 		for i := range 300 {
-			_, last = w.writeByHand(handWrite{fields: map[string]string{"api_key": fmt.Sprintf("guess-%04d", i)}, judge: servers[i%2]})
+			_, last = w.writeByHand(
+				handWrite{fields: map[string]string{"api_key": fmt.Sprintf("guess-%04d", i)}, judge: servers[i%2]})
 			if last == nil {
 				t.Fatal("a guess was written")
 			}
@@ -61,14 +62,17 @@ func TestHandWritesAreLimited(t *testing.T) {
 		if len(rows) == 0 || len(rows) > 2 || !contains(fmt.Sprint(rows), "bob") {
 			t.Errorf("the journal says %v", rows)
 		}
-		if all := w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})["steps"].([]any); len(all) > 40 {
+		if all := w.must(route.Read, "keys/demo/history",
+			map[string]any{"steps": true})["steps"].([]any); len(all) > 40 {
 			t.Errorf("the journal has %d rows", len(all))
 		}
-		if s := w.status(); s["refused_writes"].(float64) < 20 || s["refused_write_by"] != "bob" || s["refused_write_at"] == "" {
+		if s := w.status(); s["refused_writes"].(float64) < 20 || s["refused_write_by"] != "bob" ||
+			s["refused_write_at"] == "" {
 			t.Errorf("the key is %v", s)
 		}
 		calls = 0
-		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": "guess-forced"}, force: true}); err != nil || calls != 0 {
+		if _, err := w.writeByHand(
+			handWrite{fields: map[string]string{"api_key": "guess-forced"}, force: true}); err != nil || calls != 0 {
 			t.Errorf("forced: %v, %d calls", err, calls)
 		}
 		if s := w.status(); !contains(s["alert"].(string), "was not tested at the provider") {
@@ -102,8 +106,10 @@ func TestHandWriteCountsBeforeTheCall(t *testing.T) {
 			ctx, cancel := context.WithCancel(w.Context())
 			hangUp = cancel
 			o := engine.Overwrite{
-				Path: "secret/demo", Version: 2, Fields: map[string]secret.Value{"api_key": secret.Text(fmt.Sprintf("guess-%d", i))}, Changed: []string{"api_key"},
-				By: "bob", Warn: func(string, ...any) {},
+				Path: "secret/demo", Version: 2,
+				Fields:  map[string]secret.Value{"api_key": secret.Text(fmt.Sprintf("guess-%d", i))},
+				Changed: []string{"api_key"},
+				By:      "bob", Warn: func(string, ...any) {},
 			}
 			_ = w.Engine.(engine.Publisher).Overwritten(ctx, "k/demo", o, noCommit)
 			cancel()
@@ -119,7 +125,8 @@ func TestRefusedWriteShowsNoKey(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.rotatedOnce()
 		current := w.value()
-		for _, fields := range []map[string]string{{"api_key": "no-such-key-0815"}, {"note": "mine"}, {"api_key": w.foreignKey()}, nil} {
+		for _, fields := range []map[string]string{{"api_key": "no-such-key-0815"}, {"note": "mine"},
+			{"api_key": w.foreignKey()}, nil} {
 			warnings, err := w.writeByHand(handWrite{fields: fields, unauthorized: true})
 			said := strings.Join(warnings, "; ") + fault.Message(err)
 			if said == "" || contains(said, "demo") || contains(said, "rotation/keys") {
@@ -146,7 +153,8 @@ func (m *managed) Create(ctx context.Context, o rotate.Order) (rotate.Credential
 func (m *managed) Verify(ctx context.Context, c rotate.Credential) error {
 	all, err := m.List(ctx)
 	if err == nil && !slices.ContainsFunc(all, func(l rotate.Listed) bool { return l.ID == c.ID }) {
-		err = &rotate.Failure{Outcome: rotate.Rejected, Err: fault.New("managed", fault.Upstream, "there is no such key")}
+		err = &rotate.Failure{Outcome: rotate.Rejected,
+			Err: fault.New("managed", fault.Upstream, "there is no such key")}
 	}
 	return err
 }
@@ -191,11 +199,13 @@ func TestHandWriteOfPartsOfKeys(t *testing.T) {
 		parts := func(key, id string) map[string]string { return map[string]string{"api_key": key, "key_id": id} }
 		w.denied(handWrite{fields: parts("no-such-key-0815", id)}, "the secret is not that of the key "+id)
 		w.denied(handWrite{fields: parts(foreign, id)}, "the secret is not that of the key "+id)
-		w.denied(handWrite{fields: parts(key, w.idOf(foreign))}, "the fields beside the secret of the key "+id+" are not those of that key")
+		w.denied(handWrite{fields: parts(key, w.idOf(foreign))},
+			"the fields beside the secret of the key "+id+" are not those of that key")
 		w.denied(handWrite{fields: parts(key, "no-such-id")}, "are not those of that key")
 		w.denied(handWrite{fields: parts("no-such-key-0815", "no-such-id")}, "the provider refuses")
 		warnings, err := w.writeByHand(handWrite{fields: parts("no-such-key-0815", w.idOf(foreign))})
-		if said := strings.Join(warnings, "; "); err != nil || !contains(said, "cannot say whether the secret belongs to it") {
+		if said := strings.Join(warnings, "; "); err != nil ||
+			!contains(said, "cannot say whether the secret belongs to it") {
 			t.Errorf("a foreign id: %v, %q", err, said)
 		}
 		if s := w.status(); !contains(s["alert"].(string), "cannot say whether") {
@@ -208,19 +218,22 @@ func TestHandWriteOfPartsOfKeys(t *testing.T) {
 		w.until(rotate.Grace)
 		_, next := fields()
 		w.denied(handWrite{fields: parts(key, next)}, "the fields beside the secret of the key "+id)
-		if _, err := w.writeByHand(handWrite{fields: parts(key, id)}); err != nil || w.status()["current_key_id"] != id {
+		if _, err := w.writeByHand(handWrite{fields: parts(key, id)}); err != nil ||
+			w.status()["current_key_id"] != id {
 			t.Errorf("the old key: %v, %v", err, w.status())
 		}
 	})
 	bubble(t, func(w *world) { // the id is no part of the proof, and another one is wrong all the same
 		w.asks(rotate.ProofUse)
 		w.rotatedOnce()
-		w.denied(handWrite{fields: map[string]string{"api_key": w.value(), "key_id": w.idOf(w.foreignKey())}}, `the field "key_id" is not the id of the key whose secret you wrote`)
+		w.denied(handWrite{fields: map[string]string{"api_key": w.value(), "key_id": w.idOf(w.foreignKey())}},
+			`the field "key_id" is not the id of the key whose secret you wrote`)
 		w.kv.write("secret/demo", map[string]string{"api_key": w.value(), "key_id": w.idOf(w.foreignKey())})
 		mixed := w.kv.read("secret/demo", time.Now()).version
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
-		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": mixed}, fault.Invalid, "that version cannot be published again: the field \"key_id\"")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": mixed}, fault.Invalid,
+			"that version cannot be published again: the field \"key_id\"")
 	})
 }
 
@@ -273,7 +286,8 @@ func TestUnjudgedWriteBeforeFailure(t *testing.T) {
 					}
 					if !wrote {
 						wrote = true
-						warnings, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, judge: other})
+						warnings, err := w.writeByHand(
+							handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, judge: other})
 						if said := strings.Join(warnings, ";"); err != nil || !contains(said, "was not checked") {
 							t.Errorf("the write: %v, %q", err, said)
 						}
@@ -283,7 +297,8 @@ func TestUnjudgedWriteBeforeFailure(t *testing.T) {
 				w.until(rotate.RollingBack)
 				w.until(rotate.Scheduled)
 				w.run(time.Now().Add(30*time.Minute), never)
-				if s := w.status(); !contains(s["alert"].(string), "the provider refuses") || !contains(s["alert"].(string), "not now") {
+				if s := w.status(); !contains(s["alert"].(string), "the provider refuses") ||
+					!contains(s["alert"].(string), "not now") {
 					t.Errorf("there is no alert: %v", s)
 				}
 			})
@@ -297,7 +312,8 @@ func TestPlaceAlertIsNotReplaced(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.rotatedOnce()
 		current := w.value()
-		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
+		if _, err := w.writeByHand(
+			handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
 			t.Fatal(err)
 		}
 		fails := true
@@ -309,11 +325,13 @@ func TestPlaceAlertIsNotReplaced(t *testing.T) {
 		}
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.after(time.Minute)
-		if s := w.status(); !contains(s["alert"].(string), "not a working key") || !contains(s["alert"].(string), "creating has failed") {
+		if s := w.status(); !contains(s["alert"].(string), "not a working key") ||
+			!contains(s["alert"].(string), "creating has failed") {
 			t.Errorf("while calls fail: %v", s)
 		}
 		w.writeByHand(handWrite{fields: map[string]string{"api_key": current}})
-		if s := w.status(); contains(s["alert"].(string), "not a working key") || !contains(s["alert"].(string), "creating has failed") {
+		if s := w.status(); contains(s["alert"].(string), "not a working key") ||
+			!contains(s["alert"].(string), "creating has failed") {
 			t.Errorf("once consumers read the right value: %v", s)
 		}
 		fails = false
@@ -345,7 +363,8 @@ func TestExchangesOutliveConflict(t *testing.T) {
 		}
 		w.until(rotate.Grace)
 		n := 0
-		for _, row := range w.must(route.Read, "keys/demo/history", map[string]any{"steps": true, "rotation": 1})["steps"].([]any) {
+		for _, row := range w.must(route.Read, "keys/demo/history",
+			map[string]any{"steps": true, "rotation": 1})["steps"].([]any) {
 			requests, _ := row.(map[string]any)["requests"].([]any)
 			n += len(requests)
 		}

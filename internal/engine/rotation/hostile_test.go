@@ -73,24 +73,30 @@ func (w *world) rotatedOnce() (current string) {
 // use: nothing is published, nothing retired, and a person is asked.
 func TestCreatedKeyThatIsNotNew(t *testing.T) {
 	for name, test := range map[string]struct {
-		answer func(current rotate.Credential, foreign string, c rotate.Credential, err error) (rotate.Credential, error)
-		can    func(*rotate.Capabilities)
+		answer func(current rotate.Credential, foreign string, c rotate.Credential, err error) (rotate.Credential,
+			error)
+		can func(*rotate.Capabilities)
 	}{
-		"the current key": {answer: func(current rotate.Credential, _ string, _ rotate.Credential, _ error) (rotate.Credential, error) {
+		"the current key": {answer: func(current rotate.Credential, _ string, _ rotate.Credential,
+			_ error) (rotate.Credential, error) {
 			return current, nil
 		}},
-		"the current id with another secret": {answer: func(current rotate.Credential, _ string, c rotate.Credential, err error) (rotate.Credential, error) {
+		"the current id with another secret": {answer: func(current rotate.Credential, _ string, c rotate.Credential,
+			err error) (rotate.Credential, error) {
 			c.ID = current.ID
 			return c, err
 		}},
-		"the current secret with another id": {answer: func(current rotate.Credential, _ string, c rotate.Credential, err error) (rotate.Credential, error) {
+		"the current secret with another id": {answer: func(current rotate.Credential, _ string, c rotate.Credential,
+			err error) (rotate.Credential, error) {
 			c.Secret = current.Secret
 			return c, err
 		}},
-		"the current id, the secret lost": {answer: func(current rotate.Credential, _ string, _ rotate.Credential, _ error) (rotate.Credential, error) {
+		"the current id, the secret lost": {answer: func(current rotate.Credential, _ string, _ rotate.Credential,
+			_ error) (rotate.Credential, error) {
 			return rotate.Credential{}, &rotate.Failure{Outcome: rotate.Unknown, ID: current.ID, Err: errDied}
 		}},
-		"a key that was there before": {answer: func(_ rotate.Credential, foreign string, c rotate.Credential, err error) (rotate.Credential, error) {
+		"a key that was there before": {answer: func(_ rotate.Credential, foreign string, c rotate.Credential,
+			err error) (rotate.Credential, error) {
 			c.ID = foreign
 			return c, err
 		}, can: func(can *rotate.Capabilities) { can.Label = false }},
@@ -115,7 +121,8 @@ func TestCreatedKeyThatIsNotNew(t *testing.T) {
 				w.must(route.Write, "keys/demo/rotate", nil)
 				w.after(14 * 24 * time.Hour)
 				s := w.status()
-				if w.value() != value || s["current_key_id"] != id || s["paused"] != true || !contains(s["alert"].(string), "answered with") {
+				if w.value() != value || s["current_key_id"] != id || s["paused"] != true ||
+					!contains(s["alert"].(string), "answered with") {
 					t.Errorf("current key %v, status %v", id, s)
 				}
 				if _, err := w.vendor.Use(t.Context(), value); err != nil {
@@ -144,7 +151,8 @@ func TestLastUsedInTheFuture(t *testing.T) {
 		if s := w.status(); s["state"] != "grace" || !contains(s["alert"].(string), "still in use") {
 			t.Errorf("an hour past grace and hold: %v", s)
 		}
-		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.status()["previous_key_id"]})
+		w.must(route.Write, "keys/demo/rotate",
+			map[string]any{"leaked": true, "key_id": w.status()["previous_key_id"]})
 		w.until(rotate.Scheduled)
 		w.wantLive(w.idOf(w.value()))
 	})

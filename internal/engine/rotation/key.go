@@ -102,7 +102,8 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 func checkName(name string) error {
 	if !nameForm.MatchString(name) {
-		return fault.New("rotation.name", fault.Invalid, "field \"name\": %q is refused; use 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit", name)
+		return fault.New("rotation.name", fault.Invalid,
+			"field \"name\": %q is refused; use 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit", name)
 	}
 	return nil
 }

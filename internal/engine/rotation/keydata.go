@@ -92,12 +92,14 @@ func (c settings) settle(d Definition) rotate.Settle {
 	if own.Timeout > 0 {
 		s.Timeout = own.Timeout
 	}
-	return rotate.Settle{Successes: max(s.Successes, 1), Interval: max(s.Interval, time.Second), Timeout: max(s.Timeout, time.Minute)}
+	return rotate.Settle{Successes: max(s.Successes, 1), Interval: max(s.Interval, time.Second),
+		Timeout: max(s.Timeout, time.Minute)}
 }
 
 // publishedFields returns the key's fields of one version of the path.
 func (d *keyData) publishedFields(p *engine.Published) *rotate.Published {
-	out := &rotate.Published{Version: p.Version, At: p.At, ID: p.Turn, Deleted: p.Deleted, Fields: map[string]secret.Value{}}
+	out := &rotate.Published{Version: p.Version, At: p.At, ID: p.Turn, Deleted: p.Deleted,
+		Fields: map[string]secret.Value{}}
 	for _, field := range d.Config.Fields {
 		if v, ok := p.Fields[field]; ok {
 			out.Fields[field] = v

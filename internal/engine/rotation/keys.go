@@ -128,8 +128,10 @@ func (k *key) showConfig(d Definition) keyConfig {
 	data := &k.data
 	p := data.Config.Policy
 	out := keyConfig{
-		Provider: data.Bind.Provider, Recipe: data.Bind.Name, Hash: data.Bind.Hash, Params: map[string]wire.Raw{}, Admin: []string{}, CA: data.Config.CA,
-		Path: data.Config.Path, Fields: data.Config.Fields, Class: p.Class, Period: p.Period, Grace: p.Grace, ReadTTL: p.ReadTTL, Idle: p.Idle,
+		Provider: data.Bind.Provider, Recipe: data.Bind.Name, Hash: data.Bind.Hash, Params: map[string]wire.Raw{},
+		Admin: []string{}, CA: data.Config.CA,
+		Path: data.Config.Path, Fields: data.Config.Fields, Class: p.Class, Period: p.Period, Grace: p.Grace,
+		ReadTTL: p.ReadTTL, Idle: p.Idle,
 		MaxHold: p.MaxHold, Principal: data.Principal, Owner: data.Owner,
 	}
 	for name, v := range data.Config.Params {
@@ -150,7 +152,8 @@ func (k *key) showConfig(d Definition) keyConfig {
 func (k *key) showStatus() keyStatus {
 	rec := k.Rec
 	out := keyStatus{
-		State: rec.State(), Rotation: int(rec.Number()), CurrentID: rec.Current.Key(), LastRotated: rec.LastRotated, Next: rec.Next, NextStep: rec.NextStep(),
+		State: rec.State(), Rotation: int(rec.Number()), CurrentID: rec.Current.Key(), LastRotated: rec.LastRotated,
+		Next: rec.Next, NextStep: rec.NextStep(),
 		LastError: rec.LastError, Failures: rec.Failures, Unproven: rec.Unproven,
 	}
 	if late := rec.Overdue(k.Now); late > 0 {
@@ -216,7 +219,8 @@ func (o overview) status(ctx context.Context, req *route.Request, in statusIn) (
 		out.Records = append(out.Records, s)
 	}
 	slices.SortStableFunc(out.Records, func(a, b rotate.Status) int {
-		return cmp.Or(cmp.Compare(a.Trouble(), b.Trouble()), -cmp.Compare(a.Overdue, b.Overdue), cmp.Compare(a.Path, b.Path))
+		return cmp.Or(cmp.Compare(a.Trouble(), b.Trouble()), -cmp.Compare(a.Overdue, b.Overdue),
+			cmp.Compare(a.Path, b.Path))
 	})
 	out.Total = len(out.Records)
 	if in.Limit <= 0 {
@@ -234,14 +238,16 @@ type deleteIn struct {
 func (ks *keys) delete(ctx context.Context, req *route.Request, in deleteIn) (route.None, error) {
 	err := ks.changeOr(ctx, in.Name, errNoKey, func(k *key) error {
 		if t := k.Rec.Turn; t != nil && !in.Force {
-			return fault.New("rotation.delete", fault.Conflict, "rotation %d of key %q is in flight (%s); wait for its end, or give force=true and delete %q at the provider yourself", t.N, in.Name, t.State, t.IDs())
+			return fault.New("rotation.delete", fault.Conflict, "rotation %d of key %q is in flight (%s); wait for "+
+				"its end, or give force=true and delete %q at the provider yourself", t.N, in.Name, t.State, t.IDs())
 		}
 		abs, err := ks.m.Host.Reserve(ctx, engine.Reservation{Record: recordPrefix + in.Name, Had: k.data.places()})
 		if err != nil {
 			return err
 		}
 		if ids := k.remainingIDs(); len(ids) > 0 {
-			req.Warn("these keys stay valid at the provider, and nobody rotates or retires them any more: %q; delete those that nobody uses there", ids)
+			req.Warn("these keys stay valid at the provider, and nobody rotates or retires them any more: %q; "+
+				"delete those that nobody uses there", ids)
 		}
 		k.Ops, k.Abs = append(k.Ops, storage.Remove(boundPrefix+in.Name)), append(k.Abs, abs...)
 		return k.Delete(ctx)

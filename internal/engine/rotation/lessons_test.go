@@ -21,13 +21,16 @@ func TestLessons(t *testing.T) {
 
 // keyThing is a key whose consumers read the path that it is published to.
 func keyThing(t *testing.T, store storage.Store) *rotatetest.LessonSubject {
-	w := open(t, rotationtest.VendorConfig{ActiveAfter: 3 * time.Second, DeadAfter: 5 * time.Second}, enginetest.Config{Store: store})
+	w := open(t, rotationtest.VendorConfig{ActiveAfter: 3 * time.Second, DeadAfter: 5 * time.Second},
+		enginetest.Config{Store: store})
 	live := rotationtest.LiveIDs(w.vendor)
 	return &rotatetest.LessonSubject{
 		Server: w, Kind: "key", Noun: `of key "demo" is in flight`,
 		Mount: func() rotatetest.Mount { return w.Engine.(rotatetest.Mount) },
 		Configure: func() error {
-			return w.Write("keys/demo", basic(map[string]any{"rotation_period": "24h", "grace_period": "2h", "idle_period": "30m", "skip_import_rotation": true}))
+			return w.Write("keys/demo",
+				basic(map[string]any{"rotation_period": "24h", "grace_period": "2h", "idle_period": "30m",
+					"skip_import_rotation": true}))
 		},
 		Change:      func(when map[string]any) { w.must(route.Patch, "keys/demo", when) },
 		Unscheduled: true, Always: true, // neither is built yet
@@ -66,7 +69,8 @@ func (w *world) replaced() error {
 func (w *world) faults() map[string]func() {
 	fails := func(call rotationtest.VendorCall, mode string, times int) func() {
 		return func() {
-			rotationtest.Inject(w.vendor, rotationtest.VendorFault{Call: call, Times: times, Delay: 5 * time.Minute}, mode)
+			rotationtest.Inject(w.vendor, rotationtest.VendorFault{Call: call, Times: times, Delay: 5 * time.Minute},
+				mode)
 		}
 	}
 	all := map[string]func(){"away": fails("create", "busy", -1), "lost": fails("create", "after", 1)}

@@ -51,8 +51,11 @@ func (c mountConfigs) write(ctx context.Context, _ *route.Request, in configIn) 
 	set(&config.Brake, in.Brake)
 	set(&config.Grace, in.Grace)
 	set(&config.ReadTTL, in.ReadTTL)
-	if problems := (schedule.Policy{}).WithDefaults(schedule.Policy{Grace: config.Grace, ReadTTL: config.ReadTTL}).Problems(); len(problems) > 0 {
-		return route.None{}, fault.New("rotation.config", fault.Invalid, "the defaults do not fit a key of the standard class: %s", strings.Join(problems, "; "))
+	if problems := (schedule.Policy{}).WithDefaults(
+		schedule.Policy{Grace: config.Grace, ReadTTL: config.ReadTTL}).Problems(); len(problems) > 0 {
+		return route.None{},
+			fault.New("rotation.config", fault.Invalid, "the defaults do not fit a key of the standard class: %s",
+				strings.Join(problems, "; "))
 	}
 	row, err := encode(config)
 	if err != nil {
@@ -60,7 +63,10 @@ func (c mountConfigs) write(ctx context.Context, _ *route.Request, in configIn) 
 	}
 	var events []storage.Op
 	if wasBraked != config.Brake {
-		events = append(events, c.m.Host.Event("rotation/brake", engine.Details(map[string]string{"brake": map[bool]string{true: "on", false: "off"}[config.Brake]})...))
+		events = append(events,
+			c.m.Host.Event("rotation/brake",
+				engine.Details(
+					map[string]string{"brake": map[bool]string{true: "on", false: "off"}[config.Brake]})...))
 	}
 	_, err = c.m.Store.CommitWith(ctx, []storage.Op{storage.Set(configKey, row)}, events)
 	return route.None{}, err

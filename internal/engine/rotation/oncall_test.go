@@ -33,7 +33,8 @@ func TestRecipeTestNamesAKeyThatStaysValid(t *testing.T) {
 			defer cancel()
 			s := &swallowing{fakeSource: fakeSource{alive: map[string]string{}}}
 			if !tt.verifies {
-				s.fails, s.failure = "verify", &rotate.Failure{Outcome: rotate.Permanent, Err: context.DeadlineExceeded}
+				s.fails, s.failure = "verify", &rotate.Failure{Outcome: rotate.Permanent,
+					Err: context.DeadlineExceeded}
 			}
 			if tt.stop {
 				time.AfterFunc(30*time.Second, cancel)
@@ -41,10 +42,12 @@ func TestRecipeTestNamesAKeyThatStaysValid(t *testing.T) {
 			began := time.Now()
 			run := rotation.RecipeTest{
 				Definition: rotation.Definition{Can: rotate.Capabilities{Proof: rotate.ProofUse}}, Source: s,
-				Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: 2 * time.Minute, OnStep: func(string, string, error) {},
+				Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: 2 * time.Minute,
+				OnStep: func(string, string, error) {},
 			}
 			left, err := run.Run(ctx)
-			if err == nil || len(left) != 1 || left[0].ID != "1" || !strings.Contains(left[0].Error, "still accepts it") {
+			if err == nil || len(left) != 1 || left[0].ID != "1" ||
+				!strings.Contains(left[0].Error, "still accepts it") {
 				t.Errorf("%s: left %+v, error %v", name, left, err)
 			}
 			if took := time.Since(began); took > 3*time.Minute || tt.stop && took > time.Minute {
@@ -58,12 +61,16 @@ func TestRecipeTestNamesAKeyThatStaysValid(t *testing.T) {
 // secret, so only the list shows that it is gone.
 func TestRecipeTestNamesALostKeyThatStaysValid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &swallowing{fakeSource: fakeSource{alive: map[string]string{}, fails: "create", done: true, failure: &rotate.Failure{Outcome: rotate.Unknown, ID: "1", Err: context.DeadlineExceeded}}}
+		s := &swallowing{fakeSource: fakeSource{alive: map[string]string{}, fails: "create", done: true,
+			failure: &rotate.Failure{Outcome: rotate.Unknown, ID: "1", Err: context.DeadlineExceeded}}}
 		run := rotation.RecipeTest{
-			Definition: rotation.Definition{Can: rotate.Capabilities{Proof: rotate.ProofUse, List: true, Label: true}}, Source: s,
-			Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute, OnStep: func(string, string, error) {},
+			Definition: rotation.Definition{Can: rotate.Capabilities{Proof: rotate.ProofUse, List: true, Label: true}},
+			Source:     s,
+			Marker:     rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute,
+			OnStep: func(string, string, error) {},
 		}
-		if left, err := run.Run(t.Context()); err == nil || len(left) != 1 || left[0].ID != "1" || !strings.Contains(left[0].Error, "still lists it") {
+		if left, err := run.Run(t.Context()); err == nil || len(left) != 1 || left[0].ID != "1" ||
+			!strings.Contains(left[0].Error, "still lists it") {
 			t.Errorf("left %+v, error %v", left, err)
 		}
 	})
@@ -74,11 +81,13 @@ func TestRecipeTestWithoutList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		said := map[string]string{}
 		run := rotation.RecipeTest{
-			Definition: rotation.Definition{Can: rotate.Capabilities{Proof: rotate.ProofUse}}, Source: &fakeSource{alive: map[string]string{}},
-			Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute,
+			Definition: rotation.Definition{Can: rotate.Capabilities{Proof: rotate.ProofUse}},
+			Source:     &fakeSource{alive: map[string]string{}},
+			Marker:     rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute,
 			OnStep: func(step, found string, _ error) { said[step] = found },
 		}
-		if left, err := run.Run(t.Context()); err != nil || len(left) > 0 || !strings.Contains(said["list before"], "no list") {
+		if left, err := run.Run(t.Context()); err != nil || len(left) > 0 ||
+			!strings.Contains(said["list before"], "no list") {
 			t.Errorf("left %v, error %v, said %q", left, err, said)
 		}
 	})
@@ -99,9 +108,12 @@ func TestAdviceWorks(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.inGrace(nil)
 		current := w.value()
-		w.refused(route.Write, "keys/demo/rotate", nil, fault.Conflict, "or give leaked=true, which retires the old key at once")
-		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "write one that works, or rotate once rotation 2 has ended (the old key's grace ends at ")
-		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
+		w.refused(route.Write, "keys/demo/rotate", nil, fault.Conflict,
+			"or give leaked=true, which retires the old key at once")
+		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}},
+			"write one that works, or rotate once rotation 2 has ended (the old key's grace ends at ")
+		if _, err := w.writeByHand(
+			handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
 			t.Fatal(err)
 		}
 		want := `publish the current key ` + w.idOf(current) + ` again with "kv rollback -version=2 secret/demo"`
@@ -113,9 +125,11 @@ func TestAdviceWorks(t *testing.T) {
 			t.Errorf("the advice was followed, and the key is %v", s)
 		}
 		w.until(rotate.Scheduled)
-		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "write one that works, or rotate now")
+		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}},
+			"write one that works, or rotate now")
 		w.must(route.Write, "keys/demo/pause", nil)
-		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "write one that works, or resume it, and rotate now")
+		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}},
+			"write one that works, or resume it, and rotate now")
 	})
 }
 
@@ -126,8 +140,11 @@ func TestAlertKeepsItsAuthor(t *testing.T) {
 		write func(w *world) handWrite
 		want  string
 	}{
-		"deleted": {func(*world) handWrite { return handWrite{remedy: "kv undelete -versions=2 secret/demo"} }, "bob deleted it: kv undelete -versions=2 secret/demo"},
-		"another": {func(w *world) handWrite { return handWrite{fields: map[string]string{"api_key": w.foreignKey()}} }, "written by bob"},
+		"deleted": {func(*world) handWrite { return handWrite{remedy: "kv undelete -versions=2 secret/demo"} },
+			"bob deleted it: kv undelete -versions=2 secret/demo"},
+		"another": {func(w *world) handWrite {
+			return handWrite{fields: map[string]string{"api_key": w.foreignKey()}}
+		}, "written by bob"},
 	} {
 		bubble(t, func(w *world) {
 			w.inGrace(nil)
@@ -177,7 +194,9 @@ func TestPublishedKeyThatDied(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.after(32 * time.Hour)
-		if s := w.status(); !contains(s["alert"].(string), "the provider refuses the key "+id+", which its consumers read") || !contains(s["summary"].(string), "alert: ") {
+		if s := w.status(); !contains(s["alert"].(string),
+			"the provider refuses the key "+id+", which its consumers read") ||
+			!contains(s["summary"].(string), "alert: ") {
 			t.Errorf("there is no alert: %v", s)
 		}
 		w.must(route.Write, "keys/demo/rotate", nil)
@@ -213,7 +232,8 @@ func TestMetadataOfHandWrite(t *testing.T) {
 		old, fresh := w.inGrace(nil)
 		write := func(value string) (custom map[string]string) {
 			o := engine.Overwrite{
-				Path: "secret/demo", Version: 3, Fields: map[string]secret.Value{"api_key": secret.Text(value)}, Changed: []string{"api_key"}, By: "bob",
+				Path: "secret/demo", Version: 3, Fields: map[string]secret.Value{"api_key": secret.Text(value)},
+				Changed: []string{"api_key"}, By: "bob",
 				Warn: func(string, ...any) {}, Custom: func(values map[string]string) { custom = values },
 			}
 			err := w.Engine.(engine.Publisher).Overwritten(w.Context(), "k/demo", o, func(along []storage.Op) error {
@@ -226,7 +246,8 @@ func TestMetadataOfHandWrite(t *testing.T) {
 			return custom
 		}
 		got := write(w.foreignKey())
-		if got["key_id"] != "" || got["previous_key_id"] != w.idOf(old) || !contains(w.status()["retire_after"].(string), strings.TrimSuffix(got["retire_after"], "Z")) {
+		if got["key_id"] != "" || got["previous_key_id"] != w.idOf(old) ||
+			!contains(w.status()["retire_after"].(string), strings.TrimSuffix(got["retire_after"], "Z")) {
 			t.Errorf("somebody's key: %v", got)
 		}
 		got = write(old)
@@ -247,11 +268,15 @@ func TestResumeBeforeItAsks(t *testing.T) {
 			if id = c.ID; err != nil {
 				return c, err
 			}
-			return rotate.Credential{}, &rotate.Failure{Outcome: rotate.Unknown, ID: id, Repeats: true, Err: fault.New("liar", fault.Upstream, "there is no secret")}
+			return rotate.Credential{},
+				&rotate.Failure{Outcome: rotate.Unknown, ID: id, Repeats: true,
+					Err: fault.New("liar", fault.Upstream, "there is no secret")}
 		}}, nil)
 		w.must(route.Write, "keys/demo/rotate", nil)
 		s := w.until(rotate.Retiring)
-		if !contains(s["alert"].(string), "the key "+id+", which the call left behind, is retired; correct the cause, then resume") || s["rolled_back_because"] == "" {
+		if !contains(s["alert"].(string),
+			"the key "+id+", which the call left behind, is retired; correct the cause, then resume") ||
+			s["rolled_back_because"] == "" {
 			t.Errorf("the key is %v", s)
 		}
 		w.must(route.Write, "keys/demo/resume", nil)
@@ -259,7 +284,8 @@ func TestResumeBeforeItAsks(t *testing.T) {
 			t.Errorf("somebody has resumed it, and the key is %v", s)
 		}
 		w.wantLive(w.idOf(current))
-		attempts := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)[0].(map[string]any)["attempts"].([]any)
+		attempts := w.must(route.Read, "keys/demo/history",
+			nil)["rotations"].([]any)[0].(map[string]any)["attempts"].([]any)
 		if !contains(attempts[0].(string), "unknown: it left "+id+", which is retired") {
 			t.Errorf("the attempts are %v", attempts)
 		}

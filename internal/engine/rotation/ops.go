@@ -28,14 +28,16 @@ type rotateOut struct {
 // rotate rotates a key now, with the same steps as a scheduled rotation.
 func (ks *keys) rotate(ctx context.Context, req *route.Request, in rotateIn) (out *rotateOut, err error) {
 	return out, ks.change(ctx, in.Name, func(k *key) error {
-		got, err := k.Control().RotateNow(ctx, rotate.RotateRequest{By: req.Caller.DisplayName, Leaked: in.Leaked, KeyID: in.KeyID})
+		got, err := k.Control().RotateNow(ctx,
+			rotate.RotateRequest{By: req.Caller.DisplayName, Leaked: in.Leaked, KeyID: in.KeyID})
 		if err != nil {
 			return err
 		}
 		out = &rotateOut{Rotation: int(k.Rec.Number()), State: k.Rec.State(), Queued: got.Queued, Retires: got.Retires}
 		if in.Leaked {
 			out.SleepingReaders = int64((got.Asleep + time.Second - 1) / time.Second)
-			req.Warn("the old key is retired without waiting for readers; a reader may use the dead key for up to %d seconds after the new one is published, until it reads the secret again", out.SleepingReaders)
+			req.Warn("the old key is retired without waiting for readers; a reader may use the dead key for up to "+
+				"%d seconds after the new one is published, until it reads the secret again", out.SleepingReaders)
 		}
 		return nil
 	})
@@ -57,9 +59,11 @@ func (ks *keys) rollback(ctx context.Context, req *route.Request, in rollbackIn)
 			in.Reason = "requested"
 		}
 		if in.Version < 0 || in.Version > 0 && in.To > 0 {
-			return invalid(`fields "to" and "version": give only one of them, the number of a rotation or of a version of the path`)
+			return invalid(
+				`fields "to" and "version": give only one of them, the number of a rotation or of a version of the path`)
 		}
-		r := rotate.Return{Rotation: in.To, Version: in.Version, Reason: in.Reason, By: req.Caller.DisplayName, Force: in.Force, Warn: req.Warn}
+		r := rotate.Return{Rotation: in.To, Version: in.Version, Reason: in.Reason, By: req.Caller.DisplayName,
+			Force: in.Force, Warn: req.Warn}
 		if err := k.Control().ReturnTo(ctx, r); err != nil {
 			return err
 		}
@@ -128,7 +132,8 @@ func (ks *keys) plan(ctx context.Context, _ *route.Request, in planIn) (*planOut
 		return nil, err
 	}
 	p, rec := k.data.Config.Policy, k.Rec
-	out := &planOut{NextAt: rec.NextStep(), Rotations: []plannedRotation{}, Waiting: fmt.Sprintf("rotation %d is in the state %s", rec.Number(), rec.State())}
+	out := &planOut{NextAt: rec.NextStep(), Rotations: []plannedRotation{},
+		Waiting: fmt.Sprintf("rotation %d is in the state %s", rec.Number(), rec.State())}
 	switch {
 	case c.Brake:
 		out.Waiting = "rotation is stopped for this mount; to start it again, write brake=false to config"
@@ -165,7 +170,9 @@ func (k *key) describeSteps(d Definition) (steps, notes []string) {
 		fmt.Sprintf("publish to %s", k.data.Config.Path),
 		fmt.Sprintf("keep the old key for %s", p.Timing().Hold(false)))
 	if can.LastUsed {
-		steps = append(steps, fmt.Sprintf("wait until it has been idle for %s; if it is still in use %s later, raise an alert", p.Idle, p.MaxHold))
+		steps = append(steps,
+			fmt.Sprintf("wait until it has been idle for %s; if it is still in use %s later, raise an alert", p.Idle,
+				p.MaxHold))
 	}
 	if can.Disable {
 		steps = append(steps, fmt.Sprintf("disable it, wait %s", p.Timing().DisabledWait))
@@ -173,10 +180,12 @@ func (k *key) describeSteps(d Definition) (steps, notes []string) {
 	steps = append(steps, "retire it, and verify that it is refused")
 	notes = []string{}
 	if can.Proof != rotate.ProofUse {
-		notes = append(notes, fmt.Sprintf("unproven: the proof is %q, which does not show that the new key works", can.Proof))
+		notes = append(notes,
+			fmt.Sprintf("unproven: the proof is %q, which does not show that the new key works", can.Proof))
 	}
 	if !can.List {
-		notes = append(notes, "unproven: the provider has no list, so a key whose create reply was lost could not be found")
+		notes = append(notes,
+			"unproven: the provider has no list, so a key whose create reply was lost could not be found")
 	}
 	if k.Rec.Current == nil {
 		notes = append(notes, "no current key is recorded: the next rotation retires nothing")

@@ -31,7 +31,9 @@ type orphanIn struct {
 // retireOrphan retires one orphan, whose ID the caller must confirm.
 func (ks *keys) retireOrphan(ctx context.Context, req *route.Request, in orphanIn) (route.None, error) {
 	if in.Confirm == "" {
-		return route.None{}, invalid("field \"confirm\" is required: give the ID of one of the orphans that keys/%s/orphans lists", in.Name)
+		return route.None{},
+			invalid("field \"confirm\" is required: give the ID of one of the orphans that keys/%s/orphans lists",
+				in.Name)
 	}
 	return route.None{}, ks.change(ctx, in.Name, func(k *key) error {
 		return k.Control().RetireOrphan(ctx, in.Confirm, req.Caller.DisplayName)

@@ -25,7 +25,8 @@ func (ks *keys) reserved(ctx context.Context) iter.Seq2[engine.Reservation, erro
 			case err != nil || decodeData(r, &data) != nil:
 				continue
 			}
-			if !yield(engine.Reservation{Record: recordPrefix + r.Name, Name: "keys/" + r.Name, Had: data.places()}, nil) {
+			if !yield(engine.Reservation{Record: recordPrefix + r.Name, Name: "keys/" + r.Name, Had: data.places()},
+				nil) {
 				return
 			}
 		}
@@ -33,7 +34,8 @@ func (ks *keys) reserved(ctx context.Context) iter.Seq2[engine.Reservation, erro
 }
 
 // overwritten judges a client's write to the path of a key before the write is committed.
-func (ks *keys) overwritten(ctx context.Context, record string, o engine.Overwrite, commit func([]storage.Op) error) error {
+func (ks *keys) overwritten(ctx context.Context, record string, o engine.Overwrite,
+	commit func([]storage.Op) error) error {
 	name := strings.TrimPrefix(record, recordPrefix)
 	k, err := ks.view(ctx, name)
 	if err != nil {
@@ -64,7 +66,8 @@ func (ks *keys) overwritten(ctx context.Context, record string, o engine.Overwri
 	for output, field := range k.data.Config.Fields {
 		switch {
 		case o.Empties || !w.Fields[field].Empty():
-		case !slices.Contains(o.Changed, field) && (hasSecret || known && !d.secret(output)): // it was not there before, either
+		case !slices.Contains(o.Changed, field) && (hasSecret || known && !d.secret(output)):
+			// it was not there before, either
 		case known && !d.secret(output):
 			publisher := "the rotated key"
 			if o.Shown {

@@ -45,7 +45,8 @@ func (w *world) writeByHand(h handWrite) (warnings []string, err error) {
 			was = nil
 		}
 		o := engine.Overwrite{
-			Path: "secret/demo", Version: now.version + 1, Fields: map[string]secret.Value{}, Empties: h.fields == nil, By: "bob", Force: h.force, Shown: !h.unauthorized, Remedy: h.remedy,
+			Path: "secret/demo", Version: now.version + 1, Fields: map[string]secret.Value{}, Empties: h.fields == nil,
+			By: "bob", Force: h.force, Shown: !h.unauthorized, Remedy: h.remedy,
 			Warn: func(f string, args ...any) { warnings = append(warnings, fmt.Sprintf(f, args...)) },
 		}
 		for _, field := range []string{"api_key", "label", "key_id"} {
@@ -124,7 +125,8 @@ func (w *world) denied(h handWrite, want string) {
 		w.Errorf("the error shows the secret: %q", err)
 	}
 	after := w.status()
-	if v := w.kv.read("secret/demo", time.Now()).version; v != version || before["alert"] != after["alert"] || before["current_key_id"] != after["current_key_id"] {
+	if v := w.kv.read("secret/demo", time.Now()).version; v != version || before["alert"] != after["alert"] ||
+		before["current_key_id"] != after["current_key_id"] {
 		w.Errorf("a refused write has changed something: version %d → %d, %v → %v", version, v, before, after)
 	}
 }
@@ -148,11 +150,14 @@ func TestHandWriteOfValidKey(t *testing.T) {
 		old, fresh := w.inGrace(nil)
 		w.after(time.Hour)
 		said := w.put(old)
-		if !contains(said, "the key of rotation 1 ("+w.idOf(old)+") is current again; the key of rotation 2 ("+w.idOf(fresh)+") will be retired at ") {
+		if !contains(said,
+			"the key of rotation 1 ("+w.idOf(old)+") is current again; the key of rotation 2 ("+w.idOf(fresh)+
+				") will be retired at ") {
 			t.Errorf("the answer says %q", said)
 		}
 		s := w.status()
-		if s["current_key_id"] != w.idOf(old) || s["previous_key_id"] != w.idOf(fresh) || s["state"] != "grace" || s["alert"] != "" {
+		if s["current_key_id"] != w.idOf(old) || s["previous_key_id"] != w.idOf(fresh) || s["state"] != "grace" ||
+			s["alert"] != "" {
 			t.Errorf("at once: %v", s)
 		}
 		h := w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})
@@ -160,13 +165,15 @@ func TestHandWriteOfValidKey(t *testing.T) {
 		if !contains(steps, "what:written") || !contains(steps, "by:bob") {
 			t.Errorf("the journal says %s", steps)
 		}
-		if events := strings.Join(w.Events(), "\n"); !contains(events, "rotation/written ") || !contains(events, `"by":"bob"`) {
+		if events := strings.Join(w.Events(), "\n"); !contains(events, "rotation/written ") ||
+			!contains(events, `"by":"bob"`) {
 			t.Errorf("the events are %s", events)
 		}
 		if !contains(w.logged.String(), "what=written by=bob") {
 			t.Errorf("the log says %s", w.logged.String())
 		}
-		if said := w.put(fresh); !contains(said, "rotation 2 ("+w.idOf(fresh)+") is current again") { // and there again
+		// and there again
+		if said := w.put(fresh); !contains(said, "rotation 2 ("+w.idOf(fresh)+") is current again") {
 			t.Errorf("the answer says %q", said)
 		}
 		if said := w.put(old); !contains(said, "rotation 1 ("+w.idOf(old)+") is current again") {
@@ -187,13 +194,19 @@ func TestHandWriteOfDeadKey(t *testing.T) {
 		first, _ := w.inGrace(nil)
 		w.until(rotate.Scheduled)
 		current := w.value()
-		w.denied(handWrite{fields: map[string]string{"api_key": first}}, "rotation/keys/demo refuses the write: the key of rotation 1 was retired on ")
-		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}}, "the provider refuses the key that you wrote; write one that works, or rotate now")
+		w.denied(handWrite{fields: map[string]string{"api_key": first}},
+			"rotation/keys/demo refuses the write: the key of rotation 1 was retired on ")
+		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}},
+			"the provider refuses the key that you wrote; write one that works, or rotate now")
 		warnings, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": first}, force: true})
-		if err != nil || !contains(strings.Join(warnings, "; "), "it was written nevertheless: the key of rotation 1 was retired") || w.value() != first {
+		if err != nil ||
+			!contains(strings.Join(warnings, "; "),
+				"it was written nevertheless: the key of rotation 1 was retired") || w.value() != first {
 			t.Errorf("forced: %v, %q", err, warnings)
 		}
-		if s := w.status(); !contains(s["alert"].(string), "bob wrote a value to the published secret that is not a working key") || s["current_key_id"] != w.idOf(current) {
+		if s := w.status(); !contains(s["alert"].(string),
+			"bob wrote a value to the published secret that is not a working key") ||
+			s["current_key_id"] != w.idOf(current) {
 			t.Errorf("forced: %v", s)
 		}
 		w.after(24 * time.Hour)
@@ -236,7 +249,8 @@ func TestHandWriteWhileProviderHangs(t *testing.T) {
 		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "hang", Times: 3})
 		began := time.Now()
 		said := w.put("no-such-key-0815")
-		if took := time.Since(began); took > 5*time.Second || !contains(said, "could not be checked") || contains(said, "no-such-key") {
+		if took := time.Since(began); took > 5*time.Second || !contains(said, "could not be checked") ||
+			contains(said, "no-such-key") {
 			t.Errorf("after %v: %q", took, said)
 		}
 		if s := w.status(); w.value() == current || s["state"] != "scheduled" {
@@ -276,10 +290,12 @@ func TestHandWriteCostsNothing(t *testing.T) {
 			return nil
 		}
 		w.put(w.value()) // the present value, without the label, which is no secret
-		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": w.value(), "note": "mine"}}); err != nil {
+		if _, err := w.writeByHand(
+			handWrite{fields: map[string]string{"api_key": w.value(), "note": "mine"}}); err != nil {
 			t.Error(err)
 		}
-		if now := len(w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})["steps"].([]any)); now != rows {
+		if now := len(
+			w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})["steps"].([]any)); now != rows {
 			t.Errorf("the journal has %d rows, and had %d", now, rows)
 		}
 	})
@@ -291,9 +307,11 @@ func TestHandWriteWithoutTheKey(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.rotatedOnce()
 		for _, fields := range []map[string]string{{}, {"note": "mine"}, {"api_key": ""}} {
-			w.denied(handWrite{fields: fields}, `it leaves out ["api_key"], which key "demo" publishes there; send the whole secret, or change other fields with "kv patch"`)
+			w.denied(handWrite{fields: fields},
+				`it leaves out ["api_key"], which key "demo" publishes there; send the whole secret, or change other fields with "kv patch"`)
 		}
-		if _, err := w.writeByHand(handWrite{fields: map[string]string{"note": "mine"}, force: true}); err != nil || w.value() != "" {
+		if _, err := w.writeByHand(handWrite{fields: map[string]string{"note": "mine"}, force: true}); err != nil ||
+			w.value() != "" {
 			t.Errorf("forced: %v", err)
 		}
 		if s := w.status(); s["alert"] == "" {
@@ -308,7 +326,8 @@ func TestHandDelete(t *testing.T) {
 		w.rotatedOnce()
 		current := w.value()
 		warnings, err := w.writeByHand(handWrite{remedy: "kv undelete -versions=1 secret/demo"})
-		if err != nil || len(warnings) != 1 || !contains(warnings[0], "kv undelete -versions=1 secret/demo; or rotate now") {
+		if err != nil || len(warnings) != 1 ||
+			!contains(warnings[0], "kv undelete -versions=1 secret/demo; or rotate now") {
 			t.Errorf("the answer is %v, %q", err, warnings)
 		}
 		if s := w.status(); !contains(s["alert"].(string), "bob deleted it: kv undelete -versions=1 secret/demo") {
@@ -324,7 +343,8 @@ func TestHandDelete(t *testing.T) {
 // TestHandWriteInEachState: in each state of a rotation, a value that does not work is refused,
 // the current one is accepted, and the rotation ends with consumers reading the only valid key.
 func TestHandWriteInEachState(t *testing.T) {
-	for _, state := range []rotate.State{rotate.Creating, rotate.Settling, rotate.Verifying, rotate.Publishing, rotate.Grace, rotate.Retiring, rotate.RollingBack} {
+	for _, state := range []rotate.State{rotate.Creating, rotate.Settling, rotate.Verifying, rotate.Publishing,
+		rotate.Grace, rotate.Retiring, rotate.RollingBack} {
 		t.Run(string(state), func(t *testing.T) {
 			bubble(t, func(w *world) {
 				w.rotatedOnce()
@@ -366,20 +386,24 @@ func TestHandWriteOfLeakedKey(t *testing.T) {
 		w.until(rotate.Grace)
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(old)})
 		for _, force := range []bool{false, true} {
-			w.denied(handWrite{fields: map[string]string{"api_key": old}, force: force}, "has leaked; rotate once rotation 2 has ended")
+			w.denied(handWrite{fields: map[string]string{"api_key": old}, force: force},
+				"has leaked; rotate once rotation 2 has ended")
 		}
 		w.refused(route.Write, "keys/demo/rollback", nil, fault.Conflict, "is known to have leaked")
 		w.must(route.Write, "keys/demo/rollback", map[string]any{"force": true})
 		w.until(rotate.Grace)
-		if s := w.status(); s["current_key_id"] != w.idOf(old) || !contains(s["alert"].(string), "which has leaked, is published again by a forced rollback") {
+		if s := w.status(); s["current_key_id"] != w.idOf(old) ||
+			!contains(s["alert"].(string), "which has leaked, is published again by a forced rollback") {
 			t.Errorf("the key is %v", s)
 		}
 		w.hook = nil
 		w.until(rotate.Scheduled)
 		w.must(route.Write, "keys/demo/rotate", nil) // nobody says again that it leaked
 		w.until(rotate.Grace)
-		w.denied(handWrite{fields: map[string]string{"api_key": old}, force: true}, "has leaked; rotate once rotation 3 has ended")
-		if s := w.status(); s["leaked"] != true || s["alert"] != "" || s["retire_after"].(string) > time.Now().Add(time.Minute).Format(time.RFC3339) {
+		w.denied(handWrite{fields: map[string]string{"api_key": old}, force: true},
+			"has leaked; rotate once rotation 3 has ended")
+		if s := w.status(); s["leaked"] != true || s["alert"] != "" ||
+			s["retire_after"].(string) > time.Now().Add(time.Minute).Format(time.RFC3339) {
 			t.Errorf("the next rotation: %v", s)
 		}
 	})
@@ -394,7 +418,9 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Publishing)
 		other := w.another().Engine
-		warnings, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old, "label": "x"}, judge: other, judged: func() { w.until(rotate.Grace) }})
+		warnings, err := w.writeByHand(
+			handWrite{fields: map[string]string{"api_key": old, "label": "x"}, judge: other,
+				judged: func() { w.until(rotate.Grace) }})
 		if err != nil || !contains(strings.Join(warnings, ";"), "is current again") {
 			t.Errorf("the write: %v, %q", err, warnings)
 		}
@@ -413,7 +439,8 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 		w.hook = func(what string, before bool) error {
 			if what == "publish" && before && once {
 				once = false
-				if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": foreign}, judge: w.another().Engine}); err != nil {
+				if _, err := w.writeByHand(
+					handWrite{fields: map[string]string{"api_key": foreign}, judge: w.another().Engine}); err != nil {
 					t.Errorf("the write: %v", err)
 				}
 			}
@@ -433,7 +460,9 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 func TestHandWriteRacesWithRetire(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
-		_, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another().Engine, judged: func() { w.until(rotate.Retiring) }})
+		_, err := w.writeByHand(
+			handWrite{fields: map[string]string{"api_key": old}, judge: w.another().Engine,
+				judged: func() { w.until(rotate.Retiring) }})
 		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "has been disabled since") {
 			t.Errorf("the write: %v", err)
 		}
@@ -450,10 +479,12 @@ func TestHandWriteRacesWithRetire(t *testing.T) {
 func TestHandWriteOnStaleServer(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
-		_, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another().Engine, judged: func() {
-			w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(old)})
-		}})
-		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "retired") && !contains(fault.Message(err), "leaked") {
+		_, err := w.writeByHand(
+			handWrite{fields: map[string]string{"api_key": old}, judge: w.another().Engine, judged: func() {
+				w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(old)})
+			}})
+		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "retired") &&
+			!contains(fault.Message(err), "leaked") {
 			t.Errorf("a key that leaked meanwhile: %v", err)
 		}
 		if w.value() != fresh {
@@ -535,7 +566,8 @@ func TestHandWriteWhileCreatingElsewhere(t *testing.T) {
 				return nil
 			}
 			w.hook = nil
-			warnings, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true, judge: other})
+			warnings, err := w.writeByHand(
+				handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true, judge: other})
 			if said := strings.Join(warnings, ";"); err != nil || !contains(said, "was not checked") {
 				t.Errorf("the write: %v, %q", err, said)
 			}
@@ -572,7 +604,9 @@ func TestHandWriteUnjudgedRacesWithRetire(t *testing.T) {
 			_, _ = w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: other})
 		}()
 		nap(time.Second)
-		_, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: other, judged: func() { w.until(rotate.Retiring) }})
+		_, err := w.writeByHand(
+			handWrite{fields: map[string]string{"api_key": old}, judge: other,
+				judged: func() { w.until(rotate.Retiring) }})
 		if !fault.Is(err, fault.Unavailable) || w.value() != fresh {
 			t.Errorf("the write: %v, and consumers read %q", err, w.value())
 		}
@@ -612,13 +646,15 @@ func TestHandWriteThatCannotBeTried(t *testing.T) {
 		current := w.value()
 		w.hook = func(what string, before bool) error {
 			if what == "verify" && before {
-				return &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("hook", fault.Invalid, "no header can hold it")}
+				return &rotate.Failure{Outcome: rotate.Permanent,
+					Err: fault.New("hook", fault.Invalid, "no header can hold it")}
 			}
 			return nil
 		}
 		w.put("key\n")
 		w.after(time.Hour)
-		if s := w.status(); !contains(s["alert"].(string), "could not be tested in several attempts: no header can hold it") {
+		if s := w.status(); !contains(s["alert"].(string),
+			"could not be tested in several attempts: no header can hold it") {
 			t.Errorf("the key is %v", s)
 		}
 		w.hook = nil
@@ -688,7 +724,8 @@ func TestHandWriteCoversNoAlert(t *testing.T) {
 		current := w.value()
 		w.hook = func(what string, before bool) error {
 			if what == "create" && before {
-				return &rotate.Failure{Outcome: rotate.Permanent, Err: fault.New("hook", fault.Upstream, "the account is closed")}
+				return &rotate.Failure{Outcome: rotate.Permanent,
+					Err: fault.New("hook", fault.Upstream, "the account is closed")}
 			}
 			return nil
 		}
@@ -699,7 +736,8 @@ func TestHandWriteCoversNoAlert(t *testing.T) {
 			t.Fatalf("the key is %v", s)
 		}
 		for _, value := range []string{"no-such-key-0815", "no-such-key-0816"} {
-			if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": value}, force: true}); err != nil {
+			if _, err := w.writeByHand(
+				handWrite{fields: map[string]string{"api_key": value}, force: true}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -721,7 +759,9 @@ func TestHandWritesAreTrimmed(t *testing.T) {
 			}
 			w.kv.write("secret/demo", map[string]string{"api_key": "x"})
 		}
-		if n := len(w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})["steps"].([]any)); n < 1000 || n > 2020 {
+		if n := len(
+			w.must(route.Read, "keys/demo/history", map[string]any{"steps": true})["steps"].([]any)); n < 1000 ||
+			n > 2020 {
 			t.Errorf("the journal has %d rows", n)
 		}
 	})

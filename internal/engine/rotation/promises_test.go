@@ -70,7 +70,8 @@ func office(t *testing.T, test func(w *world)) {
 // roomy returns the configuration of a key of the spacious family.
 func roomy(more map[string]any) map[string]any {
 	body := basic(map[string]any{
-		"recipe": "spacious", "admin": map[string]string{"token": adminToken, "org": "acme"}, "fields": map[string]string{"api_key": "api_key"},
+		"recipe": "spacious", "admin": map[string]string{"token": adminToken, "org": "acme"},
+		"fields": map[string]string{"api_key": "api_key"},
 		"params": map[string]string{"note": "a", "url": "https://a"}, "skip_import_rotation": true,
 	})
 	maps.Copy(body, more)
@@ -105,7 +106,8 @@ func TestStoredAdminCredentialsStayWhereTheyWereSent(t *testing.T) {
 			keep bool
 		}{
 			{"timing", route.Patch, map[string]any{"rotation_period": "800h"}, true},
-			{"a param that routes nothing", route.Patch, map[string]any{"params": map[string]string{"note": "b"}}, true},
+			{"a param that routes nothing", route.Patch, map[string]any{"params": map[string]string{"note": "b"}},
+				true},
 			{"another address", route.Patch, map[string]any{"params": map[string]string{"url": "https://b"}}, false},
 			{"another authority", route.Patch, map[string]any{"ca": authority}, false},
 			{"another path", route.Patch, map[string]any{"path": "secret/other"}, false},
@@ -129,7 +131,9 @@ func TestStoredAdminCredentialsStayWhereTheyWereSent(t *testing.T) {
 		}
 		w.must(route.Write, "keys/demo", roomy(nil))
 		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"note": "b"}}) // needs none
-		w.refused(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"nothing": "b"}, "admin": known}, fault.Invalid, "params.nothing is not known")
+		w.refused(route.Patch, "keys/demo",
+			map[string]any{"params": map[string]string{"nothing": "b"}, "admin": known}, fault.Invalid,
+			"params.nothing is not known")
 		w.must(route.Patch, "keys/demo", map[string]any{"admin": map[string]any{"org": nil}})
 		if got := fmt.Sprint(w.status()["admin_fields"]); got != "[token]" {
 			t.Errorf("after clearing one: %s", got)
@@ -143,33 +147,40 @@ func TestChangesWarn(t *testing.T) {
 		admin := map[string]string{"token": adminToken}
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:1"})
 		w.warns(route.Write, "keys/demo", basic(map[string]any{"recipe": "mine"}), "")
-		w.warns(route.Patch, "keys/demo", map[string]any{"path": "secret/second", "admin": admin}, "") // nothing is published yet
+		// nothing is published yet
+		w.warns(route.Patch, "keys/demo", map[string]any{"path": "secret/second", "admin": admin}, "")
 		w.until(rotate.Grace)
 		w.until(rotate.Scheduled)
 		current := w.status()["current_key_id"].(string)
-		w.warns(route.Patch, "keys/demo", map[string]any{"path": "secret/demo", "admin": admin}, `nothing is published at "secret/demo" before the next rotation`)
+		w.warns(route.Patch, "keys/demo", map[string]any{"path": "secret/demo", "admin": admin},
+			`nothing is published at "secret/demo" before the next rotation`)
 		w.warns(route.Patch, "keys/demo", map[string]any{"path": "secret/demo"}, "")
 		w.warns(route.Patch, "keys/demo", map[string]any{"rotation_period": "800h"}, "")
-		w.warns(route.Write, "keys/demo", map[string]any{"recipe": "mine", "path": "secret/demo"}, "rotation_period was 800h0m0s and is now 1440h0m0s, the default")
+		w.warns(route.Write, "keys/demo", map[string]any{"recipe": "mine", "path": "secret/demo"},
+			"rotation_period was 800h0m0s and is now 1440h0m0s, the default")
 		w.warns(route.Write, "keys/demo", map[string]any{"recipe": "mine", "path": "secret/demo"}, "")
-		w.warns(route.Write, "keys/demo", map[string]any{"recipe": "mine", "path": "secret/demo", "rotation_period": "700h"}, "")
+		w.warns(route.Write, "keys/demo",
+			map[string]any{"recipe": "mine", "path": "secret/demo", "rotation_period": "700h"}, "")
 		w.warns(route.Write, "recipes/mine", map[string]any{"source": "mine:1"}, "")
 		w.warns(route.Write, "recipes/mine", map[string]any{"source": "mine:2"}, `key "demo" keeps the earlier text`)
-		w.warns(route.Patch, "keys/demo", map[string]any{"read_ttl": "30s"}, `recipe "mine" has changed since the key was bound to it`)
+		w.warns(route.Patch, "keys/demo", map[string]any{"read_ttl": "30s"},
+			`recipe "mine" has changed since the key was bound to it`)
 		// Rebind keeps the key in use; with another recipe, a person must delete it.
 		w.warns(route.Write, "keys/demo/rebind", nil, "")
 		if id := w.status()["current_key_id"]; id != current {
 			t.Errorf("after rebind, the current key is %q, want %q", id, current)
 		}
 		w.warns(route.Patch, "keys/demo", map[string]any{"read_ttl": "30s"}, "")
-		w.warns(route.Patch, "keys/demo", map[string]any{"recipe": "house", "admin": admin}, "key "+current+` was created by "mine" and is no longer managed here`)
+		w.warns(route.Patch, "keys/demo", map[string]any{"recipe": "house", "admin": admin},
+			"key "+current+` was created by "mine" and is no longer managed here`)
 		if id := w.status()["current_key_id"]; id != "" {
 			t.Errorf("with another recipe, the current key is %q, want none", id)
 		}
 		w.warns(route.Delete, "keys/demo", nil, "")
 		w.rotatedOnce()
 		current = w.status()["current_key_id"].(string)
-		w.warns(route.Delete, "keys/demo", nil, fmt.Sprintf("stay valid at the provider, and nobody rotates or retires them any more: [%q]", current))
+		w.warns(route.Delete, "keys/demo", nil,
+			fmt.Sprintf("stay valid at the provider, and nobody rotates or retires them any more: [%q]", current))
 	})
 }
 
@@ -241,7 +252,8 @@ func TestSettlingIsTheRecipesOrTheKeys(t *testing.T) {
 			{map[string]any{"settle_interval": "3s"}, 3, 780}, {map[string]any{"settle_timeout": "5m"}, 11, 300},
 		} {
 			w.must(route.Write, "keys/demo", roomy(tt.own))
-			if got := w.status()["settle"].(map[string]any); got["interval"] != tt.interval || got["timeout"] != tt.timeout {
+			if got := w.status()["settle"].(map[string]any); got["interval"] != tt.interval ||
+				got["timeout"] != tt.timeout {
 				t.Errorf("with %v the key settles by %v, want %v and %v", tt.own, got, tt.interval, tt.timeout)
 			}
 		}
@@ -267,11 +279,13 @@ func TestPlacesThatWereNeverReserved(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.refused(route.Write, "keys/third", basic(nil), fault.Conflict, `key "demo" already publishes to`)
-		w.refused(route.Patch, "keys/second", map[string]any{"path": "secret/demo", "admin": admin}, fault.Conflict, `key "demo" already publishes to`)
+		w.refused(route.Patch, "keys/second", map[string]any{"path": "secret/demo", "admin": admin}, fault.Conflict,
+			`key "demo" already publishes to`)
 		w.must(route.Write, "keys/third", basic(map[string]any{"path": "secret/third"}))
 		w.unlisted = true
 		w.Reopen(w)
-		if _, err := w.do(route.Write, "keys/fourth", basic(map[string]any{"path": "secret/fourth"})); !fault.Is(err, fault.Upstream) {
+		if _, err := w.do(route.Write, "keys/fourth", basic(map[string]any{"path": "secret/fourth"})); !fault.Is(err,
+			fault.Upstream) {
 			t.Errorf("a key whose neighbours cannot be read: %v", err)
 		}
 	})
@@ -288,10 +302,13 @@ func TestAdoptingTwice(t *testing.T) {
 		body := basic(map[string]any{"current_key_id": theirs.ID, "skip_import_rotation": true})
 		w.must(route.Write, "keys/demo", body)
 		w.must(route.Write, "keys/demo", body)
-		w.must(route.Patch, "keys/demo", map[string]any{"current_key_id": theirs.ID}) // changes nothing, and needs no admin credentials
+		// changes nothing, and needs no admin credentials
+		w.must(route.Patch, "keys/demo", map[string]any{"current_key_id": theirs.ID})
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
-		w.refused(route.Patch, "keys/demo", map[string]any{"current_key_id": theirs.ID, "admin": map[string]any{"token": adminToken}}, fault.Conflict, "the key has been rotated since")
+		w.refused(route.Patch, "keys/demo",
+			map[string]any{"current_key_id": theirs.ID, "admin": map[string]any{"token": adminToken}}, fault.Conflict,
+			"the key has been rotated since")
 		w.until(rotate.Scheduled)
 		w.wantLive(w.idOf(w.value()))
 		w.must(route.Patch, "keys/demo", map[string]any{"current_key_id": w.idOf(w.value())})
@@ -311,10 +328,12 @@ func TestPlanShowsWhatWillHappen(t *testing.T) {
 		}
 		nap(48 * time.Hour) // and nobody works
 		now := time.Now().UTC().Truncate(time.Second)
-		if at, err := time.Parse(time.RFC3339, plan()["rotations"].([]any)[0].(map[string]any)["at"].(string)); err != nil || at.Before(now) {
+		if at, err := time.Parse(time.RFC3339,
+			plan()["rotations"].([]any)[0].(map[string]any)["at"].(string)); err != nil || at.Before(now) {
 			t.Errorf("the next rotation is planned for %v, which was before %v: %v", at, now, err)
 		}
-		if s := w.status(); s["overdue"] != true || s["overdue_seconds"].(float64) < 86400 || s["overdue_seconds"].(float64) > 48*3600 {
+		if s := w.status(); s["overdue"] != true || s["overdue_seconds"].(float64) < 86400 ||
+			s["overdue_seconds"].(float64) > 48*3600 {
 			t.Errorf("nobody has worked for two days: overdue %v, by %v s", s["overdue"], s["overdue_seconds"])
 		}
 		w.can(func(can *rotate.Capabilities) { can.LastUsed, can.Disable, can.Label = false, false, false })
@@ -385,7 +404,8 @@ func TestJournalNamesTheWrite(t *testing.T) {
 		}
 		w.until(rotate.Grace)
 		w.until(rotate.Scheduled)
-		for reason, want := range map[string]string{"": "requested, by ann", "the new one is slow": "the new one is slow, by ann"} {
+		for reason, want := range map[string]string{"": "requested, by ann",
+			"the new one is slow": "the new one is slow, by ann"} {
 			w.must(route.Write, "keys/demo/rotate", nil)
 			w.until(rotate.Grace)
 			w.must(route.Write, "keys/demo/rollback", map[string]any{"reason": reason})
@@ -453,16 +473,22 @@ func TestHandWriteThatLeavesOut(t *testing.T) {
 			warns         string
 			refuses       string
 		}{
-			{"both are written", "label", fields{"api_key": "KEY", "label": "a"}, fields{"api_key": "KEY", "label": "b"}, "", ""},
-			{"the public output is left out", "label", fields{"api_key": "KEY", "label": "a"}, fields{"api_key": "KEY"}, `leaves out "label"`, ""},
+			{"both are written", "label", fields{"api_key": "KEY", "label": "a"},
+				fields{"api_key": "KEY", "label": "b"}, "", ""},
+			{"the public output is left out", "label", fields{"api_key": "KEY", "label": "a"},
+				fields{"api_key": "KEY"}, `leaves out "label"`, ""},
 			{"the public output was not there", "label", fields{"api_key": "other"}, fields{"api_key": "KEY"}, "", ""},
-			{"the secret is left out", "label", fields{"api_key": "KEY", "label": "a"}, fields{"label": "a"}, "", refused},
+			{"the secret is left out", "label", fields{"api_key": "KEY", "label": "a"}, fields{"label": "a"}, "",
+				refused},
 			{"the secret was not there, and a public output is", "label", fields{}, fields{"label": "a"}, "", refused},
 			{"a second secret was not there", "o0", fields{"api_key": "other"}, fields{"api_key": "KEY"}, "", ""},
-			{"a second secret is left out", "o0", fields{"api_key": "other", "label": "a"}, fields{"api_key": "KEY"}, "", `it leaves out ["label"]`},
+			{"a second secret is left out", "o0", fields{"api_key": "other", "label": "a"}, fields{"api_key": "KEY"},
+				"", `it leaves out ["label"]`},
 			{"of two secrets, one is written for the first time", "o0", fields{}, fields{"label": "a"}, "", ""},
 		} {
-			w.must(route.Write, "keys/demo", roomy(map[string]any{"fields": fields{"api_key": "api_key", tt.second: "label"}, "skip_import_rotation": false}))
+			w.must(route.Write, "keys/demo",
+				roomy(map[string]any{"fields": fields{"api_key": "api_key", tt.second: "label"},
+					"skip_import_rotation": false}))
 			w.until(rotate.Grace)
 			w.until(rotate.Scheduled)
 			key := w.value()
@@ -476,7 +502,8 @@ func TestHandWriteThatLeavesOut(t *testing.T) {
 			w.kv.write("secret/demo", filled(tt.before))
 			warnings, err := w.writeByHand(handWrite{fields: filled(tt.after)})
 			got := strings.Join(warnings, "\n")
-			if tt.refuses == "" && contains(fault.Message(err), "leaves out") || tt.refuses != "" && !contains(fault.Message(err), tt.refuses) {
+			if tt.refuses == "" && contains(fault.Message(err), "leaves out") || tt.refuses != "" &&
+				!contains(fault.Message(err), tt.refuses) {
 				t.Errorf("%s: %q, want %q", tt.name, fault.Message(err), tt.refuses)
 			}
 			if tt.warns == "" && contains(got, "leaves out") || !contains(got, tt.warns) {
@@ -504,7 +531,8 @@ func TestProvidersDialByTheGuard(t *testing.T) {
 			guarded := w.open(enginetest.Config{ByHand: true, Host: func(h *engine.Host) {
 				h.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, guard }
 			}}, network)
-			guarded.Must(t, route.Write, fmt.Sprintf("keys/own-%v", own), basic(map[string]any{"path": fmt.Sprintf("secret/%v", own), "skip_import_rotation": true}))
+			guarded.Must(t, route.Write, fmt.Sprintf("keys/own-%v", own),
+				basic(map[string]any{"path": fmt.Sprintf("secret/%v", own), "skip_import_rotation": true}))
 			if _, err := dial(t.Context(), "tcp", "192.0.2.1:443"); (err == nil) != own {
 				t.Errorf("its own way out %v: dialing says %v", own, err)
 			}

@@ -90,8 +90,10 @@ func (r recipeRoutes) read(ctx context.Context, _ *route.Request, in nameIn) (*r
 		return nil, err
 	}
 	return &recipeOut{
-		Name: d.Name, Provider: d.Provider, BuiltIn: builtIn, Description: d.Description, Doc: d.Doc, Evidence: d.Evidence, Style: d.Style, Hosts: d.Hosts,
-		Admin: showFields(d.Admin), Params: showFields(d.Params), Outputs: outputNames(d), Proof: d.Can.Proof, Retry: d.Can.Retry, Hash: d.Hash, Source: string(d.Source),
+		Name: d.Name, Provider: d.Provider, BuiltIn: builtIn, Description: d.Description, Doc: d.Doc,
+		Evidence: d.Evidence, Style: d.Style, Hosts: d.Hosts,
+		Admin: showFields(d.Admin), Params: showFields(d.Params), Outputs: outputNames(d), Proof: d.Can.Proof,
+		Retry: d.Can.Retry, Hash: d.Hash, Source: string(d.Source),
 	}, nil
 }
 
@@ -113,21 +115,32 @@ func (r recipeRoutes) write(ctx context.Context, req *route.Request, in recipeIn
 	case err != nil:
 		return route.None{}, err
 	case builtIn:
-		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"name\": %q is built in and cannot be replaced; take another name", in.Name)
+		return route.None{},
+			fault.New("rotation.recipe", fault.Invalid,
+				"field \"name\": %q is built in and cannot be replaced; take another name", in.Name)
 	case !recipeForm.MatchString(in.Name):
-		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"name\": %q is refused; use 1 to 64 of a-z 0-9 -, beginning with a letter or digit", in.Name)
+		return route.None{},
+			fault.New("rotation.recipe", fault.Invalid,
+				"field \"name\": %q is refused; use 1 to 64 of a-z 0-9 -, beginning with a letter or digit", in.Name)
 	case in.Source == "" || len(in.Source) > maxRecipe:
-		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": give the recipe's text, at most %d KiB", maxRecipe>>10)
+		return route.None{},
+			fault.New("rotation.recipe", fault.Invalid, "field \"source\": give the recipe's text, at most %d KiB",
+				maxRecipe>>10)
 	}
 	d, err := p.Parse(in.Name+".hcl", []byte(in.Source))
 	if err != nil {
 		return route.None{}, err
 	}
 	if d.Name != in.Name {
-		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": the text names the recipe %q, not %q; write it under its own name", d.Name, in.Name)
+		return route.None{},
+			fault.New("rotation.recipe", fault.Invalid,
+				"field \"source\": the text names the recipe %q, not %q; write it under its own name", d.Name, in.Name)
 	}
 	if d.Can.Retry == rotate.RetryAdopt && !d.Can.Label {
-		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": retry = \"adopt\" needs a list that shows the label of each key, because otherwise a key whose create reply was lost cannot be told from keys of others; write the label into the create request and give list a label, or set retry = \"never\"")
+		return route.None{}, fault.New("rotation.recipe", fault.Invalid, "field \"source\": retry = \"adopt\" needs "+
+			"a list that shows the label of each key, because otherwise a key whose create reply was lost cannot be "+
+			"told from keys of others; write the label into the create request and give list a label, or set "+
+			"retry = \"never\"")
 	}
 	row, err := encode(userRecipe{p.Name, d.Hash, []byte(in.Source)})
 	if err != nil {
@@ -143,18 +156,22 @@ func (r recipeRoutes) write(ctx context.Context, req *route.Request, in recipeIn
 			return route.None{}, err
 		}
 		for _, k := range keys {
-			req.Warn("key %q keeps the earlier text and does not begin a rotation until it is bound again at keys/%s/rebind", k, k)
+			req.Warn("key %q keeps the earlier text and does not begin a rotation until it is bound again at "+
+				"keys/%s/rebind", k, k)
 		}
 	}
-	event := r.catalog.m.Host.Event("rotation/recipe", engine.Details(map[string]string{"recipe": in.Name, "hash": d.Hash})...)
-	_, err = r.catalog.m.Store.CommitWith(ctx, []storage.Op{storage.Set(recipePrefix+in.Name, row)}, []storage.Op{event})
+	event := r.catalog.m.Host.Event("rotation/recipe",
+		engine.Details(map[string]string{"recipe": in.Name, "hash": d.Hash})...)
+	_, err = r.catalog.m.Store.CommitWith(ctx, []storage.Op{storage.Set(recipePrefix+in.Name, row)},
+		[]storage.Op{event})
 	return route.None{}, err
 }
 
 func (r recipeRoutes) delete(ctx context.Context, _ *route.Request, in nameIn) (route.None, error) {
 	if _, builtIn, err := r.catalog.builtIn(in.Name); err != nil || builtIn {
 		if builtIn {
-			err = fault.New("rotation.recipe", fault.Invalid, "recipe %q is built in and cannot be deleted; only recipes that were written here can be", in.Name)
+			err = fault.New("rotation.recipe", fault.Invalid,
+				"recipe %q is built in and cannot be deleted; only recipes that were written here can be", in.Name)
 		}
 		return route.None{}, err
 	}
@@ -163,7 +180,9 @@ func (r recipeRoutes) delete(ctx context.Context, _ *route.Request, in nameIn) (
 		return route.None{}, err
 	}
 	if len(keys) > 0 {
-		return route.None{}, fault.New("rotation.recipe", fault.Conflict, "recipe %q is used by keys %q; delete these keys, or give them another recipe, first", in.Name, keys)
+		return route.None{},
+			fault.New("rotation.recipe", fault.Conflict,
+				"recipe %q is used by keys %q; delete these keys, or give them another recipe, first", in.Name, keys)
 	}
 	_, err = r.catalog.m.Store.Commit(ctx, storage.Remove(recipePrefix+in.Name))
 	return route.None{}, err

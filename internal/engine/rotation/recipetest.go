@@ -74,7 +74,8 @@ func (t *RecipeTest) existingKeys(ctx context.Context) (ids map[string]bool, err
 	case t.Wait == 0:
 		return nil, nil
 	case !t.Definition.Can.List:
-		t.OnStep("list before", "skipped: the recipe has no list, so the test cannot tell whether create returns the id of an older key, which would then be retired", nil)
+		t.OnStep("list before", "skipped: the recipe has no list, so the test cannot tell whether create returns "+
+			"the id of an older key, which would then be retired", nil)
 		return nil, nil
 	}
 	all, err := t.Source.List(ctx)
@@ -100,7 +101,8 @@ func count(n int) string {
 // errExistingKey is the error of a creating call that returned the ID of an older key. The test
 // does not retire that key.
 func errExistingKey(id string) error {
-	return fault.New("rotation.RecipeTest", fault.Upstream, "create returned the key %s, which existed before, so it is not retired; correct the recipe's id, and look for a new key at the provider", id)
+	return fault.New("rotation.RecipeTest", fault.Upstream, "create returned the key %s, which existed before, so "+
+		"it is not retired; correct the recipe's id, and look for a new key at the provider", id)
 }
 
 // report reports a step to OnStep and returns the step's error.
@@ -141,7 +143,8 @@ func (t *RecipeTest) exercise(ctx context.Context, made rotate.Credential) error
 			return err
 		}
 	}
-	t.OnStep("publish", "skipped in a test: a rotation would write "+t.outputs(made)+" here, and give readers time", nil)
+	t.OnStep("publish", "skipped in a test: a rotation would write "+t.outputs(made)+" here, and give readers time",
+		nil)
 	if can.Disable {
 		return t.report("disable", "", t.Source.Disable(ctx, made.ID))
 	}
@@ -175,7 +178,8 @@ func (t *RecipeTest) verify(ctx context.Context, made rotate.Credential) error {
 // An interruption of the test ends the waiting, but not the last attempt.
 func (t *RecipeTest) verifyDead(ctx context.Context, made rotate.Credential) ([]Remnant, error) {
 	if t.Definition.Can.Proof == rotate.ProofNone {
-		t.OnStep("verify dead", "skipped: the recipe has no way to verify a key; check at the provider that "+made.ID+" is gone", nil)
+		t.OnStep("verify dead",
+			"skipped: the recipe has no way to verify a key; check at the provider that "+made.ID+" is gone", nil)
 		return nil, nil
 	}
 	for until := time.Now().Add(t.Wait); ; {
@@ -184,7 +188,8 @@ func (t *RecipeTest) verifyDead(ctx context.Context, made rotate.Credential) ([]
 			t.OnStep("verify dead", "the key is refused", nil)
 			return nil, nil
 		}
-		if rotate.OutcomeOf(err) == rotate.Alive && time.Now().Before(until) && t.sleep(ctx, max(t.Definition.Settle.Interval, time.Second)) == nil {
+		if rotate.OutcomeOf(err) == rotate.Alive && time.Now().Before(until) &&
+			t.sleep(ctx, max(t.Definition.Settle.Interval, time.Second)) == nil {
 			continue
 		}
 		why := "the provider reported it as deleted, but that could not be verified: " + reason(err)
@@ -217,9 +222,14 @@ func (t *RecipeTest) verifyListed(ctx context.Context, made rotate.Credential) e
 			return nil
 		case time.Now().Before(until):
 		case i < 0:
-			err = fault.New("rotation.RecipeTest", fault.Upstream, "the list of %s does not show the new key %s, so a key whose create reply was lost would not be found; check the list's items, id and where", count(len(all)), made.ID)
+			err = fault.New("rotation.RecipeTest", fault.Upstream, "the list of %s does not show the new key %s, so "+
+				"a key whose create reply was lost would not be found; check the list's items, id and where",
+				count(len(all)), made.ID)
 		default:
-			err = fault.New("rotation.RecipeTest", fault.Upstream, "the list shows the key %s with the label %q, not %q, so a key whose create reply was lost would not be found; check the label of create and of list", made.ID, all[i].Label, t.Marker)
+			err = fault.New("rotation.RecipeTest", fault.Upstream, "the list shows the key %s with the label %q, "+
+				"not %q, so a key whose create reply was lost would not be found; check the label of "+
+				"create and of list",
+				made.ID, all[i].Label, t.Marker)
 		}
 		if err != nil {
 			return t.report("list", "", err)
@@ -260,11 +270,13 @@ func (t *RecipeTest) cleanUp(ctx context.Context, before map[string]bool, failed
 	case ctx.Err() == nil && rotate.OutcomeOf(failed) != rotate.Unknown:
 		return nil // nothing was created
 	case !t.Definition.Can.List || !t.Definition.Can.Label:
-		return []Remnant{{"", t.Marker.String(), "it is not known whether create made a key, and the recipe has no list with labels to look for one"}}
+		return []Remnant{{"", t.Marker.String(),
+			"it is not known whether create made a key, and the recipe has no list with labels to look for one"}}
 	default:
 		all, err := t.Source.List(undo)
 		if err != nil {
-			return []Remnant{{"", t.Marker.String(), "it is not known whether create made a key, and the list cannot be read: " + reason(err)}}
+			return []Remnant{{"", t.Marker.String(),
+				"it is not known whether create made a key, and the list cannot be read: " + reason(err)}}
 		}
 		for _, l := range all {
 			if l.Marker == t.Marker && !before[l.ID] {
@@ -272,7 +284,8 @@ func (t *RecipeTest) cleanUp(ctx context.Context, before map[string]bool, failed
 			}
 		}
 		if len(ids) == 0 {
-			return []Remnant{{"", t.Marker.String(), "it is not known whether create made a key; the list shows none yet, but one may still appear"}}
+			return []Remnant{{"", t.Marker.String(),
+				"it is not known whether create made a key; the list shows none yet, but one may still appear"}}
 		}
 	}
 	for _, id := range ids {

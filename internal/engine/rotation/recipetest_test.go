@@ -38,14 +38,16 @@ func TestRecipeTest(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			s := &fakeSource{fails: tt.fails, failure: &rotate.Failure{Outcome: tt.o, Err: context.DeadlineExceeded}, done: tt.done, alive: map[string]string{}}
+			s := &fakeSource{fails: tt.fails, failure: &rotate.Failure{Outcome: tt.o, Err: context.DeadlineExceeded},
+				done: tt.done, alive: map[string]string{}}
 			if tt.stop {
 				s.stop = cancel
 			}
 			run := rotation.RecipeTest{
 				Definition: rotation.Definition{
 					Settle: rotate.Settle{Successes: 2, Interval: time.Second, Timeout: time.Minute},
-					Can:    rotate.Capabilities{Proof: rotate.ProofUse, List: true, Label: true, Disable: true, LastUsed: true},
+					Can: rotate.Capabilities{Proof: rotate.ProofUse, List: true, Label: true, Disable: true,
+						LastUsed: true},
 				},
 				Source: s, Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute,
 				OnStep: func(string, string, error) {},
@@ -65,7 +67,8 @@ func TestRecipeTest(t *testing.T) {
 // because the recipe looks for the id in the wrong place, that key stays valid, and the one that
 // was created is named by its label.
 func TestRecipeTestRetiresNothingElse(t *testing.T) {
-	for _, failure := range []error{nil, &rotate.Failure{Outcome: rotate.Unknown, ID: "1", Err: context.DeadlineExceeded}} {
+	for _, failure := range []error{nil,
+		&rotate.Failure{Outcome: rotate.Unknown, ID: "1", Err: context.DeadlineExceeded}} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &fakeSource{alive: map[string]string{"1": "of somebody"}}
 			if failure != nil {
@@ -73,7 +76,8 @@ func TestRecipeTestRetiresNothingElse(t *testing.T) {
 			}
 			run := rotation.RecipeTest{
 				Definition: rotation.Definition{Can: rotate.Capabilities{List: true, Label: true}}, Source: s,
-				Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute, OnStep: func(string, string, error) {},
+				Marker: rotate.Marker{Installation: "t", Key: "k", Turn: 1, Attempt: 1}, Wait: time.Minute,
+				OnStep: func(string, string, error) {},
 			}
 			left, err := run.Run(t.Context())
 			if s.alive["1"] == "" || err == nil || len(left) != 1 || left[0].ID != "" || left[0].Marker == "" {

@@ -55,7 +55,8 @@ func TestReplies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if text := string(e.Value); !strings.HasPrefix(e.Key, "mount/m/s/") && (strings.Contains(text, key) || strings.Contains(text, adminToken)) {
+			if text := string(e.Value); !strings.HasPrefix(e.Key, "mount/m/s/") &&
+				(strings.Contains(text, key) || strings.Contains(text, adminToken)) {
 				t.Errorf("the row %s holds a secret: %s", e.Key, text)
 			}
 		}
@@ -67,7 +68,8 @@ func TestReplies(t *testing.T) {
 				t.Errorf("the row %s holds a secret that is not sealed", e.Key)
 			}
 		}
-		if text := string(b) + string(all) + w.logged.String(); strings.Contains(text, key) || strings.Contains(text, adminToken) {
+		if text := string(b) + string(all) + w.logged.String(); strings.Contains(text, key) ||
+			strings.Contains(text, adminToken) {
 			t.Error("an output holds a secret")
 		}
 	})

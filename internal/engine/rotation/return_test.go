@@ -19,14 +19,19 @@ func TestRollbackTo(t *testing.T) {
 		w.inGrace(nil)
 		w.until(rotate.Scheduled)
 		current := w.value()
-		w.refused(route.Write, "keys/demo/rollback", map[string]any{"to": 1}, fault.Invalid, "the key of rotation 1 was retired on ")
-		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 2}, fault.Invalid, "the key of rotation 1 was retired on ")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"to": 1}, fault.Invalid,
+			"the key of rotation 1 was retired on ")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 2}, fault.Invalid,
+			"the key of rotation 1 was retired on ")
 		w.refused(route.Write, "keys/demo/rollback", map[string]any{"to": 9}, fault.Invalid, "no such rotation")
-		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 77}, fault.Invalid, "version 77 is not among the versions")
-		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 1, "to": 1}, fault.Invalid, "give only one of them")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 77}, fault.Invalid,
+			"version 77 is not among the versions")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 1, "to": 1}, fault.Invalid,
+			"give only one of them")
 		w.refused(route.Write, "keys/demo/rollback", map[string]any{"to": 2}, fault.Conflict, "read that key already")
 		out := w.must(route.Write, "keys/demo/rollback", map[string]any{"version": 1})
-		if s := w.status(); w.value() != foreign || !contains(s["alert"].(string), "no rotation has published") || len(out["warnings"].([]string)) != 1 {
+		if s := w.status(); w.value() != foreign || !contains(s["alert"].(string), "no rotation has published") ||
+			len(out["warnings"].([]string)) != 1 {
 			t.Errorf("back to what was there first: %v, %v", s, out)
 		}
 		w.must(route.Write, "keys/demo/rollback", map[string]any{"to": 2})
@@ -35,7 +40,8 @@ func TestRollbackTo(t *testing.T) {
 		}
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
-		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 1}, fault.Conflict, "can only be rolled back to the key")
+		w.refused(route.Write, "keys/demo/rollback", map[string]any{"version": 1}, fault.Conflict,
+			"can only be rolled back to the key")
 		w.must(route.Write, "keys/demo/rollback", map[string]any{"to": 2})
 		w.until(rotate.Scheduled)
 		if s := w.status(); w.value() != current || s["current_key_id"] != w.idOf(current) {
@@ -51,7 +57,8 @@ func TestRollbackToWhatWasAskedFor(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.rotatedOnce()
 		first := w.value()
-		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
+		if _, err := w.writeByHand(
+			handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}, force: true}); err != nil {
 			t.Fatal(err)
 		}
 		w.must(route.Write, "keys/demo/rotate", nil)
@@ -77,7 +84,8 @@ func TestRollbackAfterDelete(t *testing.T) {
 		w.vendor.Inject(rotationtest.VendorFault{Call: "use", Mode: "before"})
 		w.refused(route.Write, "keys/demo/rollback", nil, fault.Unavailable, "could not be checked")
 		w.must(route.Write, "keys/demo/rollback", nil)
-		if s := w.status(); w.value() != current || w.kv.read("secret/demo", time.Now()).deleted || s["alert"] != "" || s["state"] != "scheduled" {
+		if s := w.status(); w.value() != current || w.kv.read("secret/demo", time.Now()).deleted || s["alert"] != "" ||
+			s["state"] != "scheduled" {
 			t.Errorf("the key is %v", s)
 		}
 		w.refused(route.Write, "keys/demo/rollback", nil, fault.Conflict, "rotate instead")
@@ -115,12 +123,16 @@ func TestRollbackToSurvivesAKill(t *testing.T) {
 // configuration points elsewhere, is no orphan as long as consumers read it.
 func TestOrphanThatConsumersRead(t *testing.T) {
 	workshop(t, func(w *world) {
-		w.must(route.Write, "keys/demo", basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
+		w.must(route.Write, "keys/demo",
+			basic(map[string]any{"recipe": "house", "params": map[string]string{"url": "https://a"}}))
 		w.until(rotate.Grace)
 		w.until(rotate.Scheduled)
 		was := w.idOf(w.value())
-		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"account": "other"}, "admin": map[string]string{"token": adminToken}})
-		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": was}, fault.Conflict, "consumers read it now")
+		w.must(route.Patch, "keys/demo",
+			map[string]any{"params": map[string]string{"account": "other"},
+				"admin": map[string]string{"token": adminToken}})
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": was}, fault.Conflict,
+			"consumers read it now")
 		w.wantLive(was)
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Scheduled)
@@ -145,11 +157,13 @@ func TestOrphanIsAdoptedMeanwhile(t *testing.T) {
 		nap(10 * time.Second)
 		other := w.another()
 		adopt := func(id string) {
-			other.Must(t, route.Write, "keys/"+id, basic(map[string]any{"path": "secret/" + id, "current_key_id": orphan.ID, "skip_import": true}))
+			other.Must(t, route.Write, "keys/"+id,
+				basic(map[string]any{"path": "secret/" + id, "current_key_id": orphan.ID, "skip_import": true}))
 		}
 		w.kv.asked = func() { adopt("second") }
 		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": orphan.ID}, fault.Conflict, "")
-		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": orphan.ID}, fault.Invalid, "is no orphan")
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": orphan.ID}, fault.Invalid,
+			"is no orphan")
 		if _, err := w.vendor.Use(w.Context(), orphan.Secret); err != nil {
 			t.Error(err)
 		}
@@ -191,7 +205,8 @@ func TestOrphans(t *testing.T) {
 		}
 		for _, o := range list {
 			o := o.(map[string]any)
-			if keep, _ := o["keep"].(string); o["key_id"] == two.ID && !contains(keep, "it was created for a key that was deleted") || o["key_id"] == one.ID && keep != "" {
+			if keep, _ := o["keep"].(string); o["key_id"] == two.ID &&
+				!contains(keep, "it was created for a key that was deleted") || o["key_id"] == one.ID && keep != "" {
 				t.Errorf("orphan %v", o)
 			}
 		}
@@ -199,7 +214,8 @@ func TestOrphans(t *testing.T) {
 		for _, id := range []string{current, other, "none"} {
 			w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": id}, fault.Invalid, "is no orphan")
 		}
-		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": two.ID}, fault.Conflict, "is not retired by request")
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": two.ID}, fault.Conflict,
+			"is not retired by request")
 		w.must(route.Write, "keys/demo/orphans", map[string]any{"confirm": one.ID})
 		w.wantLive(current, two.ID, other)
 		if s := w.status(); s["state"] != "scheduled" || s["alert"] != "" {
@@ -207,7 +223,8 @@ func TestOrphans(t *testing.T) {
 		}
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
-		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": current}, fault.Invalid, "is no orphan") // the previous one
+		// the previous one
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": current}, fault.Invalid, "is no orphan")
 	})
 	bubble(t, func(w *world) { // a lost call
 		w.rotatedOnce()
@@ -227,7 +244,9 @@ func TestOrphans(t *testing.T) {
 				t.Errorf("orphan %v", o)
 			}
 			w.must(route.Write, "keys/demo/orphans", map[string]any{"confirm": o["key_id"]})
-			if h := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)[0].(map[string]any)["attempts"].([]any); !contains(h[0].(string), "unknown: it left "+o["key_id"].(string)+", which is retired") {
+			if h := w.must(route.Read, "keys/demo/history",
+				nil)["rotations"].([]any)[0].(map[string]any)["attempts"].([]any); !contains(h[0].(string),
+				"unknown: it left "+o["key_id"].(string)+", which is retired") {
 				t.Errorf("the attempts are %v", h)
 			}
 		}

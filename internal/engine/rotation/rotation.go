@@ -58,7 +58,8 @@ func (b *backend) Reserved(ctx context.Context) iter.Seq2[engine.Reservation, er
 }
 
 // Overwritten implements [engine.Publisher].
-func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overwrite, commit func([]storage.Op) error) error {
+func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overwrite,
+	commit func([]storage.Op) error) error {
 	return b.keys.overwritten(ctx, record, o, commit)
 }
 
@@ -70,7 +71,9 @@ func (b *backend) Unfinished(ctx context.Context) error {
 		return err
 	}
 	t := r.Turn
-	return fault.New("rotation.disable", fault.Conflict, "rotation %d of key %q is in flight (%s), and nothing would finish it once the mount is gone; wait for its end, or disable it with force=true and delete %q at the provider yourself", t.N, r.Name, t.State, t.IDs())
+	return fault.New("rotation.disable", fault.Conflict, "rotation %d of key %q is in flight (%s), and nothing "+
+		"would finish it once the mount is gone; wait for its end, or disable it with force=true and delete %q at "+
+		"the provider yourself", t.N, r.Name, t.State, t.IDs())
 }
 
 // Close does nothing, because the engine holds nothing to close.
@@ -81,26 +84,48 @@ func (b *backend) Routes() []route.Route {
 	ks := b.keys
 	return []route.Route{
 		route.On(route.Write, "keys/{name}", ks.write).WithExists(ks.exists).
-			WithHelp("Configures a key for rotation. Fields that are not given get their defaults; stored admin credentials are kept unless the target changes."),
-		route.On(route.Patch, "keys/{name}", ks.patch).WithHelp("Changes the fields that are given and keeps the others."),
-		route.On(route.Read, "keys/{name}", ks.read).WithHelp("Shows a key's configuration and the state of its rotation. Never shows a secret."),
-		route.On(route.Delete, "keys/{name}", ks.delete).WithHelp("Deletes a key's configuration and history here. Keys at the provider stay valid."),
+			WithHelp("Configures a key for rotation. Fields that are not given get their defaults; stored admin " +
+				"credentials are kept unless the target changes."),
+		route.On(route.Patch, "keys/{name}",
+			ks.patch).WithHelp("Changes the fields that are given and keeps the others."),
+		route.On(route.Read, "keys/{name}",
+			ks.read).WithHelp("Shows a key's configuration and the state of its rotation. Never shows a secret."),
+		route.On(route.Delete, "keys/{name}",
+			ks.delete).WithHelp("Deletes a key's configuration and history here. Keys at the provider stay valid."),
 		route.On(route.List, "keys", ks.list).WithHelp("Lists the keys."),
-		route.On(route.Write, "keys/{name}/rotate", ks.rotate).WithHelp("Starts a rotation of a key now. With leaked=true, the old key is retired without waiting for readers."),
-		route.On(route.Write, "keys/{name}/rollback", ks.rollback).WithHelp("Rolls back the rotation in flight and publishes the previous key again, or another key that is still valid."),
-		route.On(route.Write, "keys/{name}/pause", ks.pause).WithHelp("Pauses a key: its schedule stops, and so does a rotation in flight before its next step."),
+		route.On(route.Write, "keys/{name}/rotate",
+			ks.rotate).WithHelp(
+			"Starts a rotation of a key now. With leaked=true, the old key is retired without waiting for readers."),
+		route.On(route.Write, "keys/{name}/rollback", ks.rollback).WithHelp("Rolls back the rotation in flight and " +
+			"publishes the previous key again, or another key that is still valid."),
+		route.On(route.Write, "keys/{name}/pause",
+			ks.pause).WithHelp(
+			"Pauses a key: its schedule stops, and so does a rotation in flight before its next step."),
 		route.On(route.Write, "keys/{name}/resume", ks.resume).WithHelp("Resumes a paused key."),
-		route.On(route.Write, "keys/{name}/rebind", ks.rebind).WithSudo().WithHelp("Binds a key to the present text of its recipe."),
+		route.On(route.Write, "keys/{name}/rebind",
+			ks.rebind).WithSudo().WithHelp("Binds a key to the present text of its recipe."),
 		route.On(route.Read, "keys/{name}/history", ks.history).WithHelp("Shows a key's rotations, newest first."),
-		route.On(route.Read, "keys/{name}/orphans", ks.orphans).WithHelp("Lists the keys that the provider shows with this server's label and that no record of the server knows."),
-		route.On(route.Write, "keys/{name}/orphans", ks.retireOrphan).WithHelp("Retires one such key at the provider, by its ID."),
+		route.On(route.Read, "keys/{name}/orphans",
+			ks.orphans).WithHelp("Lists the keys that the provider shows with this server's label and that no " +
+			"record of the server knows."),
+		route.On(route.Write, "keys/{name}/orphans",
+			ks.retireOrphan).WithHelp("Retires one such key at the provider, by its ID."),
 		route.On(route.Read, "keys/{name}/plan", ks.plan).WithHelp("Shows what will happen to a key, and when."),
-		route.On(route.Read, "status", overview{ks.m}.status).WithHelp("Shows every credential that rotates on this server, under any engine, and that the caller may read. Credentials that need attention come first."),
-		route.On(route.List, "recipes", b.recipes.list).WithHelp("Lists the recipes: those that are built in and those written to this mount."),
-		route.On(route.Read, "recipes/{name}", b.recipes.read).WithParam("name", "The recipe's name.").WithHelp("Shows a recipe: its text, its parameters, and the operations that it supports."),
-		route.On(route.Write, "recipes/{name}", b.recipes.write).WithHelp("Writes a recipe. Keys that are bound to an earlier text keep using that text until they are bound again."),
-		route.On(route.Delete, "recipes/{name}", b.recipes.delete).WithParam("name", "The recipe's name.").WithHelp("Deletes a recipe that no key is bound to."),
-		route.On(route.Read, "config", ks.config.read).WithHelp("Shows the mount's defaults, and whether rotation is stopped for the mount."),
-		route.On(route.Write, "config", ks.config.write).WithHelp("Sets the mount's defaults. brake=true stops all rotation of the mount."),
+		route.On(route.Read, "status", overview{ks.m}.status).WithHelp("Shows every credential that rotates on this " +
+			"server, under any engine, and that the caller may read. Credentials that need attention come first."),
+		route.On(route.List, "recipes",
+			b.recipes.list).WithHelp("Lists the recipes: those that are built in and those written to this mount."),
+		route.On(route.Read, "recipes/{name}", b.recipes.read).WithParam("name",
+			"The recipe's name.").WithHelp(
+			"Shows a recipe: its text, its parameters, and the operations that it supports."),
+		route.On(route.Write, "recipes/{name}",
+			b.recipes.write).WithHelp("Writes a recipe. Keys that are bound to an earlier text keep using that text " +
+			"until they are bound again."),
+		route.On(route.Delete, "recipes/{name}", b.recipes.delete).WithParam("name",
+			"The recipe's name.").WithHelp("Deletes a recipe that no key is bound to."),
+		route.On(route.Read, "config",
+			ks.config.read).WithHelp("Shows the mount's defaults, and whether rotation is stopped for the mount."),
+		route.On(route.Write, "config",
+			ks.config.write).WithHelp("Sets the mount's defaults. brake=true stops all rotation of the mount."),
 	}
 }

@@ -37,21 +37,25 @@ func TestRotation(t *testing.T) {
 		s := w.status()
 		first := w.idOf(w.value())
 		w.wantLive(first)
-		if s["current_key_id"] != first || s["rotation"] != 1.0 || s["last_error"] != "" || s["overdue"] != false || len(s["unproven"].([]any)) != 0 {
+		if s["current_key_id"] != first || s["rotation"] != 1.0 || s["last_error"] != "" || s["overdue"] != false ||
+			len(s["unproven"].([]any)) != 0 {
 			t.Errorf("after the first rotation: %v", s)
 		}
 		next, err := time.Parse(time.RFC3339, s["next_rotation"].(string))
-		if at := w.kv.read("secret/demo", time.Now()); err != nil || at.fields["next_rotation"] != next.Format(time.RFC3339) || at.fields["rotated_at"] == "" {
+		if at := w.kv.read("secret/demo", time.Now()); err != nil ||
+			at.fields["next_rotation"] != next.Format(time.RFC3339) || at.fields["rotated_at"] == "" {
 			t.Errorf("published %v, the next rotation is at %v", at.fields, next)
 		}
 		nap(time.Until(next))
 		w.until(rotate.Grace)
 		second := w.idOf(w.value())
 		w.wantLive(first, second)
-		if c := w.kv.read("secret/demo", time.Now()).custom; c["key_id"] != second || c["previous_key_id"] != first || c["retire_after"] == "" {
+		if c := w.kv.read("secret/demo", time.Now()).custom; c["key_id"] != second || c["previous_key_id"] != first ||
+			c["retire_after"] == "" {
 			t.Errorf("custom metadata: %v", c)
 		}
-		if p := w.must(route.Read, "keys/demo/plan", nil); !contains(p["now"].(string), "rotation 2 is in the state grace") {
+		if p := w.must(route.Read, "keys/demo/plan", nil); !contains(p["now"].(string),
+			"rotation 2 is in the state grace") {
 			t.Errorf("the plan says %q", p["now"])
 		}
 		published := time.Now()
@@ -65,10 +69,12 @@ func TestRotation(t *testing.T) {
 			t.Errorf("after the second rotation: %v", s)
 		}
 		h := w.must(route.Read, "keys/demo/history", nil)["rotations"].([]any)
-		if len(h) != 2 || h[0].(map[string]any)["dead_proof"] != "refused" || h[0].(map[string]any)["proven"] != true || h[0].(map[string]any)["result"] != "done" {
+		if len(h) != 2 || h[0].(map[string]any)["dead_proof"] != "refused" ||
+			h[0].(map[string]any)["proven"] != true || h[0].(map[string]any)["result"] != "done" {
 			t.Errorf("history: %v", h)
 		}
-		if p := w.must(route.Read, "keys/demo/plan", nil); len(p["rotations"].([]any)) != 5 || len(p["notes"].([]any)) != 0 || p["now"] != "waiting for the next rotation" {
+		if p := w.must(route.Read, "keys/demo/plan", nil); len(p["rotations"].([]any)) != 5 ||
+			len(p["notes"].([]any)) != 0 || p["now"] != "waiting for the next rotation" {
 			t.Errorf("plan: %v", p)
 		}
 		if len(w.audits) == 0 || w.audits[0].Path != "rotation/keys/demo" || w.audits[0].Operation != "rotate" {
@@ -160,7 +166,8 @@ func TestLeaked(t *testing.T) {
 			t.Errorf("rotate leaked in grace: %v", out)
 		}
 		start = time.Now()
-		w.run(start.Add(time.Hour), func() bool { s := w.status(); return s["rotation"] == 4.0 && s["state"] == "scheduled" })
+		w.run(start.Add(time.Hour),
+			func() bool { s := w.status(); return s["rotation"] == 4.0 && s["state"] == "scheduled" })
 		if took := time.Since(start); took > 3*time.Minute {
 			t.Errorf("both keys were gone after %v", took)
 		}
@@ -261,7 +268,8 @@ func TestRollbackAfterPublishing(t *testing.T) {
 		if w.value() != old {
 			t.Error("the old value is not published")
 		}
-		if c := w.kv.read("secret/demo", time.Now()).custom; c["key_id"] != w.idOf(old) || c["previous_key_id"] != w.idOf(fresh) {
+		if c := w.kv.read("secret/demo", time.Now()).custom; c["key_id"] != w.idOf(old) ||
+			c["previous_key_id"] != w.idOf(fresh) {
 			t.Errorf("custom metadata: %v", c)
 		}
 		w.run(time.Now().Add(7*24*time.Hour), func() bool { return len(w.vendor.Live()) < 2 })
@@ -370,7 +378,8 @@ func TestPermanentFailureKeepsTheOld(t *testing.T) {
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.run(time.Now().Add(time.Hour), func() bool { return w.status()["failures"] == 1.0 })
 		s := w.status()
-		if s["state"] != "scheduled" || s["alert"] == "" || s["last_error"] == "" || contains(s["last_error"].(string), "wrong-token") {
+		if s["state"] != "scheduled" || s["alert"] == "" || s["last_error"] == "" ||
+			contains(s["last_error"].(string), "wrong-token") {
 			t.Errorf("after a rotation that failed: %v", s)
 		}
 		w.wantLive(w.idOf(old))
@@ -500,7 +509,8 @@ func TestPublishedOverAUsersWrite(t *testing.T) {
 }
 
 func TestLostReplyLeavesNoOrphan(t *testing.T) {
-	for _, f := range []rotatetest.Fault{rotatetest.CutBefore, rotatetest.CutAfter, rotatetest.Hang, rotatetest.Late, rotatetest.Busy, rotatetest.Broken} {
+	for _, f := range []rotatetest.Fault{rotatetest.CutBefore, rotatetest.CutAfter, rotatetest.Hang, rotatetest.Late,
+		rotatetest.Busy, rotatetest.Broken} {
 		bubble(t, func(w *world) {
 			rotationtest.Breaker(w.vendor, 10*time.Minute)(rotatetest.Create, f)
 			w.rotatedOnce()
@@ -555,7 +565,8 @@ func TestBrakeAndClock(t *testing.T) {
 			}
 		}
 		if events := len(w.Events()); rows != 1 || events > 3 {
-			t.Errorf("a day under the brake left %d rows of the journal and %d events, want that the key was created and no more", rows, events)
+			t.Errorf("a day under the brake left %d rows of the journal and %d events, want that the key was "+
+				"created and no more", rows, events)
 		}
 		w.refused(route.Write, "keys/demo/rotate", map[string]any{"leaked": true}, fault.Held, "brake")
 		w.must(route.Write, "config", map[string]any{"brake": true})
@@ -567,7 +578,8 @@ func TestBrakeAndClock(t *testing.T) {
 				brakes = append(brakes, e)
 			}
 		}
-		if want := []string{`rotation/brake {"brake":"on"}`, `rotation/brake {"brake":"off"}`}; !slices.Equal(brakes, want) {
+		if want := []string{`rotation/brake {"brake":"on"}`, `rotation/brake {"brake":"off"}`}; !slices.Equal(brakes,
+			want) {
 			t.Errorf("events of the brake: %q, want %q", brakes, want)
 		}
 		w.held = true

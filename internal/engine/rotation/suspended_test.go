@@ -34,7 +34,9 @@ func TestHandWriteJudgedBeforePublication(t *testing.T) {
 			}
 			w.hook = nil
 			go func() {
-				_, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: other.Engine, judged: func() { close(judged); <-resume }})
+				_, err := w.writeByHand(
+					handWrite{fields: map[string]string{"api_key": old}, judge: other.Engine,
+						judged: func() { close(judged); <-resume }})
 				answered <- err
 			}()
 			<-judged
@@ -94,7 +96,8 @@ func TestForcedWriteOfLeakedKeyThatIsRetired(t *testing.T) {
 			return errDied // the provider is away
 		}
 		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true, "key_id": w.idOf(old)})
-		w.run(time.Now().Add(10*time.Minute), func() bool { return w.status()["state"] == "retiring" && w.status()["attempts"].(float64) > 0 })
+		w.run(time.Now().Add(10*time.Minute),
+			func() bool { return w.status()["state"] == "retiring" && w.status()["attempts"].(float64) > 0 })
 		if _, err := w.writeByHand(force); !fault.Is(err, fault.Invalid) {
 			t.Errorf("a forced write of the leaked key: %v", err)
 		}
@@ -109,7 +112,8 @@ func TestForcedWriteOfLeakedKeyThatIsRetired(t *testing.T) {
 func TestLookAtValueWithAnotherLabel(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.rotatedOnce()
-		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": w.value(), "label": "mine"}}); err != nil {
+		if _, err := w.writeByHand(
+			handWrite{fields: map[string]string{"api_key": w.value(), "label": "mine"}}); err != nil {
 			t.Fatal(err)
 		}
 		n := 0
@@ -136,7 +140,8 @@ func TestReturnRacesWithOrphans(t *testing.T) {
 		w.until(rotate.Grace)
 		w.until(rotate.Scheduled)
 		first := w.idOf(w.value())
-		w.must(route.Patch, "keys/demo", map[string]any{"recipe": "house", "admin": map[string]string{"token": adminToken}}) // it is disowned
+		w.must(route.Patch, "keys/demo",
+			map[string]any{"recipe": "house", "admin": map[string]string{"token": adminToken}}) // it is disowned
 		w.rotated()
 		second := w.value()
 		other := w.another()

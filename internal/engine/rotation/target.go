@@ -43,7 +43,8 @@ func (t *target) Settle() rotate.Settle { return t.data.Config.settle(t.def) }
 
 // Place implements [rotate.Target].
 func (t *target) Place() *rotate.Place {
-	return &rotate.Place{Fields: t.fields, Publish: t.publish, Read: t.published, Credential: t.credential, Versions: t.versions}
+	return &rotate.Place{Fields: t.fields, Publish: t.publish, Read: t.published, Credential: t.credential,
+		Versions: t.versions}
 }
 
 // fields maps the outputs of a credential to the fields of the path.
@@ -66,7 +67,8 @@ func (t *target) publish(ctx context.Context, p rotate.Publication) (version int
 	return t.host.Publish(ctx, engine.Publication{
 		Turn: p.ID, Key: t.record.Name, Path: t.data.Config.Path, Policies: append([]string(nil), t.data.Principal...),
 		Fields: maps.Clone(p.Fields), Custom: custom, CAS: p.CAS, Along: p.Along,
-		Plain:  map[string]string{"rotated_at": p.IntendedAt.Format(time.RFC3339), "next_rotation": p.Next.Format(time.RFC3339)},
+		Plain: map[string]string{"rotated_at": p.IntendedAt.Format(time.RFC3339),
+			"next_rotation": p.Next.Format(time.RFC3339)},
 		Period: policy.Period, Next: p.Next, ReadTTL: policy.ReadTTL,
 	})
 }
@@ -114,14 +116,16 @@ func (ks *keys) kind() rotate.Kind {
 	}
 	return rotate.Kind{
 		Name: keyKind, Noun: "key", Style: rotate.TwoKey, Resumable: true,
-		Records: recordPrefix, Secrets: secretPrefix, History: historyPrefix, Journal: journalPrefix, Unchecked: uncheckedPrefix, Claims: claimsRow,
+		Records: recordPrefix, Secrets: secretPrefix, History: historyPrefix, Journal: journalPrefix,
+		Unchecked: uncheckedPrefix, Claims: claimsRow,
 		Path: func(name string) string { return "keys/" + name },
 		Details: func(r *rotate.Record) map[string]string {
 			return map[string]string{"key": r.Name, "path": data(r).Config.Path}
 		},
 		Place:  func(r *rotate.Record) string { return data(r).Config.Path },
 		Timing: func(r *rotate.Record) rotate.Timing { return data(r).Config.Policy.Timing() },
-		Open: func(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (rotate.Target, error) {
+		Open: func(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (rotate.Target,
+			error) {
 			return ks.open(ctx, r, s, red)
 		},
 		Ready: func(ctx context.Context, r *rotate.Record) (string, error) {
@@ -130,7 +134,9 @@ func (ks *keys) kind() rotate.Kind {
 			if !changed {
 				return "", err
 			}
-			return fmt.Sprintf("recipe %q has changed since key %q was bound to it; bind the key again: write keys/%s/rebind", d.Bind.Name, r.Name, r.Name), nil
+			return fmt.Sprintf(
+				"recipe %q has changed since key %q was bound to it; bind the key again: write keys/%s/rebind",
+				d.Bind.Name, r.Name, r.Name), nil
 		},
 		Brake: func(ctx context.Context) (bool, error) {
 			c, err := ks.config.load(ctx)

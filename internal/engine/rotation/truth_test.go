@@ -18,7 +18,8 @@ import (
 // TestWrittenByHand: a person writes the old key to the path while it is in its grace. Consumers
 // read it, so it stays, and the new one is retired.
 func TestWrittenByHand(t *testing.T) {
-	for _, when := range []time.Duration{time.Hour, 47 * time.Hour, 48*time.Hour + time.Minute} { // in its grace; the last one while it is disabled
+	// in its grace; the last one while it is disabled
+	for _, when := range []time.Duration{time.Hour, 47 * time.Hour, 48*time.Hour + time.Minute} {
 		bubble(t, func(w *world) {
 			old, fresh := w.inGrace(nil)
 			w.after(when)
@@ -148,7 +149,8 @@ func TestAlertEndsWithItsCause(t *testing.T) {
 			}
 			return s["state"] == "settling"
 		})
-		if len(seen) != 2 || !contains(seen[0], "creating has failed once") || !contains(seen[1], "2 times in a row") || !contains(seen[1], "retried") {
+		if len(seen) != 2 || !contains(seen[0], "creating has failed once") ||
+			!contains(seen[1], "2 times in a row") || !contains(seen[1], "retried") {
 			t.Errorf("the alerts were %q", seen)
 		}
 		if s := w.status(); s["alert"] != "" || s["last_error"] != "" {
@@ -169,7 +171,9 @@ func TestCA(t *testing.T) {
 		ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
 		server.Close()
 		w.must(route.Write, "keys/demo", basic(map[string]any{"fields": map[string]string{"api_key": "token"}}))
-		w.refused(route.Patch, "keys/demo", map[string]any{"ca": "no PEM", "admin": map[string]string{"token": adminToken}}, fault.Invalid, `field "ca"`)
+		w.refused(route.Patch, "keys/demo",
+			map[string]any{"ca": "no PEM", "admin": map[string]string{"token": adminToken}}, fault.Invalid,
+			`field "ca"`)
 		w.refused(route.Patch, "keys/demo", map[string]any{"ca": ca}, fault.Invalid, `field "admin"`)
 		w.must(route.Patch, "keys/demo", map[string]any{"ca": ca, "admin": map[string]string{"token": adminToken}})
 		s := w.status()
@@ -200,7 +204,8 @@ func TestStatus(t *testing.T) {
 			}
 			return all
 		}
-		if got, want := paths(nil), []string{"rotation/keys/c", "rotation/keys/b", "rotation/keys/a"}; !slices.Equal(got, want) {
+		if got, want := paths(nil), []string{"rotation/keys/c", "rotation/keys/b",
+			"rotation/keys/a"}; !slices.Equal(got, want) {
 			t.Errorf("the list is %q, want %q", got, want)
 		}
 		if got := paths(map[string]any{"failing": true}); !slices.Equal(got, []string{"rotation/keys/c"}) {
@@ -210,7 +215,8 @@ func TestStatus(t *testing.T) {
 			t.Errorf("overdue are %q", got)
 		}
 		one := w.must(route.Read, "status", map[string]any{"limit": 1})
-		if one["total"] != 3.0 || len(one["records"].([]any)) != 1 || !contains(one["records"].([]any)[0].(map[string]any)["summary"].(string), "; paused") {
+		if one["total"] != 3.0 || len(one["records"].([]any)) != 1 ||
+			!contains(one["records"].([]any)[0].(map[string]any)["summary"].(string), "; paused") {
 			t.Errorf("one of them: %v", one)
 		}
 	})

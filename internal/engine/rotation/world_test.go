@@ -75,7 +75,8 @@ func (w *world) open(c enginetest.Config, network rotation.Network) (opened *eng
 			open := p.Open
 			p.Open = func(c rotation.OpenConfig) (rotation.Source, error) {
 				s, err := open(c)
-				return &hookedSource{s, func(what, _ string, call func() error) error { return w.around(what, call) }}, err
+				return &hookedSource{s, func(what, _ string, call func() error) error { return w.around(what, call) }},
+					err
 			}
 			ps = append(ps, p)
 		}
@@ -115,7 +116,8 @@ func (w *world) open(c enginetest.Config, network rotation.Network) (opened *eng
 // another opens a second server over the same store.
 func (w *world) another() *enginetest.World {
 	w.Helper()
-	return w.open(enginetest.Config{ByHand: true, Caller: ann, Settings: engine.Settings{Path: "rotation/"}}, rotation.Network{})
+	return w.open(enginetest.Config{ByHand: true, Caller: ann, Settings: engine.Settings{Path: "rotation/"}},
+		rotation.Network{})
 }
 
 // rotations returns the mount's manager.
@@ -279,7 +281,8 @@ func (k *fakeKV) attach(h *engine.Host, server func() *enginetest.World) {
 		}
 		return nil
 	}
-	h.Reserve = func(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) { // records who publishes where, as the contract says
+	// records who publishes where, as the contract says
+	h.Reserve = func(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) {
 		key := func(p engine.Place) string { return "place/" + p.Path + "|" + p.Field }
 		for _, p := range r.Want {
 			e, err := server().View.Get(ctx, key(p))
@@ -287,7 +290,8 @@ func (k *fakeKV) attach(h *engine.Host, server func() *enginetest.World) {
 				return nil, err
 			}
 			if e.Version != 0 && string(e.Value) != r.Record {
-				return nil, fault.New("world", fault.Conflict, "%s already publishes to %q at %q", e.Value, p.Field, p.Path)
+				return nil, fault.New("world", fault.Conflict, "%s already publishes to %q at %q", e.Value, p.Field,
+					p.Path)
 			}
 			ops = append(ops, storage.Set(key(p), []byte(r.Record)).If(e.Version))
 		}
@@ -301,8 +305,14 @@ func (k *fakeKV) attach(h *engine.Host, server func() *enginetest.World) {
 	h.Rotating = func(ctx context.Context, _ []string) iter.Seq2[rotate.Status, error] {
 		return server().Engine.(engine.Rotator).Rotations().Statuses(ctx)
 	}
-	h.Publish = func(ctx context.Context, p engine.Publication) (int, error) { return k.publish(ctx, p, server().View) }
-	h.Published = func(_ context.Context, p engine.Publication) (*engine.Published, error) { return k.published(p.Path) }
+	h.Publish = func(ctx context.Context, p engine.Publication) (int,
+		error) {
+		return k.publish(ctx, p, server().View)
+	}
+	h.Published = func(_ context.Context, p engine.Publication) (*engine.Published,
+		error) {
+		return k.published(p.Path)
+	}
 	h.Versions = func(_ context.Context, path string) ([]engine.Published, error) { return k.versions(path), nil }
 }
 

@@ -96,7 +96,8 @@ func failingCreate(s *targets) {
 		s.wantOutcome("create, "+string(c.fault), err, c.want)
 		time.Sleep(s.Lag)
 		if got := len(s.others()); got != c.made {
-			s.Errorf("create, %s: %d were created, want %d: the target repeated or skipped the call", c.fault, got, c.made)
+			s.Errorf("create, %s: %d were created, want %d: the target repeated or skipped the call", c.fault, got,
+				c.made)
 		}
 		s.retireLeftovers(o.Marker)
 	}

@@ -161,7 +161,8 @@ func (s *targets) wantLive(when string, more ...rotate.Credential) {
 // order returns an order for another credential.
 func (s *targets) order() rotate.Order {
 	s.orders++
-	return rotate.Order{Marker: rotate.Marker{Installation: "test0001", Key: "suite", Turn: s.orders, Attempt: 1}, Current: s.Current.ID}
+	return rotate.Order{Marker: rotate.Marker{Installation: "test0001", Key: "suite", Turn: s.orders, Attempt: 1},
+		Current: s.Current.ID}
 }
 
 // create creates a credential, in a bubble, and waits until the provider's replicas have caught

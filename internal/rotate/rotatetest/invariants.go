@@ -98,7 +98,9 @@ func (h *Harness) checkCall(server int, c Call) {
 // mayCreate reports whether a creating call with the marker is recorded and about to be made. An
 // empty marker matches any call.
 func (r *record) mayCreate(marker string) bool {
-	return r.Turn != nil && slices.ContainsFunc(r.Turn.Attempts, func(a rotate.Attempt) bool { return (marker == "" || a.Marker == marker) && a.Outcome == "" })
+	return r.Turn != nil &&
+		slices.ContainsFunc(r.Turn.Attempts,
+			func(a rotate.Attempt) bool { return (marker == "" || a.Marker == marker) && a.Outcome == "" })
 }
 
 // mayRetire reports whether a credential is about to be retired.
@@ -182,8 +184,10 @@ func (h *Harness) past(r *record) (all []rotate.Turn) {
 func (h *Harness) checkEnd() {
 	want, ids := map[string]bool{}, map[string]string{}
 	for _, r := range h.records() {
-		if r.Turn != nil || r.LastError != "" || r.Failures != 0 || r.Alert != nil || r.Paused != nil || r.Queued != nil {
-			h.Errorf("at the end of %s%s: rotation %+v, error %q, %d failures, alert %v, pause %v, queued %v", r.rows.Records, r.Name, r.Turn, r.LastError, r.Failures, r.Alert, r.Paused, r.Queued)
+		if r.Turn != nil || r.LastError != "" || r.Failures != 0 || r.Alert != nil || r.Paused != nil ||
+			r.Queued != nil {
+			h.Errorf("at the end of %s%s: rotation %+v, error %q, %d failures, alert %v, pause %v, queued %v",
+				r.rows.Records, r.Name, r.Turn, r.LastError, r.Failures, r.Alert, r.Paused, r.Queued)
 		}
 		for _, c := range append(slices.Clone(r.Idle), r.Current) {
 			if c != nil {
@@ -195,7 +199,8 @@ func (h *Harness) checkEnd() {
 				ids[v] = id
 			}
 			if !want[id] {
-				h.Errorf("the secret of %s is kept, although the record %s%s does not need it", id, r.rows.Records, r.Name)
+				h.Errorf("the secret of %s is kept, although the record %s%s does not need it", id, r.rows.Records,
+					r.Name)
 			}
 		}
 		if n := len(h.past(r)); n != min(int(r.Turns), rotate.MaxHistory) {
@@ -239,8 +244,10 @@ func (h *Harness) checkJournal(r *record) {
 		if err := json.Unmarshal(e.Value, &row); err != nil {
 			h.Fatal(err)
 		}
-		if row.At.Before(last.Add(-10*time.Minute)) || row.Turn < turn { // a suspended server commits what it read before
-			h.Errorf("the journal of %s%s has rotation %d after %d, at %s after %s", r.rows.Records, r.Name, row.Turn, turn, row.At, last)
+		// a suspended server commits what it read before
+		if row.At.Before(last.Add(-10*time.Minute)) || row.Turn < turn {
+			h.Errorf("the journal of %s%s has rotation %d after %d, at %s after %s", r.rows.Records, r.Name, row.Turn,
+				turn, row.At, last)
 		}
 		last, turn = row.At, row.Turn
 		fmt.Fprintln(&mentioned, row.More)
@@ -268,7 +275,9 @@ func (h *Harness) journals() (lines []string) {
 				h.Error(err)
 				return lines
 			}
-			lines = append(lines, fmt.Sprintf("%s journal of %s: rotation %d, %s, %s %v", row.At.Format(clock), e.Key[len(rows.Journal):], row.Turn, row.State, row.What, row.More))
+			lines = append(lines,
+				fmt.Sprintf("%s journal of %s: rotation %d, %s, %s %v", row.At.Format(clock),
+					e.Key[len(rows.Journal):], row.Turn, row.State, row.What, row.More))
 		}
 	}
 	return lines

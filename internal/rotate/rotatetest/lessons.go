@@ -78,8 +78,10 @@ func Lessons(t *testing.T, things map[string]Opener) {
 	for name, open := range things {
 		t.Run(name, func(t *testing.T) {
 			for what, test := range map[string]func(s *lesson){
-				"no early rotation": noEarlyRotation, "new times take effect": newTimesTakeEffect, "on request only": onRequestOnly,
-				"failures outlive restarts": failuresOutliveRestarts, "requests at once": requestsAtOnce, "unfinished": unfinished,
+				"no early rotation": noEarlyRotation, "new times take effect": newTimesTakeEffect,
+				"on request only":           onRequestOnly,
+				"failures outlive restarts": failuresOutliveRestarts, "requests at once": requestsAtOnce,
+				"unfinished":    unfinished,
 				"missed window": missedWindow, "windows start fresh": windowsStartFresh,
 			} {
 				t.Run(what, func(t *testing.T) { open.bubble(t, func(s *lesson) { s.begin(); test(s) }) })
@@ -168,7 +170,8 @@ func (s *lesson) wantRotations(when string, rotations int, since snapshot) {
 	s.Helper()
 	now := s.snapshot()
 	if now.made-since.made != rotations || (now.issued != since.issued) != (rotations > 0) {
-		s.Errorf("%s (%s): %d rotations, and another credential is issued: %v; want %d", when, time.Now().UTC().Format("02 15:04"), now.made-since.made, now.issued != since.issued, rotations)
+		s.Errorf("%s (%s): %d rotations, and another credential is issued: %v; want %d", when,
+			time.Now().UTC().Format("02 15:04"), now.made-since.made, now.issued != since.issued, rotations)
 	}
 }
 
@@ -313,7 +316,8 @@ func failuresOutliveRestarts(s *lesson) {
 		s.Server.Reopen(s)
 	}
 	if r := s.record(); r.Failures < 5 || r.LastError == "" || r.Alert == nil || s.Server.Work(s) != 1 {
-		s.Errorf("a day later: %d failures, error %q, alert %v, %d due items", r.Failures, r.LastError, r.Alert, s.Server.Work(s))
+		s.Errorf("a day later: %d failures, error %q, alert %v, %d due items", r.Failures, r.LastError, r.Alert,
+			s.Server.Work(s))
 	}
 	s.Heal()
 	if s.Issued() != before {
@@ -369,7 +373,8 @@ func unfinished(s *lesson) {
 	s.Faults["lost"]()
 	_ = s.Rotate()
 	if s.record().Turn != nil { // otherwise the outcome was found out at once
-		if err := s.Mount().Unfinished(context.Background()); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), s.Noun) {
+		if err := s.Mount().Unfinished(context.Background()); !fault.Is(err, fault.Conflict) ||
+			!strings.Contains(fault.Message(err), s.Noun) {
 			s.Errorf("during a rotation: %v", err)
 		}
 	}
@@ -524,7 +529,11 @@ func failingStore(t *testing.T, open Opener) {
 						open.bubble(t, func(s *lesson) {
 							s.begin()
 							made := s.Made()
-							s.provoke(asked, func() { s.store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: -1, Mode: mode}) })
+							s.provoke(asked,
+								func() {
+									s.store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: -1,
+										Mode: mode})
+								})
 							if n := s.Made() - made; after == 0 && n != 0 {
 								s.Errorf("the provider received %d calls without a durable intent", n)
 							}

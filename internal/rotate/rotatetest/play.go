@@ -16,8 +16,9 @@ import (
 )
 
 var (
-	histories = flag.Uint64("crashes", 0, "how many seeds TestCrashes plays; 0: as many as its package plays by itself")
-	first     = flag.Uint64("first", 0, "the first seed that TestCrashes plays")
+	histories = flag.Uint64("crashes", 0,
+		"how many seeds TestCrashes plays; 0: as many as its package plays by itself")
+	first = flag.Uint64("first", 0, "the first seed that TestCrashes plays")
 )
 
 // Play plays a history for each seed, and prints the seeds that fail.
@@ -38,9 +39,11 @@ func Play(t *testing.T, usual uint64, p Plan) {
 			t.Logf("%d of %d histories failed: seeds %d", len(failed), runs, failed)
 		}
 		if n := int64(runs); n >= 10 && (deaths.Load() < n || stalls.Load() < n) {
-			t.Errorf("servers died %d times and were suspended %d times in %d histories", deaths.Load(), stalls.Load(), n)
+			t.Errorf("servers died %d times and were suspended %d times in %d histories", deaths.Load(), stalls.Load(),
+				n)
 		}
-		t.Logf("%d histories from seed %d: %d deaths, %d suspensions, %d uses", runs, *first, deaths.Load(), stalls.Load(), uses.Load())
+		t.Logf("%d histories from seed %d: %d deaths, %d suspensions, %d uses", runs, *first, deaths.Load(),
+			stalls.Load(), uses.Load())
 	})
 	for seed := *first; seed < *first+runs; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -66,7 +69,8 @@ func Play(t *testing.T, usual uint64, p Plan) {
 }
 
 func newHarness(t *testing.T, seed uint64, p Plan) *Harness {
-	h := &Harness{T: t, Rand: rand.New(rand.NewPCG(seed, 1)), seed: seed, plan: p, store: shared{faulty.Quiet(memory.Open())}, readersDone: make(chan struct{})}
+	h := &Harness{T: t, Rand: rand.New(rand.NewPCG(seed, 1)), seed: seed, plan: p,
+		store: shared{faulty.Quiet(memory.Open())}, readersDone: make(chan struct{})}
 	for i := range h.servers {
 		h.servers[i] = newTestServer(h, i)
 	}
@@ -192,7 +196,8 @@ func (h *Harness) read(r Reader) {
 				var at time.Duration
 				began := time.Now()
 				got, at, there = r.Read(n % servers)
-				if there = there && time.Since(began) < 30*time.Second; !there { // nobody waits longer for a server that is suspended
+				// nobody waits longer for a server that is suspended
+				if there = there && time.Since(began) < 30*time.Second; !there {
 					return
 				}
 				if value, again = got, at; r.Lasts || r.Works(value) {

@@ -17,7 +17,8 @@ func (shared) Close() error { return nil }
 
 func newTestServer(h *Harness, n int) *testServer {
 	return &testServer{
-		Store: faulty.New(h.store, h.seed+uint64(n)), h: h, n: n, died: make(chan struct{}, 1), rng: rand.New(rand.NewPCG(h.seed, 100+uint64(n))),
+		Store: faulty.New(h.store, h.seed+uint64(n)), h: h, n: n, died: make(chan struct{}, 1),
+		rng: rand.New(rand.NewPCG(h.seed, 100+uint64(n))),
 	}
 }
 

@@ -58,7 +58,8 @@ func createAndRetire(s *targets) {
 		}
 	}
 	if u, ok := s.Open().(rotate.UsageReporter); ok && s.Open().Capabilities().LastUsed {
-		if at, err := u.LastUsed(s.Context(), c.ID); err != nil || at.IsZero() && s.Open().Capabilities().Proof == rotate.ProofUse {
+		if at, err := u.LastUsed(s.Context(), c.ID); err != nil || at.IsZero() &&
+			s.Open().Capabilities().Proof == rotate.ProofUse {
 			s.Errorf("the last use of a used credential: %s, %v", at, err)
 		}
 	}
@@ -116,7 +117,8 @@ func disable(s *targets) {
 // Permanent is allowed if the provider's reply may have another meaning, such as a wrong
 // signature that may come from a wrong clock.
 func wrongSecret(s *targets) {
-	wrong := rotate.Credential{ID: s.Current.ID, Account: s.Current.Account, Public: s.Current.Public, Secret: map[string]secret.Value{}}
+	wrong := rotate.Credential{ID: s.Current.ID, Account: s.Current.Account, Public: s.Current.Public,
+		Secret: map[string]secret.Value{}}
 	for name := range s.Current.Secret {
 		wrong.Secret[name] = secret.Text("canary-of-a-wrong-secret")
 	}
@@ -149,7 +151,8 @@ func set(s *targets) {
 	if !s.Works(made) {
 		s.Fatal("it does not work")
 	}
-	if err := s.setter().Set(s.Context(), s.Current, made); err != nil { // a call that authenticates with the old one is refused
+	// a call that authenticates with the old one is refused
+	if err := s.setter().Set(s.Context(), s.Current, made); err != nil {
 		s.wantOutcome("setting the same secret again", err, rotate.OutcomeOf(err))
 	}
 	if time.Sleep(s.Lag); !s.Works(made) {

@@ -103,7 +103,8 @@ func (shamir) Recognise(c seal.Copy, share secret.Value) (string, error) {
 	}
 	if !c.Check(int(b[0]), b) {
 		return "", fault.New(op, fault.Invalid,
-			"key: this is no key share of this server, or an outdated one; give one of its last initialization or rekeying")
+			"key: this is no key share of this server, or an outdated one; give one of its last initialization or "+
+				"rekeying")
 	}
 	return strconv.Itoa(int(b[0])), nil
 }
@@ -145,7 +146,8 @@ func (shamir) Unwrap(_ context.Context, c seal.Copy, given []secret.Value) (secr
 	root, err := c.Unlock(key)
 	if fault.Is(err, fault.Invalid) {
 		return secret.Value{}, &fault.Error{Op: op, Kind: fault.Invalid, Err: err,
-			Msg: "the key shares do not open this server's seal; were all of them made for it, and by its last rekeying?"}
+			Msg: "the key shares do not open this server's seal; were all of them made for it, and by its last " +
+				"rekeying?"}
 	}
 	return root, err
 }

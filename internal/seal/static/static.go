@@ -49,7 +49,8 @@ func open(params map[string]string) (seal.Seal, error) {
 	const op = "static.Open"
 	if params["current_key"] == "" {
 		return nil, fault.New(op, fault.Invalid,
-			"seal \"static\": current_key is missing; name a file (file:///path) or a variable (env://NAME) that holds 32 random bytes")
+			"seal \"static\": current_key is missing; name a file (file:///path) or a variable (env://NAME) that "+
+				"holds 32 random bytes")
 	}
 	if params["previous_key"] == "" && params["previous_key_id"] != "" {
 		return nil, fault.New(op, fault.Invalid,
@@ -70,7 +71,8 @@ func open(params map[string]string) (seal.Seal, error) {
 	switch same := previous.bytes.Equal(current.bytes); {
 	case same && previous.id != current.id:
 		return nil, fault.New(op, fault.Invalid,
-			"seal \"static\": current_key and previous_key are the same key with two ids; give one of them another key")
+			"seal \"static\": current_key and previous_key are the same key with two ids; give one of them "+
+				"another key")
 	case !same && previous.id == current.id:
 		return nil, fault.New(op, fault.Invalid,
 			"seal \"static\": current_key_id and previous_key_id are both %q for two keys; name them differently",
@@ -99,7 +101,8 @@ func (s *static) Current(c seal.Copy) bool {
 func (*static) CheckSplit(s seal.Split) error {
 	if s != (seal.Split{}) {
 		return fault.New("static.CheckSplit", fault.Invalid,
-			"secret_shares, secret_threshold: this server unseals itself (seal \"static\") and has no key shares; leave both out")
+			"secret_shares, secret_threshold: this server unseals itself (seal \"static\") and has no key shares; "+
+				"leave both out")
 	}
 	return nil
 }
@@ -136,13 +139,15 @@ func (s *static) Unwrap(_ context.Context, c seal.Copy, _ []secret.Value) (secre
 	for _, k := range keys {
 		if k.id == c.KeyID {
 			return secret.Value{}, fault.New(op, fault.Invalid,
-				"seal \"static\": the key %q from %s does not open the seal, though the seal was made with a key of that id; was the key replaced?",
+				"seal \"static\": the key %q from %s does not open the seal, though the seal was made with a key of "+
+					"that id; was the key replaced?",
 				k.id,
 				k.from)
 		}
 	}
 	return secret.Value{}, fault.New(op, fault.Invalid,
-		"seal \"static\": the seal was made with the key %q, and the configuration has %s; put that key into previous_key",
+		"seal \"static\": the seal was made with the key %q, and the configuration has %s; put that key into "+
+			"previous_key",
 		c.KeyID,
 		ids(keys))
 }

@@ -78,7 +78,8 @@ var absent = map[string]map[string]absence{
 		ignored(statsd, "dogstatsd_addr", "dogstatsd_tags", "statsd_address", "statsite_address"),
 		ignored("Prometheus labels what it reads with the instance", "enable_hostname_label"),
 		ignored("drop series in Prometheus (metric_relabel_configs)", "filter_default", "prefix_filter"),
-		ignored("leases are not counted by when they expire; keyturn_expiry_lateness_seconds tells whether expiry keeps up",
+		ignored("leases are not counted by when they expire; keyturn_expiry_lateness_seconds tells whether expiry "+
+			"keeps up",
 			"lease_metrics_epsilon", "num_lease_metrics_buckets"),
 		ignored("the number of series does not grow with what is stored", "maximum_gauge_cardinality"),
 		ignored("the names of series are fixed; rename them in Prometheus (metric_relabel_configs)",

@@ -6,8 +6,8 @@ import (
 	"github.com/keyturn/keyturn/internal/costtest"
 )
 
-// FuzzConfigCost: reading a configuration, with all its errors and warnings, takes a limited number
-// of steps for each byte.
+// FuzzConfigCost: reading a configuration, with all its errors and warnings, takes a limited
+// number of steps for each byte.
 func FuzzConfigCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: maxFile, Steps: 3000, Parse: func(text string) error {
 		p := newParser(drivers())

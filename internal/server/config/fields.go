@@ -16,8 +16,8 @@ type Field struct {
 	Reload  bool // SIGHUP re-reads it
 }
 
-// Fields describes every key of the configuration: those of the top level, of listeners, and of the
-// known drivers.
+// Fields describes every key of the configuration: those of the top level, of listeners, and of
+// the known drivers.
 func Fields(known Known) []Field {
 	var all []Field
 	for _, block := range []string{topBlock, tcpBlock, unixBlock, listenerTelemetry, telemetryBlock} {

@@ -26,7 +26,8 @@ var absentFlags = map[string]string{
 	"exit-on-core-shutdown": "the server ends when it cannot go on; leave the flag out",
 	"experiment":            "there are no experiments; leave the flag out",
 	"pprof-dump-dir":        "read sys/pprof while it runs",
-	"recovery":              "a server starts sealed, and sys/raw (raw_storage_endpoint in the configuration) reaches its rows once it is unsealed",
+	"recovery": "a server starts sealed, and sys/raw (raw_storage_endpoint in the configuration) " +
+		"reaches its rows once it is unsealed",
 }
 
 const clusterFlag = "clusters are not implemented yet; take it out"

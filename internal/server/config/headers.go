@@ -19,7 +19,8 @@ func headers(r *report, into **httpapi.Headers) setter {
 			name := label(status, 0)
 			if !httpapi.StatusName(name) {
 				r.problem(r.at(status),
-					"custom_response_headers: want \"default\", a class of statuses such as \"2xx\" or a status such as \"307\", not %q",
+					"custom_response_headers: want \"default\", a class of statuses such as \"2xx\" or a status "+
+						"such as \"307\", not %q",
 					name)
 				continue
 			}

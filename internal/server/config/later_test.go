@@ -108,8 +108,8 @@ func read(t *testing.T, dir, block, members string) *Server {
 	return c
 }
 
-// TestReload changes each key alone. A key that SIGHUP re-reads gets the new value; any other keeps
-// the old one, and Later names it.
+// TestReload changes each key alone. A key that SIGHUP re-reads gets the new value; any other
+// keeps the old one, and Later names it.
 func TestReload(t *testing.T) {
 	dir := certificates(t)
 	same := []cmp.Option{

@@ -159,11 +159,13 @@ func unixKeys(r *report, d *draft) []key {
 	all := []key{
 		{name: "address", kind: "path", byDefault: "/run/vault.sock", set: r.text(&l.Address),
 			doc: "The path of the socket. A socket that no process listens on any more is replaced."},
-		{name: "socket_group", kind: "name or number", set: r.scalar(&l.Socket.Group), doc: "The group of the socket."},
+		{name: "socket_group", kind: "name or number", set: r.scalar(&l.Socket.Group),
+			doc: "The group of the socket."},
 		{name: "socket_mode", kind: "octal text", byDefault: "by the process's umask",
 			set: permissions(r, &l.Socket.Mode),
 			doc: "Who may use the socket, as for chmod: \"660\" for its user and group."},
-		{name: "socket_user", kind: "name or number", set: r.scalar(&l.Socket.User), doc: "The user that owns the socket."},
+		{name: "socket_user", kind: "name or number", set: r.scalar(&l.Socket.User),
+			doc: "The user that owns the socket."},
 		{name: "tls_disable", kind: "boolean", byDefault: "true",
 			doc: "Accepted without effect: traffic through a socket of this machine is not encrypted.",
 			set: then(r.boolean(&ignored), func(i *ast.ObjectItem) {
@@ -218,7 +220,8 @@ func requestKeys(r *report, d *draft) []key {
 			doc: "How long a request may take."},
 		{name: "max_request_size", kind: "bytes", byDefault: strconv.Itoa(httpapi.DefaultMaxBody), reload: true,
 			set: bodySize(r, &h.MaxBody),
-			doc: "How large a request's body may be. 0 is the default; a number below zero lifts the limit, with a warning."},
+			doc: "How large a request's body may be. 0 is the default; a number below zero lifts the limit, with a " +
+				"warning."},
 	}
 }
 
@@ -226,7 +229,8 @@ func answerKeys(r *report, d *draft) []key {
 	h := &d.listener.HTTP
 	return []key{
 		{name: "custom_response_headers", kind: "block", reload: true, set: headers(r, &h.Headers),
-			doc: "Headers of answers, by status: `\"default\" = { \"X-Header\" = [\"value\"] }`, `\"2xx\" = …` or `\"307\" = …`. The most specific match applies; several values are joined by a semicolon."},
+			doc: "Headers of answers, by status: `\"default\" = { \"X-Header\" = [\"value\"] }`, `\"2xx\" = …` or " +
+				"`\"307\" = …`. The most specific match applies; several values are joined by a semicolon."},
 		{name: "redact_addresses", kind: "boolean", byDefault: "false", reload: true,
 			set: r.boolean(&h.Redact.Addresses),
 			doc: "Whether sys/leader leaves out addresses."},

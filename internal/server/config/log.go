@@ -83,13 +83,17 @@ const LevelTrace = slog.LevelDebug - 4
 func logKeys(r *report, l *Log) []key {
 	return []key{
 		{name: "log_file", kind: "path", set: r.text(&l.File),
-			doc: "The file to log to besides the standard error; a folder, written with a slash at its end, stands for vault.log in it, and a name without an ending gets .log. SIGHUP reopens it, for tools that move it away."},
+			doc: "The file to log to besides the standard error; a folder, written with a slash at its end, stands " +
+				"for vault.log in it, and a name without an ending gets .log. SIGHUP reopens it, for tools that " +
+				"move it away."},
 		{name: "log_format", kind: "text", byDefault: "text", set: logFormat(r, &l.Format),
 			doc: "The format of the log: text (or standard) or json. The variable `VAULT_LOG_FORMAT` overrides it."},
 		{name: "log_level", kind: "text", byDefault: "info", reload: true, set: level(r, &l.Level),
-			doc: "The log level: trace, debug, info, warn or error. The variable `VAULT_LOG_LEVEL` overrides it until SIGHUP."},
+			doc: "The log level: trace, debug, info, warn or error. The variable `VAULT_LOG_LEVEL` overrides it " +
+				"until SIGHUP."},
 		{name: "log_requests_level", kind: "text", byDefault: "off", reload: true, set: requestsLevel(r, &l.Requests),
-			doc: "The level at which each request that was answered is logged: trace, debug, info, warn, error or off."},
+			doc: "The level at which each request that was answered is logged: trace, " +
+				"debug, info, warn, error or off."},
 		{name: "log_rotate_bytes", kind: "bytes", byDefault: "not counted",
 			set: r.number(&l.RotateBytes, 0, math.MaxInt64, "a number of bytes, or 0 for no limit"),
 			doc: "How large log_file may become before a new one is begun."},

@@ -43,15 +43,19 @@ func proxyKeys(r *report, p *Proxy, f *httpapi.Forwarded) []key {
 			doc: "The proxies whose PROXY protocol header is trusted."},
 		{name: "proxy_protocol_behavior", kind: "text", reload: true,
 			set: r.oneOf(&p.Behavior, UseAlways, AllowAuthorized, DenyUnauthorized),
-			doc: "Who may name the client in the header of the PROXY protocol, version 1 or 2: `use_always` trusts every address, `allow_authorized` trusts the listed ones, `deny_unauthorized` also closes connections from all others."},
+			doc: "Who may name the client in the header of the PROXY protocol, version 1 or 2: `use_always` trusts " +
+				"every address, `allow_authorized` trusts the listed ones, `deny_unauthorized` also closes " +
+				"connections from all others."},
 		{name: "x_forwarded_for_authorized_addrs", kind: "list of networks", reload: true, set: r.networks(&f.By),
-			doc: "The proxies that are trusted to name the client in X-Forwarded-For. Without a list, the header is ignored."},
+			doc: "The proxies that are trusted to name the client in X-Forwarded-For. Without a list, the header is " +
+				"ignored."},
 		{name: "x_forwarded_for_hop_skips", kind: "number", byDefault: "0", reload: true,
 			set: r.integer(&f.Hops, 0, 1000, "a number of addresses"),
 			doc: "How many addresses at the end of X-Forwarded-For are skipped, because they are proxies."},
 		{name: "x_forwarded_for_reject_not_authorized", kind: "boolean", byDefault: "true", reload: true,
 			set: r.negated(&f.TakeUntrusted),
-			doc: "Whether a request with X-Forwarded-For from an address that is not listed is refused; if not, the header is ignored."},
+			doc: "Whether a request with X-Forwarded-For from an address that is not listed is refused; if not, the " +
+				"header is ignored."},
 		{name: "x_forwarded_for_reject_not_present", kind: "boolean", byDefault: "true", reload: true,
 			set: r.negated(&f.TakeAbsent),
 			doc: "Whether a request without X-Forwarded-For is refused."},
@@ -62,13 +66,16 @@ func proxyKeys(r *report, p *Proxy, f *httpapi.Forwarded) []key {
 func checkProxies(r *report, at Position, p *Proxy, f *httpapi.Forwarded, g given) {
 	switch b := p.Behavior; {
 	case (b == AllowAuthorized || b == DenyUnauthorized) && len(p.By) == 0:
-		r.problem(at, "proxy_protocol_behavior: %s needs proxy_protocol_authorized_addrs, with at least one address", b)
+		r.problem(at, "proxy_protocol_behavior: %s needs proxy_protocol_authorized_addrs, with at least one address",
+			b)
 	case b == UseAlways:
 		r.warn(at,
-			"proxy_protocol_behavior: with use_always, any client that can connect may claim any address; prefer allow_authorized")
+			"proxy_protocol_behavior: with use_always, any client that can connect may claim any address; prefer "+
+				"allow_authorized")
 	case b == "" && len(p.By) > 0:
 		r.warn(at,
-			"proxy_protocol_authorized_addrs: it has no effect without proxy_protocol_behavior; set that, or take it out")
+			"proxy_protocol_authorized_addrs: it has no effect without proxy_protocol_behavior; set that, or take "+
+				"it out")
 	}
 	if len(f.By) > 0 {
 		return

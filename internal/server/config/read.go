@@ -147,7 +147,8 @@ func (p *parser) storage(b labelled) {
 func (p *parser) seal(b labelled) {
 	if before := p.server.Seal.At; before != (Position{}) {
 		p.report.problem(b.at,
-			"seal: it is given already at %s; take one out, because several seals and moving from one to another are not implemented yet",
+			"seal: it is given already at %s; take one out, because several seals and moving from one to another "+
+				"are not implemented yet",
 			before)
 		return
 	}

@@ -37,7 +37,8 @@ func readStorage(r *report, b labelled, known []storage.Driver) Stanza {
 	}
 	d := known[i]
 	if s.Name == "memory" {
-		r.warn(b.at, "storage %q: everything is lost when the server stops; use storage \"pebble\" to keep it", b.label)
+		r.warn(b.at, "storage %q: everything is lost when the server stops; use storage \"pebble\" to keep it",
+			b.label)
 	}
 	var names []string
 	for _, one := range d.Params {
@@ -59,7 +60,8 @@ func readSeal(r *report, b labelled, known []seal.Driver) Stanza {
 	case i >= 0:
 	case slices.Contains(vaultSeals, b.label):
 		r.problem(b.at,
-			"seal %q: it is not implemented yet; use seal \"static\", with a key from a file or variable that your key service fills, or shamir",
+			"seal %q: it is not implemented yet; use seal \"static\", with a key from a file or variable that your "+
+				"key service fills, or shamir",
 			b.label)
 		return s
 	default:

@@ -58,7 +58,8 @@ func tlsKeys(r *report, t *TLS) []key {
 			doc: "Accepted without effect: Go chooses the best suite that both sides know."},
 		{name: "tls_require_and_verify_client_cert", kind: "boolean", byDefault: "false", reload: true,
 			set: r.boolean(&t.RequireClient),
-			doc: "Whether clients without a certificate are refused. Without tls_client_ca_file the system's authorities count."},
+			doc: "Whether clients without a certificate are refused. Without tls_client_ca_file the system's " +
+				"authorities count."},
 	}
 }
 
@@ -89,7 +90,8 @@ func checkTLS(r *report, at Position, t *TLS) {
 	}
 	if t.RequireClient && t.ClientCAFile == "" {
 		r.warn(at,
-			"tls_require_and_verify_client_cert: without tls_client_ca_file, certificates of all authorities that the system trusts are accepted; name your own")
+			"tls_require_and_verify_client_cert: without tls_client_ca_file, certificates of all authorities that "+
+				"the system trusts are accepted; name your own")
 	}
 }
 
@@ -101,7 +103,8 @@ func (t *TLS) contradiction() string {
 	case t.Disable:
 		return ""
 	case t.CertFile == "" && t.KeyFile == "":
-		return "tls_cert_file and tls_key_file are missing; set both, or tls_disable = true to serve everything unencrypted"
+		return "tls_cert_file and tls_key_file are missing; set both, or tls_disable = true to serve everything " +
+			"unencrypted"
 	case t.CertFile == "":
 		return "tls_cert_file is missing; name the certificate that belongs to tls_key_file"
 	case t.KeyFile == "":
@@ -213,7 +216,8 @@ func (t *TLS) keyPair() (tls.Certificate, error) {
 	key, err := hostfile.ReadNamed(t.KeyFile, maxPEM)
 	if err == nil && bytes.Contains(key, []byte("ENCRYPTED")) {
 		err = errors.New(
-			"the key is encrypted, and the server cannot ask for its password; store it decrypted, readable by the server's user only")
+			"the key is encrypted, and the server cannot ask for its password; store it decrypted, readable by the " +
+				"server's user only")
 	}
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("tls_key_file %s: %w", t.KeyFile, cause(err))

@@ -23,9 +23,12 @@ func processKeys(r *report, c *Server) []key {
 			doc: "Where clients reach this server. The variable `VAULT_API_ADDR` overrides it."},
 		{name: "audit_folders", kind: "list of folders", byDefault: "all but the system's",
 			set: auditFolders(r, &c.AuditFolders),
-			doc: "Where audit files may be written that are enabled by sys/audit. Files below a folder count as in it."},
+			doc: "Where audit files may be written that are enabled by sys/audit. Files below a folder " +
+				"count as in it."},
 		{name: "connection_folders", kind: "list of folders", byDefault: "none", set: r.folders(&c.ConnectionFolders),
-			doc: "Folders of this machine whose files a connection's configuration may name: certificates and keys in connection_url, and AWS's shared files. Every client that may write such a configuration can then present these keys to any server."},
+			doc: "Folders of this machine whose files a connection's configuration may name: certificates and keys " +
+				"in connection_url, and AWS's shared files. Every client that may write such a configuration can " +
+				"then present these keys to any server."},
 		{name: "cluster_name", kind: "text", byDefault: "keyturn- and the installation's id",
 			set: r.text(&c.ClusterName),
 			doc: "The name that sys/health and sys/seal-status show."},
@@ -34,7 +37,8 @@ func processKeys(r *report, c *Server) []key {
 		{name: "default_max_request_duration", kind: "duration", byDefault: "90s", set: maxTime(r, &c.MaxRequestTime),
 			doc: "How long a request may take at a listener that does not say `max_request_duration`."},
 		{name: "disable_cache", kind: "boolean", byDefault: "false", set: r.boolean(&c.DisableCache),
-			doc: "Whether the store's cache is as small as possible. Other caches are small, and never older than the store."},
+			doc: "Whether the store's cache is as small as possible. Other caches are small, and never older than " +
+				"the store."},
 		{name: "enable_response_header_hostname", kind: "boolean", byDefault: "false", reload: true,
 			set: r.boolean(&c.ShowHostname),
 			doc: "Whether each answer carries the host's name as X-Vault-Hostname."},
@@ -43,14 +47,17 @@ func processKeys(r *report, c *Server) []key {
 		{name: "max_lease_ttl", kind: "duration", byDefault: "768h", set: r.duration(&c.MaxLeaseTTL),
 			doc: "The longest TTL of leases and tokens."},
 		{name: "outbound_allow", kind: "list of networks", byDefault: "none", set: r.networks(&c.OutboundAllow),
-			doc: "Addresses of this machine, of its link or of a cloud's metadata service that engines may connect to. They are refused otherwise."},
+			doc: "Addresses of this machine, of its link or of a cloud's metadata service that engines may connect " +
+				"to. They are refused otherwise."},
 		{name: "pid_file", kind: "path", set: r.text(&c.PIDFile),
 			doc: "The file that contains the server's process ID while it runs."},
 		{name: "rotation_metrics_limit", kind: "number", byDefault: "5000",
 			set: r.integer(&c.RotationSeries, 0, 1_000_000, "how many credentials have series of their own"),
-			doc: "How many credentials that rotate have series of their own in the metrics, those in trouble first. All are counted by mount. Each has eight series."},
+			doc: "How many credentials that rotate have series of their own in the metrics, those in trouble first. " +
+				"All are counted by mount. Each has eight series."},
 		{name: "raw_storage_endpoint", kind: "boolean", byDefault: "false", set: r.boolean(&c.RawStorage),
-			doc: "Whether sys/raw reads and writes the decrypted rows of the store, for callers with sudo on it. Set it for as long as it is needed: no other policy guards what it shows."},
+			doc: "Whether sys/raw reads and writes the decrypted rows of the store, for callers with sudo on it. " +
+				"Set it for as long as it is needed: no other policy guards what it shows."},
 	}
 }
 
@@ -65,16 +72,19 @@ func noEffectKeys(r *report) []key {
 					r.warn(r.at(i), "cluster_addr: clusters are not implemented yet; take it out")
 				})},
 		{name: "disable_mlock", kind: "boolean",
-			doc: "Accepted for compatibility: this version does not lock memory. With false, the server logs a warning.",
+			doc: "Accepted for compatibility: this version does not lock memory. With false, the server logs a " +
+				"warning.",
 			set: then(r.boolean(&mlock), func(i *ast.ObjectItem) {
 				if !mlock {
 					r.warn(r.at(i), "disable_mlock: this version does not lock memory; disable swap, or encrypt it")
 				}
 			})},
 		{name: "enable_response_header_raft_node_id", kind: "boolean", byDefault: "false", set: r.boolean(&ignored),
-			doc: "Accepted without effect: the header would name a node of a Raft cluster, and this server is not one."},
+			doc: "Accepted without effect: the header would name a node of a Raft cluster, and this " +
+				"server is not one."},
 		{name: "telemetry", kind: "block",
-			doc: "Accepted with warnings: metrics are not pushed; let Prometheus read /v1/sys/metrics?format=prometheus.",
+			doc: "Accepted with warnings: metrics are not pushed; let Prometheus read " +
+				"/v1/sys/metrics?format=prometheus.",
 			set: func(i *ast.ObjectItem) { r.members(r.block(i), telemetryBlock, pushKeys(r), given{}) }},
 		{name: "ui", kind: "boolean", byDefault: "false",
 			doc: "Accepted with a warning: the web interface is not implemented yet.",
@@ -128,6 +138,7 @@ var labelledKeys = []key{
 	},
 	{
 		name: "storage", kind: "block",
-		doc: "Where everything is stored: `pebble`, in a folder, or `memory` (also `inmem`), which loses it when the server stops.",
+		doc: "Where everything is stored: `pebble`, in a folder, or `memory` (also `inmem`), which loses it when " +
+			"the server stops.",
 	},
 }

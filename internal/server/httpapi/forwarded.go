@@ -36,7 +36,8 @@ func (f *Forwarded) client(peer netip.AddrPort, values []string) (netip.AddrPort
 		}
 		return peer,
 			invalid(
-				"header X-Forwarded-For: it is missing, and this listener is served through proxies only; call the proxy, or set x_forwarded_for_reject_not_present = false")
+				"header X-Forwarded-For: it is missing, and this listener is served through proxies only; call the " +
+					"proxy, or set x_forwarded_for_reject_not_present = false")
 	}
 	if !f.trusts(peer.Addr()) {
 		if f.TakeUntrusted {
@@ -44,14 +45,16 @@ func (f *Forwarded) client(peer netip.AddrPort, values []string) (netip.AddrPort
 		}
 		return peer,
 			invalid(
-				"header X-Forwarded-For: it came from an address that is not in x_forwarded_for_authorized_addrs; add the proxy's, or leave the header out")
+				"header X-Forwarded-For: it came from an address that is not in x_forwarded_for_authorized_addrs; " +
+					"add the proxy's, or leave the header out")
 	}
 	hops := strings.Split(list, ",")
 	i := len(hops) - 1 - f.Hops
 	if i < 0 {
 		return peer,
 			invalid(
-				"header X-Forwarded-For: it has fewer addresses than x_forwarded_for_hop_skips passes over; check the proxies before this listener")
+				"header X-Forwarded-For: it has fewer addresses than x_forwarded_for_hop_skips passes over; check " +
+					"the proxies before this listener")
 	}
 	client, ok := parseHop(strings.TrimSpace(hops[i]), peer.Port())
 	if !ok {

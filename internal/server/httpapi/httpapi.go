@@ -185,7 +185,8 @@ func redirect(w http.ResponseWriter, path, query string) (*core.Answer, error) {
 	if route.Redact(path) != path { // the answer would repeat the token, and proxies log it
 		return nil,
 			invalid(
-				"the path is refused: it has an empty segment (two slashes in a row), and it is not redirected because a token may follow; write one slash")
+				"the path is refused: it has an empty segment (two slashes in a row), and it is not redirected " +
+					"because a token may follow; write one slash")
 	}
 	if query != "" {
 		path += "?" + query

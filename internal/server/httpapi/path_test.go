@@ -96,7 +96,8 @@ func FuzzRequest(f *testing.F) {
 		"PUT /v1/secret/a HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\n\r\n{\"a\":1}",
 		"POST /v1/sys/unseal HTTP/1.1\r\nHost: h\r\nContent-Length: 14\r\n\r\n{\"key\":\"01ff\"}",
 		"PUT /v1/sys/init HTTP/1.1\r\nHost: h\r\nContent-Length: 19\r\n\r\n{\"secret_shares\":1}",
-		"PATCH /v1/a HTTP/1.1\r\nHost: h\r\nContent-Type: application/merge-patch+json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+		"PATCH /v1/a HTTP/1.1\r\nHost: h\r\nContent-Type: application/merge-patch+json\r\nTransfer-Encoding: " +
+			"chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
 		"GET /v1/sys/health?sealedcode=999 HTTP/1.1\r\nHost: h\r\n\r\n",
 		"GET /v1/a HTTP/1.1\r\nHost: h\r\nX-Vault-Wrap-TTL: 99999999999999h\r\n\r\n",
 	} {

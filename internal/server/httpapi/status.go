@@ -246,7 +246,8 @@ func (h *Handler) initialize(ctx context.Context, x *call) (*core.Answer, error)
 	if len(in.PGPKeys) > 0 || len(in.RecoveryPGPKeys) > 0 || in.RootTokenPGPKey != "" {
 		return nil,
 			invalid(
-				"pgp_keys, recovery_pgp_keys, root_token_pgp_key: encrypting to PGP keys is not built into this version; leave them out")
+				"pgp_keys, recovery_pgp_keys, root_token_pgp_key: encrypting to PGP keys is not built into this " +
+					"version; leave them out")
 	}
 	status, err := h.cfg.Backend.SealStatus(ctx)
 	if err != nil {

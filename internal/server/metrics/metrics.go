@@ -62,7 +62,8 @@ func New(src Source, version string) *Metrics {
 		registry: prometheus.NewRegistry(), began: time.Now(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keyturn_requests_total",
-			Help: "Requests that an unsealed server has answered, by operation, type of mount and result: ok, or the kind of error.",
+			Help: "Requests that an unsealed server has answered, by operation, type of mount and result: ok, or " +
+				"the kind of error.",
 		}, []string{"operation", "mount_type", "result"}),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "keyturn_request_duration_seconds",

@@ -12,7 +12,8 @@ import (
 // number of them, failing ones first; those with only a mount count all of its credentials.
 var (
 	rotationCounts = desc("keyturn_rotation_credentials",
-		"Credentials that rotate, by mount and by the state they are in: scheduled, or that of the rotation in flight.",
+		"Credentials that rotate, by mount and by the state they are in: scheduled, or that of the "+
+			"rotation in flight.",
 		"mount",
 		"state")
 	rotationAlerts = desc("keyturn_rotation_credentials_alerting",
@@ -29,7 +30,8 @@ var (
 	rotationBraked = desc("keyturn_rotation_braked", "Whether rotation is stopped for the mount by brake=true.",
 		"mount")
 	rotationErrors = desc("keyturn_rotation_step_failures_total",
-		"Steps of rotations that failed, by the step and by the class of the error: that of the provider's reply, or server.",
+		"Steps of rotations that failed, by the step and by the class of the error: that of the provider's reply, "+
+			"or server.",
 		"mount", "step", "class")
 	rotationMissed = desc("keyturn_rotation_missed_windows_total",
 		"Rotations that were not done before the end of their window; the next one counts.", "mount")

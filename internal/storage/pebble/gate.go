@@ -14,8 +14,8 @@ import (
 )
 
 // A gate is the file system as one handle of Pebble sees it. After it is cut, the handle changes
-// nothing in the folder. An operation that finds no space on the disk waits in the gate until there
-// is some, so Pebble gets no error; a failed write of the log poisons the handle. Reads pass
+// nothing in the folder. An operation that finds no space on the disk waits in the gate until
+// there is some, so Pebble gets no error; a failed write of the log poisons the handle. Reads pass
 // through.
 type gate struct {
 	vfs.FS
@@ -92,7 +92,8 @@ func (g *gate) do(vital bool, op func() error) error {
 }
 
 // failed poisons the handle, because the log could not be written. If no batch is being applied,
-// and so none will be, it returns, and Pebble gets the error and can be closed. Otherwise it parks.
+// and so none will be, it returns, and Pebble gets the error and can be closed. Otherwise it
+// parks.
 func (g *gate) failed(err error) {
 	g.poison(err)
 	for range 50 {

@@ -17,8 +17,8 @@ import (
 // Pebble replays a log, a wrong byte near its end looks like the place where a crash stopped it,
 // and Pebble ignores the rest. With the number, the two can be distinguished.
 //
-// The number is written after each sync of the log, but not synced itself. After a loss of power it
-// may be too small, and then less damage is detected. It is never too large.
+// The number is written after each sync of the log, but not synced itself. After a loss of power
+// it may be too small, and then less damage is detected. It is never too large.
 type logEnd struct {
 	log *slog.Logger
 
@@ -88,7 +88,8 @@ func (w *logEnd) check(found uint64) error {
 		return nil
 	}
 	return fmt.Errorf(
-		"the end of the log is damaged or missing: commits up to number %d were stored, and those above %d are missing; "+
+		"the end of the log is damaged or missing: commits up to number %d were stored, and those above %d are "+
+			"missing; "+
 			"restore a backup, or remove the file %s to go on with what is left", w.newest, found, logEndName)
 }
 

@@ -64,8 +64,8 @@ func (m *mark) advance(v uint64) {
 	}
 }
 
-// wait returns when the mark has reached v, or when dead is closed or ctx ends. It returns an error
-// for a dead handle even if the mark has reached v, because the next handle starts above all
+// wait returns when the mark has reached v, or when dead is closed or ctx ends. It returns an
+// error for a dead handle even if the mark has reached v, because the next handle starts above all
 // numbers that may be lost.
 func (m *mark) wait(ctx context.Context, dead <-chan struct{}, v uint64) error {
 	for m.v.Load() < v {

@@ -171,7 +171,8 @@ func checkLayout(o *Options) error {
 	}
 	if n > storage.Layout {
 		return fault.New(op, fault.Invalid,
-			"the storage folder %s has layout %d and this keyturn knows layouts up to %d; run the newer keyturn that wrote it",
+			"the storage folder %s has layout %d and this keyturn knows layouts up to %d; run the newer keyturn "+
+				"that wrote it",
 			o.Path, n, storage.Layout)
 	}
 	return nil

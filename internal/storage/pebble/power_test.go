@@ -170,7 +170,8 @@ func (w *recorder) check(t *testing.T, p snapshot) error {
 		got = append(got, e)
 	}
 	if !w.isStateAfter(got, p) {
-		return fmt.Errorf("the store does not have the state after any commit from %d on; its newest entry is %d", w.required(p),
+		return fmt.Errorf("the store does not have the state after any commit from %d on; its newest entry is %d",
+			w.required(p),
 			newest)
 	}
 	v, err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Set("after", nil)}})

@@ -75,7 +75,8 @@ func serve(t testing.TB, handler http.Handler) *pipes {
 
 // Watched is the same server, whose calls pass watch: it is told of the parameters, and makes the
 // call. An error cuts the connection.
-func (s *Server) Watched(t testing.TB, watch func(form url.Values, call func()) error) func(ctx context.Context, network, address string) (net.Conn, error) {
+func (s *Server) Watched(t testing.TB, watch func(form url.Values, call func()) error) func(ctx context.Context,
+	network, address string) (net.Conn, error) {
 	t.Helper()
 	p := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)

@@ -21,14 +21,17 @@ import (
 func (c *Config) ambient(ctx context.Context, h *http.Client) (aws.CredentialsProvider, error) {
 	// The metadata client would replace the dialer of any client that is not a plain http.Client.
 	metadata := func(o *ec2rolecreds.Options) { o.Client = imds.New(imds.Options{HTTPClient: h}) }
-	guarded := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.DialContext, t.Proxy = c.Dial, nil })
+	guarded := awshttp.NewBuildableClient().WithTransportOptions(
+		func(t *http.Transport) { t.DialContext, t.Proxy = c.Dial, nil })
 	env, err := config.NewEnvConfig()
 	if err != nil {
 		return nil, explain("looking for credentials", err)
 	}
-	found, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.Region), config.WithHTTPClient(guarded), config.WithEC2RoleCredentialOptions(metadata),
+	found, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.Region), config.WithHTTPClient(guarded),
+		config.WithEC2RoleCredentialOptions(metadata),
 		config.WithSharedConfigFiles(c.shared(env.SharedConfigFile, config.DefaultSharedConfigFilename())),
-		config.WithSharedCredentialsFiles(c.shared(env.SharedCredentialsFile, config.DefaultSharedCredentialsFilename())))
+		config.WithSharedCredentialsFiles(
+			c.shared(env.SharedCredentialsFile, config.DefaultSharedCredentialsFilename())))
 	if err != nil {
 		return nil, explain("looking for credentials", err)
 	}
@@ -50,8 +53,9 @@ func (c *Config) shared(named, usual string) []string {
 
 // ownHost matches the hosts of IAM and STS in all of AWS's partitions, and of private endpoints.
 // Other hosts in these domains belong to customers of AWS.
-var ownHost = regexp.MustCompile(`^(iam|sts)(-fips)?(\.(global|us-gov|[a-z]{2,3}(-[a-z]+)+-[0-9]))?\.(amazonaws\.com(\.cn)?|amazonaws\.eu|api\.aws|api\.amazonwebservices\.com\.cn|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$` +
-	`|^vpce-[a-z0-9-]+\.(iam|sts)\.[a-z]{2,3}(-[a-z]+)+-[0-9]\.vpce\.amazonaws\.com(\.cn)?$`)
+var ownHost = regexp.MustCompile(
+	`^(iam|sts)(-fips)?(\.(global|us-gov|[a-z]{2,3}(-[a-z]+)+-[0-9]))?\.(amazonaws\.com(\.cn)?|amazonaws\.eu|api\.aws|api\.amazonwebservices\.com\.cn|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)$` +
+		`|^vpce-[a-z0-9-]+\.(iam|sts)\.[a-z]{2,3}(-[a-z]+)+-[0-9]\.vpce\.amazonaws\.com(\.cn)?$`)
 
 // Own reports whether an address belongs to AWS. "" is AWS's default.
 func Own(endpoint string) bool {
@@ -59,7 +63,8 @@ func Own(endpoint string) bool {
 		return true
 	}
 	u, err := url.Parse(Address(endpoint))
-	return err == nil && u.Scheme == "https" && (u.Port() == "" || u.Port() == "443") && ownHost.MatchString(u.Hostname())
+	return err == nil && u.Scheme == "https" && (u.Port() == "" || u.Port() == "443") &&
+		ownHost.MatchString(u.Hostname())
 }
 
 // homebound returns the server's own credentials only for calls to AWS. A client that may
@@ -77,9 +82,12 @@ func (h homebound) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, err
 	case err != nil:
 		return aws.Credentials{}, &fault.Error{Op: "aws", Kind: fault.Denied, Err: err,
-			Msg: "the server has no credentials of its own, neither in its environment nor by its machine's role, nor in a shared file that connection_folders allows; give access_key and secret_key, or make them known to the server"}
+			Msg: "the server has no credentials of its own, neither in its environment nor by its machine's role, " +
+				"nor in a shared file that connection_folders allows; give access_key and secret_key, or make them " +
+				"known to the server"}
 	case !Own(h.endpoint):
-		return aws.Credentials{}, fault.New("aws", fault.Denied, "the server's own credentials are sent to AWS's own addresses alone; give access_key and secret_key for another iam_endpoint or sts_endpoint")
+		return aws.Credentials{}, fault.New("aws", fault.Denied, "the server's own credentials are sent to AWS's "+
+			"own addresses alone; give access_key and secret_key for another iam_endpoint or sts_endpoint")
 	}
 	return v, nil
 }

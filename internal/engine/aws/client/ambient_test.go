@@ -17,7 +17,9 @@ import (
 // nobody sets an environment without credentials, and a home folder with AWS's shared files.
 func nobody(t *testing.T) (folder string) {
 	t.Helper()
-	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE",
+		"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -74,18 +76,22 @@ func TestSharedFilesAreTheHosts(t *testing.T) {
 // with the server's own credentials.
 func TestHostKeysGoToAWSAlone(t *testing.T) {
 	folder := nobody(t)
-	for endpoint, own := range map[string]bool{"": true, "https://sts.eu-west-1.amazonaws.com": true, "https://listener.example.com": false, "http://127.0.0.1:4566": false} {
+	for endpoint, own := range map[string]bool{"": true, "https://sts.eu-west-1.amazonaws.com": true,
+		"https://listener.example.com": false, "http://127.0.0.1:4566": false} {
 		dialed := 0
-		c, err := New(t.Context(), Config{IAM: endpoint, STS: Endpoint{URL: endpoint}, Files: hostfile.Folders{folder}, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-			dialed++
-			return refusing(ctx, network, address)
-		}})
+		c, err := New(t.Context(),
+			Config{IAM: endpoint, STS: Endpoint{URL: endpoint}, Files: hostfile.Folders{folder},
+				Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+					dialed++
+					return refusing(ctx, network, address)
+				}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
 		_, err = c.WhoAmI(t.Context())
-		if (dialed > 0) != own || err == nil || !own && !strings.Contains(fault.Message(err), "AWS's own addresses alone") {
+		if (dialed > 0) != own || err == nil || !own &&
+			!strings.Contains(fault.Message(err), "AWS's own addresses alone") {
 			t.Errorf("%q: dialed %d times, %v; want a call: %v", endpoint, dialed, err, own)
 		}
 		if _, err := c.Keys(t.Context(), "u"); (dialed > 1) != own || err == nil {
@@ -108,15 +114,18 @@ func TestNoCredentialsAtAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.WhoAmI(t.Context()); !strings.Contains(fault.Message(err), "no credentials of its own") || !Unchanged(err) {
+	if _, err := c.WhoAmI(t.Context()); !strings.Contains(fault.Message(err), "no credentials of its own") ||
+		!Unchanged(err) {
 		t.Errorf("%v, want that there are none", err)
 	}
 }
 
 func TestOwn(t *testing.T) {
 	for _, good := range []string{
-		"", "https://iam.amazonaws.com", "https://sts.amazonaws.com", "https://sts.eu-west-1.amazonaws.com", "https://sts.us-gov-west-1.amazonaws.com:443", "https://iam.us-gov.amazonaws.com",
-		"https://sts-fips.us-east-1.amazonaws.com", "https://sts.cn-north-1.amazonaws.com.cn", "https://sts.us-east-1.api.aws", "https://iam.global.api.aws", "https://iam.us-iso-east-1.c2s.ic.gov",
+		"", "https://iam.amazonaws.com", "https://sts.amazonaws.com", "https://sts.eu-west-1.amazonaws.com",
+		"https://sts.us-gov-west-1.amazonaws.com:443", "https://iam.us-gov.amazonaws.com",
+		"https://sts-fips.us-east-1.amazonaws.com", "https://sts.cn-north-1.amazonaws.com.cn",
+		"https://sts.us-east-1.api.aws", "https://iam.global.api.aws", "https://iam.us-iso-east-1.c2s.ic.gov",
 		"https://vpce-0a1b2c-3d4e.sts.us-east-1.vpce.amazonaws.com", "sts.amazonaws.com",
 	} {
 		if !Own(good) {
@@ -124,9 +133,14 @@ func TestOwn(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		"http://sts.amazonaws.com", "https://sts.amazonaws.com:8443", "https://sts.amazonaws.com.evil.example", "https://evil.example/sts.amazonaws.com", "https://sts.s3.amazonaws.com", "https://iam.execute-api.us-east-1.amazonaws.com",
-		"https://evil.execute-api.us-east-1.amazonaws.com", "https://ec2-1-2-3-4.compute-1.amazonaws.com", "https://vpce-1.vpce-svc-1.us-east-1.vpce.amazonaws.com", "https://xiam.amazonaws.com", "https://sts.elb.amazonaws.com",
-		"https://sts.amazonaws.com@evil.example", "https://STS.AMAZONAWS.COM.evil", "sts.amazonaws.com.evil.example", "https://iam.us-east-1.on.aws", "https://[::1]",
+		"http://sts.amazonaws.com", "https://sts.amazonaws.com:8443", "https://sts.amazonaws.com.evil.example",
+		"https://evil.example/sts.amazonaws.com", "https://sts.s3.amazonaws.com",
+		"https://iam.execute-api.us-east-1.amazonaws.com",
+		"https://evil.execute-api.us-east-1.amazonaws.com", "https://ec2-1-2-3-4.compute-1.amazonaws.com",
+		"https://vpce-1.vpce-svc-1.us-east-1.vpce.amazonaws.com", "https://xiam.amazonaws.com",
+		"https://sts.elb.amazonaws.com",
+		"https://sts.amazonaws.com@evil.example", "https://STS.AMAZONAWS.COM.evil", "sts.amazonaws.com.evil.example",
+		"https://iam.us-east-1.on.aws", "https://[::1]",
 	} {
 		if Own(bad) {
 			t.Errorf("%q is taken for AWS's", bad)

@@ -41,12 +41,15 @@ func Observe(ctx context.Context, told func(Call)) context.Context {
 // observed has the library tell of each request, retries apart. It comes after the signature: what
 // cannot be signed is no request.
 func observed(secrets ...secret.Value) func(*middleware.Stack) error {
-	observe := func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+	observe := func(ctx context.Context, in middleware.FinalizeInput,
+		next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 		told, wanted := ctx.Value(observing{}).(func(Call))
 		if !wanted {
 			return next.HandleFinalize(ctx, in)
 		}
-		call := Call{Secrets: secrets, Action: strings.ToLower(awsmiddleware.GetServiceID(ctx)) + ":" + awsmiddleware.GetOperationName(ctx), At: time.Now().UTC()}
+		call := Call{Secrets: secrets,
+			Action: strings.ToLower(awsmiddleware.GetServiceID(ctx)) + ":" + awsmiddleware.GetOperationName(ctx),
+			At:     time.Now().UTC()}
 		if r, ok := in.Request.(*smithyhttp.Request); ok {
 			call.Method, call.Host, call.Path = r.Method, r.URL.Host, r.URL.EscapedPath()
 		}

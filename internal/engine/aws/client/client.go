@@ -38,10 +38,13 @@ func New(ctx context.Context, c Config) (*Client, error) {
 	if c.Dial == nil {
 		c.Dial = outbound.Anywhere.DialContext
 	}
-	h := outbound.NewClient(outbound.ClientConfig{AnyOrigin: true, Dial: c.Dial, KeepAlive: true, Within: attemptTimeout})
-	base := aws.Config{Region: c.Region, HTTPClient: h, Retryer: retryer(c.MaxRetries), APIOptions: []func(*middleware.Stack) error{observed(c.Secret, c.Session)}}
+	h := outbound.NewClient(
+		outbound.ClientConfig{AnyOrigin: true, Dial: c.Dial, KeepAlive: true, Within: attemptTimeout})
+	base := aws.Config{Region: c.Region, HTTPClient: h, Retryer: retryer(c.MaxRetries),
+		APIOptions: []func(*middleware.Stack) error{observed(c.Secret, c.Session)}}
 	if c.KeyID != "" {
-		base.Credentials = aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider(c.KeyID, c.Secret.RevealString(), c.Session.RevealString()))
+		base.Credentials = aws.NewCredentialsCache(
+			credentials.NewStaticCredentialsProvider(c.KeyID, c.Secret.RevealString(), c.Session.RevealString()))
 	} else {
 		found, err := c.ambient(ctx, h)
 		if err != nil {
@@ -56,7 +59,9 @@ func New(ctx context.Context, c Config) (*Client, error) {
 		}
 		return base.Credentials
 	}
-	out := &Client{http: h, cfg: c, iam: iam.NewFromConfig(base, func(o *iam.Options) { o.BaseEndpoint, o.Credentials = endpoint(c.IAM), at(c.IAM) })}
+	out := &Client{http: h, cfg: c,
+		iam: iam.NewFromConfig(base,
+			func(o *iam.Options) { o.BaseEndpoint, o.Credentials = endpoint(c.IAM), at(c.IAM) })}
 	for _, e := range append([]Endpoint{c.STS}, c.Fallback...) {
 		out.sts = append(out.sts, sts.NewFromConfig(base, func(o *sts.Options) {
 			o.BaseEndpoint, o.Credentials = endpoint(e.URL), at(e.URL)
@@ -81,7 +86,8 @@ func retryer(most int) func() aws.Retryer {
 		most = 3
 	}
 	return func() aws.Retryer {
-		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = most + 1; o.MaxBackoff = 5 * time.Second })
+		return retry.NewStandard(
+			func(o *retry.StandardOptions) { o.MaxAttempts = most + 1; o.MaxBackoff = 5 * time.Second })
 	}
 }
 

@@ -18,7 +18,8 @@ func serve(t *testing.T, o awstest.Options) (*awstest.Server, *client.Client) {
 	t.Helper()
 	s := awstest.Start(t, o)
 	c, err := client.New(t.Context(), client.Config{
-		KeyID: awstest.ID, Secret: secret.Text(awstest.Secret), IAM: awstest.URL, STS: client.Endpoint{URL: awstest.URL}, MaxRetries: -1, Dial: s.Dial,
+		KeyID: awstest.ID, Secret: secret.Text(awstest.Secret), IAM: awstest.URL,
+		STS: client.Endpoint{URL: awstest.URL}, MaxRetries: -1, Dial: s.Dial,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -40,15 +41,19 @@ func TestUserFromMakingToRemoving(t *testing.T) {
 		ctx := t.Context()
 		s.AddGroup(awstest.Account, "devs")
 		s.AddGroup(awstest.Account, "ops")
-		must(t, c.CreateUser(ctx, client.NewUser{Name: "u", Path: "/svc/", Boundary: "arn:aws:iam::aws:policy/B", Tags: map[string]string{"team": "payments", "env": "prod"}}))
+		must(t, c.CreateUser(ctx,
+			client.NewUser{Name: "u", Path: "/svc/", Boundary: "arn:aws:iam::aws:policy/B",
+				Tags: map[string]string{"team": "payments", "env": "prod"}}))
 		must(t, c.PutPolicy(ctx, "u", "own", `{"Version":"2012-10-17","Statement":[]}`))
-		for _, arn := range []string{"arn:aws:iam::aws:policy/A", "arn:aws:iam::aws:policy/B", "arn:aws:iam::aws:policy/C"} {
+		for _, arn := range []string{"arn:aws:iam::aws:policy/A", "arn:aws:iam::aws:policy/B",
+			"arn:aws:iam::aws:policy/C"} {
 			must(t, c.AttachPolicy(ctx, "u", arn))
 		}
 		must(t, c.JoinGroup(ctx, "u", "devs"))
 		must(t, c.JoinGroup(ctx, "u", "ops"))
 		h, _ := s.Held(awstest.Account, "u")
-		if h.Path != "/svc/" || h.Boundary != "arn:aws:iam::aws:policy/B" || h.Tags["team"] != "payments" || len(h.Attached) != 3 || len(h.Groups) != 2 || len(h.Inline) != 1 {
+		if h.Path != "/svc/" || h.Boundary != "arn:aws:iam::aws:policy/B" || h.Tags["team"] != "payments" ||
+			len(h.Attached) != 3 || len(h.Groups) != 2 || len(h.Inline) != 1 {
 			t.Errorf("the user has %+v", h)
 		}
 		k, err := c.CreateKey(ctx, "u")
@@ -107,7 +112,8 @@ func TestKeys(t *testing.T) {
 		wrong, err := c.As(ctx, awstest.ID, secret.Text("not-"+awstest.Secret), secret.Value{})
 		must(t, err)
 		defer wrong.Close()
-		if _, err := wrong.WhoAmI(ctx); client.CodeOf(err) != "SignatureDoesNotMatch" || strings.Contains(err.Error()+fault.Message(err), awstest.Secret) {
+		if _, err := wrong.WhoAmI(ctx); client.CodeOf(err) != "SignatureDoesNotMatch" ||
+			strings.Contains(err.Error()+fault.Message(err), awstest.Secret) {
 			t.Errorf("a wrong secret: %v", err)
 		}
 	})
@@ -119,10 +125,14 @@ func TestSessions(t *testing.T) {
 		ctx := t.Context()
 		s.AddRole(awstest.Account, awstest.Role{Name: "ci", ExternalID: "x1"})
 		arn := "arn:aws:iam::123456789012:role/ci"
-		if _, err := c.AssumeRole(ctx, client.SessionRequest{Name: "me", RoleARN: arn}); client.CodeOf(err) != "AccessDenied" || !client.Unchanged(err) {
+		if _, err := c.AssumeRole(ctx,
+			client.SessionRequest{Name: "me", RoleARN: arn}); client.CodeOf(err) != "AccessDenied" ||
+			!client.Unchanged(err) {
 			t.Errorf("without its external id: %v", err)
 		}
-		got, err := c.AssumeRole(ctx, client.SessionRequest{Name: "me", RoleARN: arn, ExternalID: "x1", TTL: 15 * time.Minute, Tags: map[string]string{"a": "b"}, PolicyARNs: []string{"arn:aws:iam::aws:policy/A"}})
+		got, err := c.AssumeRole(ctx,
+			client.SessionRequest{Name: "me", RoleARN: arn, ExternalID: "x1", TTL: 15 * time.Minute,
+				Tags: map[string]string{"a": "b"}, PolicyARNs: []string{"arn:aws:iam::aws:policy/A"}})
 		must(t, err)
 		if got.ARN != "arn:aws:sts::123456789012:assumed-role/ci/me" || time.Until(got.Expires) != 15*time.Minute {
 			t.Errorf("session %+v", got)
@@ -137,14 +147,18 @@ func TestSessions(t *testing.T) {
 		if _, err := its.WhoAmI(ctx); client.CodeOf(err) != "ExpiredToken" {
 			t.Errorf("past its end: %v", err)
 		}
-		f, err := c.FederationToken(ctx, client.SessionRequest{Name: "fed", TTL: time.Hour, Policy: `{"Statement":[]}`})
+		f, err := c.FederationToken(ctx,
+			client.SessionRequest{Name: "fed", TTL: time.Hour, Policy: `{"Statement":[]}`})
 		if err != nil || !strings.Contains(f.ARN, "federated-user/fed") {
 			t.Errorf("federation token %+v, %v", f, err)
 		}
-		if st, err := c.SessionToken(ctx, client.SessionRequest{}); err != nil || time.Until(st.Expires) != 12*time.Hour {
+		if st, err := c.SessionToken(ctx, client.SessionRequest{}); err != nil ||
+			time.Until(st.Expires) != 12*time.Hour {
 			t.Errorf("session token %+v, %v", st, err)
 		}
-		if _, err := c.SessionToken(ctx, client.SessionRequest{Serial: "arn:aws:iam::1:mfa/x", Code: "123456"}); client.CodeOf(err) != "AccessDenied" {
+		if _, err := c.SessionToken(ctx,
+			client.SessionRequest{Serial: "arn:aws:iam::1:mfa/x", Code: "123456"}); client.CodeOf(
+			err) != "AccessDenied" {
 			t.Errorf("an MFA device of another: %v", err)
 		}
 	})
@@ -162,12 +176,15 @@ func TestFailures(t *testing.T) {
 			made      int
 			unchanged bool
 		}{
-			{awstest.Before, 0, false}, {awstest.Lost, 1, false}, {awstest.Malformed, 1, false}, {awstest.Denied, 0, true},
+			{awstest.Before, 0, false}, {awstest.Lost, 1, false}, {awstest.Malformed, 1, false},
+			{awstest.Denied, 0, true},
 		} {
 			s.Inject(awstest.Fault{Action: "CreateAccessKey", Mode: tt.mode, Times: 1})
 			_, err := c.CreateKey(ctx, "u")
-			if err == nil || client.Unchanged(err) != tt.unchanged || len(s.Keys(awstest.Account, "u")) != tt.made || fault.Message(err) == "" {
-				t.Errorf("%s: %v, unchanged %v, %d keys", tt.mode, err, client.Unchanged(err), len(s.Keys(awstest.Account, "u")))
+			if err == nil || client.Unchanged(err) != tt.unchanged || len(s.Keys(awstest.Account, "u")) != tt.made ||
+				fault.Message(err) == "" {
+				t.Errorf("%s: %v, unchanged %v, %d keys", tt.mode, err, client.Unchanged(err),
+					len(s.Keys(awstest.Account, "u")))
 			}
 			s.Clear()
 			keys, err := c.Keys(ctx, "u")
@@ -190,7 +207,8 @@ func TestFailures(t *testing.T) {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
 		s.Inject(awstest.Fault{Action: "CreateUser", Mode: awstest.Slow, Wait: 10 * time.Second, Times: 1})
-		if err := c.CreateUser(ctx, client.NewUser{Name: "late"}); !fault.Is(err, fault.Timeout) || client.Unchanged(err) {
+		if err := c.CreateUser(ctx, client.NewUser{Name: "late"}); !fault.Is(err, fault.Timeout) ||
+			client.Unchanged(err) {
 			t.Errorf("a slow call: %v", err)
 		}
 		if got := s.Users(awstest.Account); len(got) != 2 {
@@ -239,7 +257,8 @@ func TestRemovedByThePublishedPolicy(t *testing.T) {
 		if _, there := s.Held(awstest.Account, "vault-u"); there || s.Works(k.ID, k.Secret.RevealString()) {
 			t.Error("the user is left")
 		}
-		for _, call := range []string{"DeleteLoginProfile", "ListMFADevices", "ListSSHPublicKeys", "ListSigningCertificates", "ListServiceSpecificCredentials"} {
+		for _, call := range []string{"DeleteLoginProfile", "ListMFADevices", "ListSSHPublicKeys",
+			"ListSigningCertificates", "ListServiceSpecificCredentials"} {
 			if n := s.Calls(call); n != 0 {
 				t.Errorf("%s was called %d times; want it where DeleteUser conflicts alone", call, n)
 			}
@@ -247,12 +266,14 @@ func TestRemovedByThePublishedPolicy(t *testing.T) {
 		k = full(t, s, c, "vault-v", false)
 		s.Attach(awstest.Account, "vault-v")
 		err := c.RemoveUser(ctx, "vault-v")
-		for _, want := range []string{"a console password", "MFA devices", "SSH keys", "signing certificates", "credentials of services", "iam:DeleteLoginProfile", "iam:ListMFADevices"} {
+		for _, want := range []string{"a console password", "MFA devices", "SSH keys", "signing certificates",
+			"credentials of services", "iam:DeleteLoginProfile", "iam:ListMFADevices"} {
 			if client.CodeOf(err) != "DeleteConflict" || !strings.Contains(fault.Message(err), want) {
 				t.Errorf("a user with what others added: %v, want %q named", err, want)
 			}
 		}
-		if h, there := s.Held(awstest.Account, "vault-v"); !there || len(h.Attached)+len(h.Inline) > 0 || s.Works(k.ID, k.Secret.RevealString()) {
+		if h, there := s.Held(awstest.Account, "vault-v"); !there || len(h.Attached)+len(h.Inline) > 0 ||
+			s.Works(k.ID, k.Secret.RevealString()) {
 			t.Errorf("what could be taken away was not: %+v", h)
 		}
 	})
@@ -262,10 +283,16 @@ func TestRemovedByThePublishedPolicy(t *testing.T) {
 // once it does not matter.
 func TestRemovedAsFarAsAllowed(t *testing.T) {
 	for refused, named := range map[string]string{
-		"ListAccessKeys": "access keys", "DeleteAccessKey": "access keys", "ListAttachedUserPolicies": "attached policies", "DetachUserPolicy": "attached policies", "ListUserPolicies": "policies of its own",
-		"DeleteUserPolicy": "policies of its own", "ListGroupsForUser": "groups", "RemoveUserFromGroup": "groups", "DeleteLoginProfile": "a console password", "ListMFADevices": "MFA devices", "DeactivateMFADevice": "MFA devices",
-		"DeleteVirtualMFADevice": "", "ListSSHPublicKeys": "SSH keys", "DeleteSSHPublicKey": "SSH keys", "ListSigningCertificates": "signing certificates", "DeleteSigningCertificate": "signing certificates",
-		"ListServiceSpecificCredentials": "credentials of services", "DeleteServiceSpecificCredential": "credentials of services",
+		"ListAccessKeys": "access keys", "DeleteAccessKey": "access keys",
+		"ListAttachedUserPolicies": "attached policies", "DetachUserPolicy": "attached policies",
+		"ListUserPolicies": "policies of its own",
+		"DeleteUserPolicy": "policies of its own", "ListGroupsForUser": "groups", "RemoveUserFromGroup": "groups",
+		"DeleteLoginProfile": "a console password", "ListMFADevices": "MFA devices",
+		"DeactivateMFADevice":    "MFA devices",
+		"DeleteVirtualMFADevice": "", "ListSSHPublicKeys": "SSH keys", "DeleteSSHPublicKey": "SSH keys",
+		"ListSigningCertificates": "signing certificates", "DeleteSigningCertificate": "signing certificates",
+		"ListServiceSpecificCredentials":  "credentials of services",
+		"DeleteServiceSpecificCredential": "credentials of services",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s, c := serve(t, awstest.Options{})
@@ -274,7 +301,8 @@ func TestRemovedAsFarAsAllowed(t *testing.T) {
 			s.Inject(awstest.Fault{Action: refused, Mode: awstest.Denied})
 			plain := full(t, s, c, "plain", false)
 			err := c.RemoveUser(ctx, "plain")
-			if needed := strings.Contains("ListAccessKeys DeleteAccessKey ListAttachedUserPolicies DetachUserPolicy ListUserPolicies DeleteUserPolicy", refused); needed != (err != nil) {
+			if needed := strings.Contains("ListAccessKeys DeleteAccessKey ListAttachedUserPolicies DetachUserPolicy "+
+				"ListUserPolicies DeleteUserPolicy", refused); needed != (err != nil) {
 				t.Errorf("%s refused, and not needed: %v", refused, err)
 			}
 			if s.Works(plain.ID, plain.Secret.RevealString()) != (named == "access keys") {

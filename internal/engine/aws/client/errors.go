@@ -30,9 +30,12 @@ func (e *Error) Unwrap() error { return e.fault }
 
 // advice maps codes to what to do.
 var advice = map[string]string{
-	"AccessDenied":            "the access key's user lacks the permission; see docs/aws.md for the policy that it needs",
-	"InvalidClientTokenId":    "AWS does not know the access key; write config/root again, or wait a few seconds if it is new",
-	"SignatureDoesNotMatch":   "secret_key does not belong to access_key, or this machine's clock is wrong; write config/root again",
+	"AccessDenied": "the access key's user lacks the permission; see docs/aws.md for the policy that it " +
+		"needs",
+	"InvalidClientTokenId": "AWS does not know the access key; write config/root again, or wait a few seconds if " +
+		"it is new",
+	"SignatureDoesNotMatch": "secret_key does not belong to access_key, or this machine's clock is wrong; write " +
+		"config/root again",
 	"ExpiredToken":            "the credentials have expired; give ones that have not",
 	"EntityAlreadyExists":     "there is one of this name already; delete it in AWS or choose another",
 	"LimitExceeded":           "a quota of AWS's is reached; remove what is not needed, or ask AWS for more",
@@ -46,7 +49,8 @@ var advice = map[string]string{
 }
 
 var kinds = map[string]fault.Kind{
-	"NoSuchEntity": fault.NotFound, "EntityAlreadyExists": fault.Conflict, "LimitExceeded": fault.Conflict, "DeleteConflict": fault.Conflict,
+	"NoSuchEntity": fault.NotFound, "EntityAlreadyExists": fault.Conflict, "LimitExceeded": fault.Conflict,
+	"DeleteConflict": fault.Conflict,
 }
 
 // tokenForm matches the session token, which AWS repeats when it explains why a signature is
@@ -94,7 +98,8 @@ func explain(doing string, err error) error {
 	case errors.Is(err, context.Canceled):
 		f.Kind, f.Msg = fault.Unavailable, doing+" was canceled"
 	case dialing && unsent(err):
-		f.Msg, out.Unchanged = doing+": AWS cannot be reached; check iam_endpoint, sts_endpoint and the way there", true
+		f.Msg, out.Unchanged = doing+
+			": AWS cannot be reached; check iam_endpoint, sts_endpoint and the way there", true
 	default:
 		f.Msg = doing + ": there was no readable answer from AWS; check iam_endpoint, sts_endpoint and the network"
 	}
@@ -104,7 +109,8 @@ func explain(doing string, err error) error {
 // unreadable returns the error for a successful answer without its required content. The effect is
 // unknown, because the answer may not come from AWS.
 func unreadable(doing string) error {
-	return &Error{fault: fault.New("aws", fault.Upstream, "%s: there was no readable answer from AWS; check iam_endpoint, sts_endpoint and the network", doing)}
+	return &Error{fault: fault.New("aws", fault.Upstream,
+		"%s: there was no readable answer from AWS; check iam_endpoint, sts_endpoint and the network", doing)}
 }
 
 // unsent reports whether no connection was made.

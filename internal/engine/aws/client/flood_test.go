@@ -24,8 +24,10 @@ func TestEndlessEndpoint(t *testing.T) {
 		action := r.Form.Get("Action")
 		w.Header().Set("Content-Type", "text/xml")
 		if strings.HasPrefix(r.URL.Path, "/pages") {
-			n, err := fmt.Fprintf(w, `<%[1]sResponse><%[1]sResult><IsTruncated>true</IsTruncated><Marker>%[2]d</Marker><AccessKeyMetadata><member><AccessKeyId>A%[2]d</AccessKeyId></member></AccessKeyMetadata>`+
-				`<PolicyNames><member>p%[2]d</member></PolicyNames></%[1]sResult></%[1]sResponse>`, action, calls.Load())
+			n, err := fmt.Fprintf(w,
+				`<%[1]sResponse><%[1]sResult><IsTruncated>true</IsTruncated><Marker>%[2]d</Marker><AccessKeyMetadata><member><AccessKeyId>A%[2]d</AccessKeyId></member></AccessKeyMetadata>`+
+					`<PolicyNames><member>p%[2]d</member></PolicyNames></%[1]sResult></%[1]sResponse>`, action,
+				calls.Load())
 			if sent.Add(int64(n)); err != nil {
 				return
 			}
@@ -44,7 +46,9 @@ func TestEndlessEndpoint(t *testing.T) {
 	}))
 	defer server.Close()
 	for _, path := range []string{"/body", "/error", "/pages"} {
-		c, err := client.New(t.Context(), client.Config{KeyID: "AKIAX", Secret: secret.Text("x"), IAM: server.URL + path, STS: client.Endpoint{URL: server.URL + path}})
+		c, err := client.New(t.Context(),
+			client.Config{KeyID: "AKIAX", Secret: secret.Text("x"), IAM: server.URL + path,
+				STS: client.Endpoint{URL: server.URL + path}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +67,8 @@ func TestEndlessEndpoint(t *testing.T) {
 			}
 			// The library may close the request's body while the transport still reads it, which
 			// closes the connection. Such an early answer is unreadable instead of too large.
-			if path == "/body" && !strings.Contains(fault.Message(err), "larger than") && !strings.Contains(fault.Message(err), "no readable answer") {
+			if path == "/body" && !strings.Contains(fault.Message(err), "larger than") &&
+				!strings.Contains(fault.Message(err), "no readable answer") {
 				t.Errorf("%s, %s: %v, want that it is too large", path, name, err)
 			}
 			if sent.Load() > 64<<20 || calls.Load() > 100 {

@@ -10,7 +10,9 @@ import (
 
 // each removes every item of a list. It reads the whole list first, because removing items shifts
 // the pages. An item that may not be removed does not stop the others.
-func each[T any](ctx context.Context, doing string, list func(ctx context.Context, marker *string) ([]T, *string, error), remove func(ctx context.Context, one T) error) error {
+func each[T any](ctx context.Context, doing string,
+	list func(ctx context.Context, marker *string) ([]T, *string, error),
+	remove func(ctx context.Context, one T) error) error {
 	var all []T
 	n := 0
 	for marker, more := (*string)(nil), true; more; more = marker != nil {
@@ -40,7 +42,8 @@ const maxPages = 20
 
 // endless returns the error for a list with too many pages.
 func endless(doing string) error {
-	return fault.New("aws.list", fault.TooLarge, "%s: the list has more than %d pages; check that iam_endpoint is AWS's", doing, maxPages)
+	return fault.New("aws.list", fault.TooLarge,
+		"%s: the list has more than %d pages; check that iam_endpoint is AWS's", doing, maxPages)
 }
 
 // pages reads a list of the library page by page.

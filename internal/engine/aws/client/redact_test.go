@@ -15,14 +15,18 @@ import (
 // is not in the error.
 func TestNoTokenInErrors(t *testing.T) {
 	const token = "FwoGZXIvYXdzEJr//////////canary+/=="
-	said := "The Canonical String for this request should have been\n'POST\n/\n\nhost:iam.amazonaws.com\nx-amz-date:20260101T000000Z\nx-amz-security-token:" + token + "\n\nhost;x-amz-date'"
+	said := "The Canonical String for this request should have " +
+		"been\n'POST\n/\n\nhost:iam.amazonaws.com\nx-amz-date:20260101T000000Z\nx-amz-security-token:" + token +
+		"\n\nhost;x-amz-date'"
 	err := explain("listing access keys", &smithy.GenericAPIError{Code: "SignatureDoesNotMatch", Message: said})
 	for e := err; e != nil; e = errors.Unwrap(e) {
 		if strings.Contains(e.Error(), "canary") {
 			t.Fatalf("%T shows the token: %v", e, e)
 		}
 	}
-	if long := explain("x", &smithy.GenericAPIError{Code: "ValidationError", Message: strings.Repeat("y", 1<<20)}); len(long.Error()) > 8<<10 {
+	if long := explain("x",
+		&smithy.GenericAPIError{Code: "ValidationError", Message: strings.Repeat("y", 1<<20)}); len(
+		long.Error()) > 8<<10 {
 		t.Errorf("%d bytes of an error are kept", len(long.Error()))
 	}
 	if !strings.Contains(err.Error(), "x-amz-date:20260101T000000Z") {
@@ -35,9 +39,9 @@ func TestNoTokenInErrors(t *testing.T) {
 func TestNoTokenInCalls(t *testing.T) {
 	const token = "x-amz-security-token: FwoGZXIvYXdzEJr//canary+/=="
 	for name, err := range map[string]error{
-		"an answer":    &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 403}}, Err: &smithy.GenericAPIError{Code: "SignatureDoesNotMatch", Message: token}}},
+		"an answer":    answered(403, &smithy.GenericAPIError{Code: "SignatureDoesNotMatch", Message: token}),
 		"a transport":  errors.New("cannot send " + token),
-		"not of AWS's": &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 502}}, Err: errors.New(token)}},
+		"not of AWS's": answered(502, errors.New(token)),
 	} {
 		var c Call
 		c.failed(err)
@@ -48,4 +52,10 @@ func TestNoTokenInCalls(t *testing.T) {
 			t.Errorf("%s: status %d, want %d", name, c.Status, want)
 		}
 	}
+}
+
+// answered is the SDK's error of an answer with a status.
+func answered(status int, err error) error {
+	r := &smithyhttp.Response{Response: &http.Response{StatusCode: status}}
+	return &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{Response: r, Err: err}}
 }

@@ -32,8 +32,10 @@ var added = []holding{
 	{"a console password", "iam:DeleteLoginProfile", (*Client).removeLogin},
 	{"MFA devices", "iam:ListMFADevices, iam:DeactivateMFADevice, iam:DeleteVirtualMFADevice", (*Client).removeMFA},
 	{"SSH keys", "iam:ListSSHPublicKeys, iam:DeleteSSHPublicKey", (*Client).removeSSH},
-	{"signing certificates", "iam:ListSigningCertificates, iam:DeleteSigningCertificate", (*Client).removeCertificates},
-	{"credentials of services", "iam:ListServiceSpecificCredentials, iam:DeleteServiceSpecificCredential", (*Client).removeService},
+	{"signing certificates", "iam:ListSigningCertificates, iam:DeleteSigningCertificate",
+		(*Client).removeCertificates},
+	{"credentials of services", "iam:ListServiceSpecificCredentials, iam:DeleteServiceSpecificCredential",
+		(*Client).removeService},
 }
 
 // RemoveUser removes what the engine has given to a user, and deletes the user. It looks for what
@@ -82,13 +84,16 @@ func stays(refused []holding, err error) error {
 	}
 	f := *e.fault
 	if len(refused) == 0 {
-		f.Msg = "deleting the user: AWS says that it still has something, and lists show nothing of it; see in AWS what it has"
+		f.Msg = "deleting the user: AWS says that it still has something, and lists show nothing of it; see in AWS " +
+			"what it has"
 	} else {
 		var what, actions []string
 		for _, h := range refused {
 			what, actions = append(what, h.what), append(actions, h.actions)
 		}
-		f.Msg = "deleting the user: AWS says that it still has something, and whether that is " + strings.Join(what, ", ") + " may not be looked at; take it away in AWS, or allow " + strings.Join(actions, ", ")
+		f.Msg = "deleting the user: AWS says that it still has something, and whether that is " +
+			strings.Join(what, ", ") + " may not be looked at; take it away in AWS, or allow " +
+			strings.Join(actions, ", ")
 	}
 	return &Error{fault: &f, Code: e.Code, Unchanged: e.Unchanged}
 }
@@ -101,7 +106,8 @@ func (c *Client) deleteUser(ctx context.Context, name string) error {
 			return absent(explain("deleting the user", err))
 		}
 	}
-	return fault.New("aws.RemoveUser", fault.Upstream, "deleting the user: AWS says that it is done, and the user is still there; check iam_endpoint and the network")
+	return fault.New("aws.RemoveUser", fault.Upstream,
+		"deleting the user: AWS says that it is done, and the user is still there; check iam_endpoint and the network")
 }
 
 // maxDeletions limits the calls of DeleteUser.
@@ -132,42 +138,48 @@ func textsOf[T any](list []T, text func(T) *string) (all []string) {
 }
 
 func (c *Client) removeAttached(ctx context.Context, user *string) error {
-	return each(ctx, "detaching the user's policies", func(ctx context.Context, marker *string) ([]string, *string, error) {
-		out, err := c.iam.ListAttachedUserPolicies(ctx, &iam.ListAttachedUserPoliciesInput{UserName: user, Marker: marker})
-		if err != nil {
-			return nil, nil, err
-		}
-		return textsOf(out.AttachedPolicies, func(p types.AttachedPolicy) *string { return p.PolicyArn }), out.Marker, nil
-	}, func(ctx context.Context, arn string) error {
-		_, err := c.iam.DetachUserPolicy(ctx, &iam.DetachUserPolicyInput{UserName: user, PolicyArn: &arn})
-		return err
-	})
+	return each(ctx, "detaching the user's policies",
+		func(ctx context.Context, marker *string) ([]string, *string, error) {
+			out, err := c.iam.ListAttachedUserPolicies(ctx,
+				&iam.ListAttachedUserPoliciesInput{UserName: user, Marker: marker})
+			if err != nil {
+				return nil, nil, err
+			}
+			return textsOf(out.AttachedPolicies, func(p types.AttachedPolicy) *string { return p.PolicyArn }),
+				out.Marker,
+				nil
+		}, func(ctx context.Context, arn string) error {
+			_, err := c.iam.DetachUserPolicy(ctx, &iam.DetachUserPolicyInput{UserName: user, PolicyArn: &arn})
+			return err
+		})
 }
 
 func (c *Client) removeInline(ctx context.Context, user *string) error {
-	return each(ctx, "deleting the user's own policies", func(ctx context.Context, marker *string) ([]string, *string, error) {
-		out, err := c.iam.ListUserPolicies(ctx, &iam.ListUserPoliciesInput{UserName: user, Marker: marker})
-		if err != nil {
-			return nil, nil, err
-		}
-		return out.PolicyNames, out.Marker, nil
-	}, func(ctx context.Context, name string) error {
-		_, err := c.iam.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: user, PolicyName: &name})
-		return err
-	})
+	return each(ctx, "deleting the user's own policies",
+		func(ctx context.Context, marker *string) ([]string, *string, error) {
+			out, err := c.iam.ListUserPolicies(ctx, &iam.ListUserPoliciesInput{UserName: user, Marker: marker})
+			if err != nil {
+				return nil, nil, err
+			}
+			return out.PolicyNames, out.Marker, nil
+		}, func(ctx context.Context, name string) error {
+			_, err := c.iam.DeleteUserPolicy(ctx, &iam.DeleteUserPolicyInput{UserName: user, PolicyName: &name})
+			return err
+		})
 }
 
 func (c *Client) removeGroups(ctx context.Context, user *string) error {
-	return each(ctx, "removing the user from groups", func(ctx context.Context, marker *string) ([]string, *string, error) {
-		out, err := c.iam.ListGroupsForUser(ctx, &iam.ListGroupsForUserInput{UserName: user, Marker: marker})
-		if err != nil {
-			return nil, nil, err
-		}
-		return textsOf(out.Groups, func(g types.Group) *string { return g.GroupName }), out.Marker, nil
-	}, func(ctx context.Context, name string) error {
-		_, err := c.iam.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{UserName: user, GroupName: &name})
-		return err
-	})
+	return each(ctx, "removing the user from groups",
+		func(ctx context.Context, marker *string) ([]string, *string, error) {
+			out, err := c.iam.ListGroupsForUser(ctx, &iam.ListGroupsForUserInput{UserName: user, Marker: marker})
+			if err != nil {
+				return nil, nil, err
+			}
+			return textsOf(out.Groups, func(g types.Group) *string { return g.GroupName }), out.Marker, nil
+		}, func(ctx context.Context, name string) error {
+			_, err := c.iam.RemoveUserFromGroup(ctx, &iam.RemoveUserFromGroupInput{UserName: user, GroupName: &name})
+			return err
+		})
 }
 
 func (c *Client) removeLogin(ctx context.Context, user *string) error {
@@ -176,61 +188,76 @@ func (c *Client) removeLogin(ctx context.Context, user *string) error {
 }
 
 func (c *Client) removeMFA(ctx context.Context, user *string) error {
-	return each(ctx, "removing the user's MFA devices", func(ctx context.Context, marker *string) ([]string, *string, error) {
-		out, err := c.iam.ListMFADevices(ctx, &iam.ListMFADevicesInput{UserName: user, Marker: marker})
-		if err != nil {
-			return nil, nil, err
-		}
-		return textsOf(out.MFADevices, func(d types.MFADevice) *string { return d.SerialNumber }), out.Marker, nil
-	}, func(ctx context.Context, serial string) error {
-		if _, err := c.iam.DeactivateMFADevice(ctx, &iam.DeactivateMFADeviceInput{UserName: user, SerialNumber: &serial}); absent(explain("", err)) != nil {
+	return each(ctx, "removing the user's MFA devices",
+		func(ctx context.Context, marker *string) ([]string, *string, error) {
+			out, err := c.iam.ListMFADevices(ctx, &iam.ListMFADevicesInput{UserName: user, Marker: marker})
+			if err != nil {
+				return nil, nil, err
+			}
+			return textsOf(out.MFADevices, func(d types.MFADevice) *string { return d.SerialNumber }), out.Marker, nil
+		}, func(ctx context.Context, serial string) error {
+			if _, err := c.iam.DeactivateMFADevice(ctx,
+				&iam.DeactivateMFADeviceInput{UserName: user, SerialNumber: &serial}); absent(
+				explain("", err)) != nil {
+				return err
+			}
+			// A hardware device cannot be deleted. A deactivated device does not prevent the
+			// deletion of the user.
+			_, err := c.iam.DeleteVirtualMFADevice(ctx, &iam.DeleteVirtualMFADeviceInput{SerialNumber: &serial})
+			if code := CodeOf(explain("", err)); code == "ValidationError" || code == "AccessDenied" {
+				return nil
+			}
 			return err
-		}
-		// A hardware device cannot be deleted. A deactivated device does not prevent the deletion
-		// of the user.
-		_, err := c.iam.DeleteVirtualMFADevice(ctx, &iam.DeleteVirtualMFADeviceInput{SerialNumber: &serial})
-		if code := CodeOf(explain("", err)); code == "ValidationError" || code == "AccessDenied" {
-			return nil
-		}
-		return err
-	})
+		})
 }
 
 func (c *Client) removeSSH(ctx context.Context, user *string) error {
-	return each(ctx, "removing the user's SSH keys", func(ctx context.Context, marker *string) ([]string, *string, error) {
-		out, err := c.iam.ListSSHPublicKeys(ctx, &iam.ListSSHPublicKeysInput{UserName: user, Marker: marker})
-		if err != nil {
-			return nil, nil, err
-		}
-		return textsOf(out.SSHPublicKeys, func(k types.SSHPublicKeyMetadata) *string { return k.SSHPublicKeyId }), out.Marker, nil
-	}, func(ctx context.Context, id string) error {
-		_, err := c.iam.DeleteSSHPublicKey(ctx, &iam.DeleteSSHPublicKeyInput{UserName: user, SSHPublicKeyId: &id})
-		return err
-	})
+	return each(ctx, "removing the user's SSH keys",
+		func(ctx context.Context, marker *string) ([]string, *string, error) {
+			out, err := c.iam.ListSSHPublicKeys(ctx, &iam.ListSSHPublicKeysInput{UserName: user, Marker: marker})
+			if err != nil {
+				return nil, nil, err
+			}
+			return textsOf(out.SSHPublicKeys, func(k types.SSHPublicKeyMetadata) *string { return k.SSHPublicKeyId }),
+				out.Marker, nil
+		}, func(ctx context.Context, id string) error {
+			_, err := c.iam.DeleteSSHPublicKey(ctx, &iam.DeleteSSHPublicKeyInput{UserName: user, SSHPublicKeyId: &id})
+			return err
+		})
 }
 
 func (c *Client) removeCertificates(ctx context.Context, user *string) error {
-	return each(ctx, "removing the user's signing certificates", func(ctx context.Context, marker *string) ([]string, *string, error) {
-		out, err := c.iam.ListSigningCertificates(ctx, &iam.ListSigningCertificatesInput{UserName: user, Marker: marker})
-		if err != nil {
-			return nil, nil, err
-		}
-		return textsOf(out.Certificates, func(k types.SigningCertificate) *string { return k.CertificateId }), out.Marker, nil
-	}, func(ctx context.Context, id string) error {
-		_, err := c.iam.DeleteSigningCertificate(ctx, &iam.DeleteSigningCertificateInput{UserName: user, CertificateId: &id})
-		return err
-	})
+	return each(ctx, "removing the user's signing certificates",
+		func(ctx context.Context, marker *string) ([]string, *string, error) {
+			out, err := c.iam.ListSigningCertificates(ctx,
+				&iam.ListSigningCertificatesInput{UserName: user, Marker: marker})
+			if err != nil {
+				return nil, nil, err
+			}
+			return textsOf(out.Certificates, func(k types.SigningCertificate) *string { return k.CertificateId }),
+				out.Marker, nil
+		}, func(ctx context.Context, id string) error {
+			_, err := c.iam.DeleteSigningCertificate(ctx,
+				&iam.DeleteSigningCertificateInput{UserName: user, CertificateId: &id})
+			return err
+		})
 }
 
 func (c *Client) removeService(ctx context.Context, user *string) error {
-	return each(ctx, "removing the user's credentials of services", func(ctx context.Context, _ *string) ([]string, *string, error) {
-		out, err := c.iam.ListServiceSpecificCredentials(ctx, &iam.ListServiceSpecificCredentialsInput{UserName: user})
-		if err != nil {
-			return nil, nil, err
-		}
-		return textsOf(out.ServiceSpecificCredentials, func(k types.ServiceSpecificCredentialMetadata) *string { return k.ServiceSpecificCredentialId }), nil, nil
-	}, func(ctx context.Context, id string) error {
-		_, err := c.iam.DeleteServiceSpecificCredential(ctx, &iam.DeleteServiceSpecificCredentialInput{UserName: user, ServiceSpecificCredentialId: &id})
-		return err
-	})
+	return each(ctx, "removing the user's credentials of services",
+		func(ctx context.Context, _ *string) ([]string, *string, error) {
+			out, err := c.iam.ListServiceSpecificCredentials(ctx,
+				&iam.ListServiceSpecificCredentialsInput{UserName: user})
+			if err != nil {
+				return nil, nil, err
+			}
+			return textsOf(out.ServiceSpecificCredentials,
+					func(k types.ServiceSpecificCredentialMetadata) *string { return k.ServiceSpecificCredentialId }),
+				nil,
+				nil
+		}, func(ctx context.Context, id string) error {
+			_, err := c.iam.DeleteServiceSpecificCredential(ctx,
+				&iam.DeleteServiceSpecificCredentialInput{UserName: user, ServiceSpecificCredentialId: &id})
+			return err
+		})
 }

@@ -92,12 +92,14 @@ func (r *SessionRequest) tags() (out []types.Tag) {
 }
 
 func session(doing string, c *types.Credentials, arn *string) (Session, error) {
-	if c == nil || aws.ToString(c.AccessKeyId) == "" || aws.ToString(c.SecretAccessKey) == "" || aws.ToString(c.SessionToken) == "" {
+	if c == nil || aws.ToString(c.AccessKeyId) == "" || aws.ToString(c.SecretAccessKey) == "" ||
+		aws.ToString(c.SessionToken) == "" {
 		return Session{}, unreadable(doing)
 	}
 	return Session{
-		ID: aws.ToString(c.AccessKeyId), Secret: secret.Text(aws.ToString(c.SecretAccessKey)), Token: secret.Text(aws.ToString(c.SessionToken)),
-		ARN: aws.ToString(arn), Expires: aws.ToTime(c.Expiration),
+		ID: aws.ToString(c.AccessKeyId), Secret: secret.Text(aws.ToString(c.SecretAccessKey)),
+		Token: secret.Text(aws.ToString(c.SessionToken)),
+		ARN:   aws.ToString(arn), Expires: aws.ToTime(c.Expiration),
 	}, nil
 }
 
@@ -106,8 +108,11 @@ func (c *Client) AssumeRole(ctx context.Context, r SessionRequest) (Session, err
 	var out *sts.AssumeRoleOutput
 	err := c.anySTS(ctx, func(s *sts.Client) (err error) {
 		out, err = s.AssumeRole(ctx, &sts.AssumeRoleInput{
-			RoleArn: &r.RoleARN, RoleSessionName: &r.Name, ExternalId: optional(r.ExternalID), DurationSeconds: r.seconds(),
-			Policy: optional(r.Policy), PolicyArns: r.arns(), Tags: r.tags(), SerialNumber: optional(r.Serial), TokenCode: optional(r.Code),
+			RoleArn: &r.RoleARN, RoleSessionName: &r.Name, ExternalId: optional(r.ExternalID),
+			DurationSeconds: r.seconds(),
+			Policy:          optional(r.Policy), PolicyArns: r.arns(), Tags: r.tags(),
+			SerialNumber: optional(r.Serial),
+			TokenCode:    optional(r.Code),
 		})
 		return err
 	})
@@ -126,7 +131,8 @@ func (c *Client) FederationToken(ctx context.Context, r SessionRequest) (Session
 	var out *sts.GetFederationTokenOutput
 	err := c.anySTS(ctx, func(s *sts.Client) (err error) {
 		out, err = s.GetFederationToken(ctx, &sts.GetFederationTokenInput{
-			Name: &r.Name, DurationSeconds: r.seconds(), Policy: optional(r.Policy), PolicyArns: r.arns(), Tags: r.tags(),
+			Name: &r.Name, DurationSeconds: r.seconds(), Policy: optional(r.Policy), PolicyArns: r.arns(),
+			Tags: r.tags(),
 		})
 		return err
 	})
@@ -153,7 +159,9 @@ func (r *SessionRequest) proved(doing string) string {
 func (c *Client) SessionToken(ctx context.Context, r SessionRequest) (Session, error) {
 	var out *sts.GetSessionTokenOutput
 	err := c.anySTS(ctx, func(s *sts.Client) (err error) {
-		out, err = s.GetSessionToken(ctx, &sts.GetSessionTokenInput{DurationSeconds: r.seconds(), SerialNumber: optional(r.Serial), TokenCode: optional(r.Code)})
+		out, err = s.GetSessionToken(ctx,
+			&sts.GetSessionTokenInput{DurationSeconds: r.seconds(), SerialNumber: optional(r.Serial),
+				TokenCode: optional(r.Code)})
 		return err
 	})
 	if err != nil {

@@ -50,7 +50,8 @@ func (c *Client) User(ctx context.Context, name string) (there bool, made *time.
 
 // PutPolicy sets an inline policy of a user. It is repeatable.
 func (c *Client) PutPolicy(ctx context.Context, user, name, document string) error {
-	_, err := c.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: &user, PolicyName: &name, PolicyDocument: &document})
+	_, err := c.iam.PutUserPolicy(ctx,
+		&iam.PutUserPolicyInput{UserName: &user, PolicyName: &name, PolicyDocument: &document})
 	return explain("writing the user's policy", err)
 }
 
@@ -73,19 +74,22 @@ const maxPolicies = 256 << 10
 // of the inline ones.
 func (c *Client) GroupPolicies(ctx context.Context, group string) (arns, documents []string, err error) {
 	doing := "reading the policies of group " + group
-	err = pages(ctx, doing, iam.NewListAttachedGroupPoliciesPaginator(c.iam, &iam.ListAttachedGroupPoliciesInput{GroupName: &group}), func(p *iam.ListAttachedGroupPoliciesOutput) {
-		for _, a := range p.AttachedPolicies {
-			arns = append(arns, aws.ToString(a.PolicyArn))
-		}
-	})
+	err = pages(ctx, doing,
+		iam.NewListAttachedGroupPoliciesPaginator(c.iam,
+			&iam.ListAttachedGroupPoliciesInput{GroupName: &group}), func(p *iam.ListAttachedGroupPoliciesOutput) {
+			for _, a := range p.AttachedPolicies {
+				arns = append(arns, aws.ToString(a.PolicyArn))
+			}
+		})
 	if err != nil {
 		return nil, nil, err
 	}
 	var names []string
 	total := 0
-	err = pages(ctx, doing, iam.NewListGroupPoliciesPaginator(c.iam, &iam.ListGroupPoliciesInput{GroupName: &group}), func(p *iam.ListGroupPoliciesOutput) {
-		names = append(names, p.PolicyNames...)
-	})
+	err = pages(ctx, doing, iam.NewListGroupPoliciesPaginator(c.iam, &iam.ListGroupPoliciesInput{GroupName: &group}),
+		func(p *iam.ListGroupPoliciesOutput) {
+			names = append(names, p.PolicyNames...)
+		})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -99,7 +103,10 @@ func (c *Client) GroupPolicies(ctx context.Context, group string) (arns, documen
 			return nil, nil, explain(doing, err)
 		}
 		if total += len(text); total > maxPolicies {
-			return nil, nil, fault.New("aws.group", fault.TooLarge, "%s: they are larger than %d KiB together; check that iam_endpoint is AWS's", doing, maxPolicies>>10)
+			return nil, nil,
+				fault.New("aws.group", fault.TooLarge,
+					"%s: they are larger than %d KiB together; check that iam_endpoint is AWS's", doing,
+					maxPolicies>>10)
 		}
 		documents = append(documents, text)
 	}

@@ -65,7 +65,8 @@ func (f *Fake) Provider() database.Provider {
 		},
 		Display: func(url secret.Value) string { return url.RevealString() },
 		Connect: func(_ context.Context, c database.Config) (database.Conn, error) {
-			return &fakeConn{fake: f, user: c.Username, password: c.Password.RevealString(), done: make(chan struct{})}, nil
+			return &fakeConn{fake: f, user: c.Username, password: c.Password.RevealString(),
+				done: make(chan struct{})}, nil
 		},
 	}
 }
@@ -121,7 +122,8 @@ func (f *Fake) Login(name, password string) error {
 		return nil
 	}
 	u, ok := f.users[name]
-	if !ok || f.off[name] || f.shut[name] || u.Password.Empty() || u.Password.RevealString() != password || time.Now().After(u.Expires) {
+	if !ok || f.off[name] || f.shut[name] || u.Password.Empty() || u.Password.RevealString() != password ||
+		time.Now().After(u.Expires) {
 		return errors.New("login refused")
 	}
 	return nil

@@ -21,9 +21,11 @@ const (
 	Hang               // the call has no effect, and no reply comes before the deadline
 	Stuck              // the call has its effect, and no reply comes before the deadline
 	Refuse             // the server answers, and refuses only this call
-	Late               // the reply is lost, and the effect comes later: a password's always, a create's unless it is settled
-	Blind              // a login proves nothing from here
-	Lie                // the call reports success, but has no effect
+	// the reply is lost, and the effect comes later: a password's always, a create's unless it is
+	// settled
+	Late
+	Blind // a login proves nothing from here
+	Lie   // the call reports success, but has no effect
 )
 
 // A Fated is a connection whose calls have fates.
@@ -90,7 +92,8 @@ func (c *Fated) Create(ctx context.Context, u database.User, statements, rollbac
 			c.Late(u, statements)
 			return fault.New("fated.create", fault.Upstream, "the reply was lost")
 		}
-		return meet(ctx, fate, "create", func(ctx context.Context) error { return c.Conn.Create(ctx, u, statements, rollback) })
+		return meet(ctx, fate, "create",
+			func(ctx context.Context) error { return c.Conn.Create(ctx, u, statements, rollback) })
 	})
 }
 
@@ -121,7 +124,8 @@ func (c *Fated) SetPassword(ctx context.Context, name string, password secret.Va
 			c.LateSet(name, password, statements)
 			return fault.New("fated.set password", fault.Upstream, "the reply was lost")
 		}
-		return meet(ctx, fate, "set password", func(ctx context.Context) error { return c.Conn.SetPassword(ctx, name, password, statements) })
+		return meet(ctx, fate, "set password",
+			func(ctx context.Context) error { return c.Conn.SetPassword(ctx, name, password, statements) })
 	})
 }
 
@@ -129,7 +133,8 @@ func (c *Fated) SetPassword(ctx context.Context, name string, password secret.Va
 func (c *Fated) Login(ctx context.Context, name string, password secret.Value) (ok bool, err error) {
 	fate := c.Fate("login")
 	if fate == Blind {
-		return false, database.MarkUnchanged(fault.New("fated.login", fault.Unsupported, "%s cannot log in from here", name))
+		return false,
+			database.MarkUnchanged(fault.New("fated.login", fault.Unsupported, "%s cannot log in from here", name))
 	}
 	err = c.pass("login", secret.Value{}, func() error {
 		return meet(ctx, fate, "login", func(ctx context.Context) (err error) {
@@ -160,7 +165,8 @@ func (c *Fated) SettleAttempt(ctx context.Context, a database.Attempt) (settled 
 
 // SetKey implements database.KeyConn.
 func (c *Fated) SetKey(ctx context.Context, name string, key database.Key, statements []string) error {
-	return c.do(ctx, "set key", func(ctx context.Context) error { return c.Conn.(database.KeyConn).SetKey(ctx, name, key, statements) })
+	return c.do(ctx, "set key",
+		func(ctx context.Context) error { return c.Conn.(database.KeyConn).SetKey(ctx, name, key, statements) })
 }
 
 // LoginCertificate implements database.KeyConn.

@@ -237,7 +237,8 @@ func crowd(t *testing.T, b *bench) {
 			if err := b.conn.Create(b.ctx(), u, b.Creation, nil); err != nil {
 				t.Errorf("creating: %v", err)
 			}
-			if r, err := b.conn.Drop(b.ctx(), u.Name, database.DropOptions{Statements: b.Revocation}); err != nil || r.Remains {
+			if r, err := b.conn.Drop(b.ctx(), u.Name, database.DropOptions{Statements: b.Revocation}); err != nil ||
+				r.Remains {
 				t.Errorf("dropping: %+v, %v", r, err)
 			}
 		})

@@ -18,7 +18,8 @@ const flooded = 64 << 20
 // Endless checks a provider against servers whose answer never ends: a call must fail soon and
 // read little. A flood is sent as its first element once, and then its second again and again.
 // config returns the configuration for an address.
-func Endless(t *testing.T, p database.Provider, config func(host string, port int) database.Config, floods map[string][2][]byte) {
+func Endless(t *testing.T, p database.Provider, config func(host string, port int) database.Config,
+	floods map[string][2][]byte) {
 	for name, flood := range floods {
 		t.Run(name, func(t *testing.T) {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -29,14 +30,16 @@ func Endless(t *testing.T, p database.Provider, config func(host string, port in
 			var sent atomic.Int64
 			go pour(l, flood, &sent)
 			at := l.Addr().(*net.TCPAddr)
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // long enough to read up to the provider's limit on a busy machine
+			// long enough to read up to the provider's limit on a busy machine
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			conn, err := p.Connect(ctx, config("127.0.0.1", at.Port))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			if err := conn.Verify(ctx); err == nil || ctx.Err() != nil || fault.Message(err) == "" || len(err.Error()) > 16<<10 {
+			if err := conn.Verify(ctx); err == nil || ctx.Err() != nil || fault.Message(err) == "" ||
+				len(err.Error()) > 16<<10 {
 				t.Errorf("%d bytes of error, and %v of the context: %.200v", len(err.Error()), ctx.Err(), err)
 			}
 			if n := sent.Load(); n > flooded {

@@ -21,7 +21,8 @@ func (b *bench) keyed() database.User {
 func keys(t *testing.T, b *bench) {
 	nobody := b.keyed()
 	nobody.Key = database.Key{}
-	b.wantKind("a user with neither password nor key", b.conn.Create(b.ctx(), nobody, b.Creation, nil), true, fault.Invalid)
+	b.wantKind("a user with neither password nor key", b.conn.Create(b.ctx(), nobody, b.Creation, nil), true,
+		fault.Invalid)
 	if b.Keyed == nil {
 		if len(b.Provider.Logins) > 0 {
 			t.Error("the provider supports logins without password, but the target has no statements for them")

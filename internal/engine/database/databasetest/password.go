@@ -32,7 +32,8 @@ func setPassword(t *testing.T, b *bench) {
 		b.wantLogin(u, true)
 		b.wantLogin(older, false)
 		err := b.conn.SetPassword(b.ctx(), u.Name, secret.Text("Canary"+random()), b.BadPassword)
-		if !fault.Is(err, fault.Upstream) || strings.Contains(fmt.Sprintf("%+v %s", err, fault.Message(err)), "Canary") {
+		if !fault.Is(err, fault.Upstream) ||
+			strings.Contains(fmt.Sprintf("%+v %s", err, fault.Message(err)), "Canary") {
 			t.Errorf("by statements that fail: %v, want Upstream without the password", err)
 		}
 		b.wantLogin(u, true)
@@ -127,7 +128,8 @@ func setPasswordLost(t *testing.T, b *bench) {
 	b.wantLogin(u, true)
 	w.arm(cutAfterSend)
 	next := secret.Text("Pw-" + random())
-	if err := conn.SetPassword(b.ctx(), u.Name, next, nil); err != nil { // no error if the call was retried on another connection
+	// no error if the call was retried on another connection
+	if err := conn.SetPassword(b.ctx(), u.Name, next, nil); err != nil {
 		b.wantKind("a password whose client died", err, false, fault.Upstream)
 	}
 	w.arm(pass)
@@ -161,9 +163,11 @@ func shut(t *testing.T, b *bench) {
 		}
 		ok, err := b.conn.Login(b.ctx(), u.Name, u.Password)
 		if ok || !fault.Is(err, fault.Unsupported) || !strings.Contains(fault.Message(err), u.Name) {
-			t.Errorf("%s: logging in with the right password: %v, %v; want Unsupported, with the user's name", how, ok, err)
+			t.Errorf("%s: logging in with the right password: %v, %v; want Unsupported, with the user's name", how, ok,
+				err)
 		}
-		if ok, err := b.conn.Login(b.ctx(), u.Name, old.Password); ok || err != nil && !fault.Is(err, fault.Unsupported) {
+		if ok, err := b.conn.Login(b.ctx(), u.Name, old.Password); ok || err != nil &&
+			!fault.Is(err, fault.Unsupported) {
 			t.Errorf("%s: logging in with another: %v, %v", how, ok, err)
 		}
 		if bring := b.Bring[how]; bring != nil {

@@ -137,14 +137,16 @@ func failedDrop(t *testing.T, b *bench) {
 	b.create(u)
 	_, err := b.conn.Drop(b.ctx(), u.Name, database.DropOptions{Statements: b.Broken})
 	if !fault.Is(err, fault.Upstream) || !database.Refused(err) {
-		t.Errorf("statements that fail: %v, refused %v; want an Upstream error that is a refusal", err, database.Refused(err))
+		t.Errorf("statements that fail: %v, refused %v; want an Upstream error that is a refusal", err,
+			database.Refused(err))
 	}
 	b.wantExists(u.Name, true)
 	b.drop(u.Name)
 	wrong := b.Config
 	wrong.Password = secret.Text("wrong")
 	if _, err = b.connect(wrong).Drop(b.ctx(), u.Name, database.DropOptions{}); err == nil || database.Refused(err) {
-		t.Errorf("a server that refuses the login: %v, refused %v; want an error that is no refusal", err, database.Refused(err))
+		t.Errorf("a server that refuses the login: %v, refused %v; want an error that is no refusal", err,
+			database.Refused(err))
 	}
 }
 
@@ -187,7 +189,8 @@ func absent(t *testing.T, b *bench) {
 
 func passwords(t *testing.T, b *bench) {
 	for _, p := range []string{
-		`it's`, `a"b`, `a\b`, `a\'b`, `$$`, `$1$a`, `a;b--c`, `/* x */`, `{{name}}`, `{{password}}`, `%s%d%41`, ` lead and trail `, "`x`", `:name?`, strings.Repeat("x", 200), `' OR '1'='1`,
+		`it's`, `a"b`, `a\b`, `a\'b`, `$$`, `$1$a`, `a;b--c`, `/* x */`, `{{name}}`, `{{password}}`, `%s%d%41`,
+		` lead and trail `, "`x`", `:name?`, strings.Repeat("x", 200), `' OR '1'='1`,
 	} {
 		u := b.user()
 		u.Password = secret.Text(p)
@@ -202,7 +205,8 @@ func passwords(t *testing.T, b *bench) {
 
 func hostileNames(t *testing.T, b *bench) {
 	for _, name := range []string{
-		"", " ", "a b", `a"b`, `a'b`, `a";DROP ROLE x;--`, "a\x00b", "ä", "a/b", "a\nb", strings.Repeat("a", 64), "a{{password}}", `a\b`, "a;b", "%s", "public ", "a$b", "a@b", "*",
+		"", " ", "a b", `a"b`, `a'b`, `a";DROP ROLE x;--`, "a\x00b", "ä", "a/b", "a\nb", strings.Repeat("a", 64),
+		"a{{password}}", `a\b`, "a;b", "%s", "public ", "a$b", "a@b", "*",
 	} {
 		u := b.user()
 		u.Name = name
@@ -215,7 +219,8 @@ func hostileNames(t *testing.T, b *bench) {
 		b.wantKind(fmt.Sprintf("Exists(%q)", name), err, true, fault.Invalid)
 	}
 	for _, name := range []string{
-		"", " ", "a b", `a"b`, `a'b`, "a\x00b", "a\nb", strings.Repeat("a", 129), "a{{password}}", `a\b`, "a;b", "%s", "a`b", "\xff",
+		"", " ", "a b", `a"b`, `a'b`, "a\x00b", "a\nb", strings.Repeat("a", 129), "a{{password}}", `a\b`, "a;b", "%s",
+		"a`b", "\xff",
 	} {
 		pw := b.user().Password
 		b.wantKind(fmt.Sprintf("SetPassword(%q)",
@@ -232,7 +237,8 @@ func hostileNames(t *testing.T, b *bench) {
 		b.wantKind(fmt.Sprintf("SettleAttempt(%q)", id), err, true, fault.Invalid)
 	}
 	// Valid names with unusual characters.
-	for _, name := range []string{"-" + random(), "." + random(), "v-1.2_" + strings.Repeat("x", 40) + random(), random() + "--"} {
+	for _, name := range []string{"-" + random(), "." + random(), "v-1.2_" + strings.Repeat("x", 40) + random(),
+		random() + "--"} {
 		u := b.user()
 		u.Name = name
 		b.create(u)

@@ -30,7 +30,8 @@ type wire struct {
 	held []func()
 }
 
-func newWire(under func(ctx context.Context, network, address string) (net.Conn, error), effect func([]byte) bool) *wire {
+func newWire(under func(ctx context.Context, network, address string) (net.Conn, error),
+	effect func([]byte) bool) *wire {
 	if under == nil {
 		under = new(net.Dialer).DialContext
 	}

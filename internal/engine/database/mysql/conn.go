@@ -31,7 +31,8 @@ type conn struct {
 func open(p prepared) (*conn, error) {
 	d, err := mysql.NewConnector(p.driver)
 	if err != nil {
-		return nil, fault.New("mysql.Connect", fault.Invalid, "connection_url cannot be used; check user, address and parameters")
+		return nil, fault.New("mysql.Connect", fault.Invalid,
+			"connection_url cannot be used; check user, address and parameters")
 	}
 	c := &conn{prepared: p, generation: new(atomic.Int64)}
 	c.connector = connector{d, c.generation}
@@ -99,7 +100,8 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, &connectError{err}
 	}
-	s := &session{full: d.(full), generation: c.generation, born: born} // the driver implements full; the first test would fail otherwise
+	// the driver implements full; the first test would fail otherwise
+	s := &session{full: d.(full), generation: c.generation, born: born}
 	if s.id, s.readOnly, err = s.state(ctx); err != nil {
 		_ = d.Close()
 		return nil, &connectError{err}
@@ -183,7 +185,8 @@ func (c *conn) runOnce(ctx context.Context, f func(ctx context.Context, s *sql.C
 
 // retry retries several times, because several sessions may have died together, and once more with
 // a new session if the server is read-only.
-func (c *conn) retry(ctx context.Context, f func(ctx context.Context, s *sql.Conn) error, mayRetry func(error) bool) error {
+func (c *conn) retry(ctx context.Context, f func(ctx context.Context, s *sql.Conn) error,
+	mayRetry func(error) bool) error {
 	var sent, renewed bool
 	for try := 0; ; try++ {
 		err := c.withSession(ctx, f)

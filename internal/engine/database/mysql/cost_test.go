@@ -17,6 +17,8 @@ func FuzzURLCost(f *testing.F) {
 		destination(c)
 		_, err := parseDSN(c)
 		return err
-	}}, costtest.Shape{Head: "u:p@tcp(h:1)/?", Unit: "a=1&"}, costtest.Shape{Unit: "{{password}}", Tail: "@tcp(h:1)/"}, costtest.Shape{Unit: "@"}, costtest.Shape{Unit: "/"},
-		costtest.Shape{Head: "tcp(", Unit: ":", Tail: ")/"}, costtest.Shape{Head: "u@tcp(h:1)/?", Unit: "tls=%25&"}, costtest.Shape{Head: "u@tcp(h:1)/?connectionAttributes=", Unit: "a:b,"})
+	}}, costtest.Shape{Head: "u:p@tcp(h:1)/?", Unit: "a=1&"}, costtest.Shape{Unit: "{{password}}", Tail: "@tcp(h:1)/"},
+		costtest.Shape{Unit: "@"}, costtest.Shape{Unit: "/"},
+		costtest.Shape{Head: "tcp(", Unit: ":", Tail: ")/"}, costtest.Shape{Head: "u@tcp(h:1)/?", Unit: "tls=%25&"},
+		costtest.Shape{Head: "u@tcp(h:1)/?connectionAttributes=", Unit: "a:b,"})
 }

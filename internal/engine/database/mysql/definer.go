@@ -70,7 +70,9 @@ func definingRoles(ctx context.Context, s *sql.Conn, accounts []string) (definin
 		for _, line := range lines {
 			roles, privileges := grant(line)
 			queue = append(queue, roles...)
-			if slices.ContainsFunc(privileges, func(p string) bool { return slices.Contains(definingPrivileges, p) }) && !slices.Contains(defining, queue[0]) {
+			if slices.ContainsFunc(privileges,
+				func(p string) bool { return slices.Contains(definingPrivileges, p) }) &&
+				!slices.Contains(defining, queue[0]) {
 				defining = append(defining, queue[0])
 			}
 		}

@@ -45,7 +45,8 @@ func destination(c database.Config) (database.Destination, bool) {
 		}
 	}
 	slices.Sort(more)
-	place := fmt.Sprintf("%q %q %q %q %q %q", d.user, parsed.Net, parsed.Addr, d.database, c.Extra["tls_server_name"], more)
+	place := fmt.Sprintf("%q %q %q %q %q %q", d.user, parsed.Net, parsed.Addr, d.database, c.Extra["tls_server_name"],
+		more)
 	switch {
 	case t == nil:
 		return database.Destination{Place: place, Guard: unguarded}, true

@@ -25,7 +25,8 @@ func TestDestination(t *testing.T) {
 		{base + "&allowCleartextPasswords=true", nil, false},
 		{base, func(c *database.Config) { c.Extra["tls_server_name"] = "evil.example.com" }, false},
 		{base, func(c *database.Config) { c.Extra["tls_skip_verify"] = "true" }, true},
-		{base, func(c *database.Config) { c.DisableEscaping = true }, false}, // a value that is filled in could change how the URL is parsed
+		// a value that is filled in could change how the URL is parsed
+		{base, func(c *database.Config) { c.DisableEscaping = true }, false},
 		{"nonsense", nil, false},
 	} {
 		to := databasetest.ByURL(tt.url)

@@ -85,7 +85,10 @@ func revoke(ctx context.Context, s *sql.Conn, name string, all []statement, repo
 		}
 		if drops && slices.Contains(misnamed, number(err)) {
 			report.Insufficient = true
-			report.Notes = append(report.Notes, fmt.Sprintf("statement %d of the role's revocation_statements failed (error %d: %s) and was passed over", i+1, number(err), numbers[number(err)][0]))
+			report.Notes = append(report.Notes,
+				fmt.Sprintf(
+					"statement %d of the role's revocation_statements failed (error %d: %s) and was passed over", i+1,
+					number(err), numbers[number(err)][0]))
 			continue
 		}
 		return &statementError{err: database.WithCause(ctx, err), at: i, of: len(all), what: one}
@@ -99,7 +102,10 @@ func revoke(ctx context.Context, s *sql.Conn, name string, all []statement, repo
 		return nil
 	}
 	report.Insufficient = true
-	report.Notes = append(report.Notes, fmt.Sprintf("the role's revocation_statements left the user's accounts for the hosts %q, which were dropped as well", left))
+	report.Notes = append(report.Notes,
+		fmt.Sprintf(
+			"the role's revocation_statements left the user's accounts for the hosts %q, which were dropped as well",
+			left))
 	return dropAll(ctx, s, name)
 }
 
@@ -247,7 +253,8 @@ func endHolder(ctx context.Context, s *sql.Conn, a database.Attempt) (gone bool,
 		case time.Now().After(until):
 			return false, nil
 		}
-		if _, err := s.ExecContext(ctx, fmt.Sprintf("KILL CONNECTION %d", holder.Int64)); err != nil && number(err) != 1094 {
+		if _, err := s.ExecContext(ctx, fmt.Sprintf("KILL CONNECTION %d", holder.Int64)); err != nil &&
+			number(err) != 1094 {
 			return false, err
 		}
 		if err := waitForEnd(ctx); err != nil {

@@ -32,7 +32,9 @@ type dsn struct {
 	withUser, withPassword bool
 }
 
-var errForm = errors.New("connection_url must have the form {{username}}:{{password}}@tcp(host:3306)/database, in which the database may be empty and the / before it may not; a password with special characters belongs into the field for it")
+var errForm = errors.New("connection_url must have the form {{username}}:{{password}}@tcp(host:3306)/database, in " +
+	"which the database may be empty and the / before it may not; a password with special characters belongs into " +
+	"the field for it")
 
 // addressForm matches a protocol and an address, each of which may be missing.
 var addressForm = regexp.MustCompile(`^[a-zA-Z0-9_+-]*(\([^()@]*\))?$`)
@@ -86,11 +88,16 @@ const maxProblems = 5
 // known are other common parameters of the driver, of JDBC and of the server. An error names only
 // these, because anything else may be part of the password.
 var known = []string{
-	"allowAllFiles", "allowFallbackToPlaintext", "allowLoadLocalInfile", "allowMultiQueries", "allowOldPasswords", "allowPublicKeyRetrieval", "autocommit", "autoReconnect",
-	"characterEncoding", "clientCertificateKeyStoreUrl", "compress", "connectTimeout", "connectionAttributes", "enabledTLSProtocols", "foreign_key_checks", "innodb_lock_wait_timeout",
-	"lock_wait_timeout", "max_execution_time", "requireSSL", "rewriteBatchedStatements", "serverPubKey", "serverRSAPublicKeyFile", "serverTimezone", "socketTimeout",
-	"sql_mode", "ssl", "ssl-ca", "ssl-cert", "ssl-key", "ssl-mode", "sslMode", "sslmode", "timeTruncate", "time_zone", "transaction_isolation",
-	"trustCertificateKeyStoreUrl", "tx_isolation", "useSSL", "useUnicode", "verifyServerCertificate", "wait_timeout", "zeroDateTimeBehavior",
+	"allowAllFiles", "allowFallbackToPlaintext", "allowLoadLocalInfile", "allowMultiQueries", "allowOldPasswords",
+	"allowPublicKeyRetrieval", "autocommit", "autoReconnect",
+	"characterEncoding", "clientCertificateKeyStoreUrl", "compress", "connectTimeout", "connectionAttributes",
+	"enabledTLSProtocols", "foreign_key_checks", "innodb_lock_wait_timeout",
+	"lock_wait_timeout", "max_execution_time", "requireSSL", "rewriteBatchedStatements", "serverPubKey",
+	"serverRSAPublicKeyFile", "serverTimezone", "socketTimeout",
+	"sql_mode", "ssl", "ssl-ca", "ssl-cert", "ssl-key", "ssl-mode", "sslMode", "sslmode", "timeTruncate", "time_zone",
+	"transaction_isolation",
+	"trustCertificateKeyStoreUrl", "tx_isolation", "useSSL", "useUnicode", "verifyServerCertificate", "wait_timeout",
+	"zeroDateTimeBehavior",
 }
 
 // refusal is the error for a parameter that is not accepted. It names only a known parameter.
@@ -100,7 +107,8 @@ func refusal(key string) error {
 	} else {
 		key = "the parameter " + strconv.Quote(key)
 	}
-	return fmt.Errorf("connection_url has %s that is not accepted: take it out; accepted are %s", key, strings.Join(accepted, ", "))
+	return fmt.Errorf("connection_url has %s that is not accepted: take it out; accepted are %s", key,
+		strings.Join(accepted, ", "))
 }
 
 // unreadable is the error for the accepted parameter whose value the driver refuses.
@@ -108,10 +116,12 @@ func unreadable(query string) error {
 	for pair := range strings.SplitSeq(query, "&") {
 		if _, err := mysql.ParseDSN("tcp(host:3306)/?" + pair); pair != "" && err != nil {
 			key, _, _ := strings.Cut(pair, "=")
-			return fmt.Errorf("connection_url has a value of the parameter %q that cannot be: durations are written as 5s, flags as true or false, and tls is true, false, skip-verify or preferred", key)
+			return fmt.Errorf("connection_url has a value of the parameter %q that cannot be: durations are written "+
+				"as 5s, flags as true or false, and tls is true, false, skip-verify or preferred", key)
 		}
 	}
-	return errors.New("connection_url cannot be read: check the address, as in tcp(host:3306), and the values of the parameters after ?")
+	return errors.New("connection_url cannot be read: check the address, as in tcp(host:3306), and the values of " +
+		"the parameters after ?")
 }
 
 // parseDSN parses connection_url and fills in the credentials after splitting it, so that no
@@ -142,11 +152,14 @@ func parseDSN(c database.Config) (*mysql.Config, error) {
 	if strings.Contains(text, userMark) && c.Username == "" {
 		problems = append(problems, errors.New("username is empty, and connection_url has {{username}} in it"))
 	}
-	if strings.Contains(text, passwordMark) && c.Password.Empty() && c.TLSCertificate == "" && c.Hidden["tls_certificate_key"].Empty() {
-		problems = append(problems, errors.New("password is empty, and connection_url has {{password}} in it: give it, or a client certificate by tls_certificate_key"))
+	if strings.Contains(text, passwordMark) && c.Password.Empty() && c.TLSCertificate == "" &&
+		c.Hidden["tls_certificate_key"].Empty() {
+		problems = append(problems, errors.New("password is empty, and connection_url has {{password}} in it: give "+
+			"it, or a client certificate by tls_certificate_key"))
 	}
 	if strings.Contains(d.address+d.query, "{{") {
-		problems = append(problems, errors.New("connection_url has a placeholder outside of its user, password and database"))
+		problems = append(problems,
+			errors.New("connection_url has a placeholder outside of its user, password and database"))
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
@@ -159,7 +172,8 @@ func parseDSN(c database.Config) (*mysql.Config, error) {
 		return nil, errors.New("connection_url has an unknown protocol: write tcp(host:3306)")
 	}
 	fill := strings.NewReplacer(userMark, c.Username, passwordMark, c.Password.RevealString())
-	parsed.User, parsed.Passwd, parsed.DBName = fill.Replace(d.user), fill.Replace(d.password.RevealString()), fill.Replace(d.database)
+	parsed.User, parsed.Passwd, parsed.DBName = fill.Replace(d.user), fill.Replace(
+		d.password.RevealString()), fill.Replace(d.database)
 	if !d.withUser {
 		parsed.User = c.Username
 	}
@@ -178,7 +192,8 @@ func checkAddress(d *mysql.Config) error {
 	}
 	host, port, err := net.SplitHostPort(d.Addr)
 	if err != nil || host == "" || port == "" {
-		return errors.New("connection_url names no host and port: write tcp(host:3306), with an IPv6 address in brackets")
+		return errors.New(
+			"connection_url names no host and port: write tcp(host:3306), with an IPv6 address in brackets")
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return errors.New("connection_url has a port that is not a number from 1 to 65535")

@@ -15,16 +15,20 @@ import (
 func TestParseDSN(t *testing.T) {
 	long := strings.Repeat("d", database.MaxURL-len("tcp(h:1)/"))
 	for _, tt := range []struct{ url, user, password, net, addr, db string }{
-		{"{{username}}:{{password}}@tcp(db.example.com:3306)/", "root", `p@ss/w:o)rd?&%`, "tcp", "db.example.com:3306", ""},
-		{"{{username}}:{{password}}@tcp(db.example.com)/app", "root", `p@ss/w:o)rd?&%`, "tcp", "db.example.com:3306", "app"},
+		{"{{username}}:{{password}}@tcp(db.example.com:3306)/", "root", `p@ss/w:o)rd?&%`, "tcp", "db.example.com:3306",
+			""},
+		{"{{username}}:{{password}}@tcp(db.example.com)/app", "root", `p@ss/w:o)rd?&%`, "tcp", "db.example.com:3306",
+			"app"},
 		{"tcp([::1]:3307)/app?timeout=5s", "root", `p@ss/w:o)rd?&%`, "tcp", "[::1]:3307", "app"},
 		{"other:a@b:c@tcp(h:1)/", "other", "a@b:c", "tcp", "h:1", ""},
 		{"/app", "root", `p@ss/w:o)rd?&%`, "tcp", "127.0.0.1:3306", "app"},
 		{"tcp(h:1)/" + long, "root", `p@ss/w:o)rd?&%`, "tcp", "h:1", long},
 		{"other@tcp(h:1)/", "other", `p@ss/w:o)rd?&%`, "tcp", "h:1", ""},
-		{"{{username}}:{{password}}@unix(/run/mysqld.sock)/", "root", `p@ss/w:o)rd?&%`, "unix", "/run/mysqld.sock", ""},
+		{"{{username}}:{{password}}@unix(/run/mysqld.sock)/", "root", `p@ss/w:o)rd?&%`, "unix", "/run/mysqld.sock",
+			""},
 	} {
-		d, err := parseDSN(database.Config{URL: secret.Text(tt.url), Username: "root", Password: secret.Text(`p@ss/w:o)rd?&%`)})
+		d, err := parseDSN(
+			database.Config{URL: secret.Text(tt.url), Username: "root", Password: secret.Text(`p@ss/w:o)rd?&%`)})
 		if err != nil {
 			t.Errorf("%s: %v", tt.url, err)
 			continue
@@ -49,7 +53,10 @@ func TestRefusedConfigurations(t *testing.T) {
 		"charset":                 func(c *database.Config) { c.URL = secret.Text(url + "?charset=gbk") },
 		`the parameter "timeout"`: func(c *database.Config) { c.URL = secret.Text(url + "?timeout=Canary") },
 		"unknown protocol":        func(c *database.Config) { c.URL = secret.Text("root:Canary@pipe(h:3306)/") },
-		"a placeholder outside":   func(c *database.Config) { c.URL = secret.Text("root:Canary@tcp({{username}}:1)/") },
+		"a placeholder outside": func(c *database.Config) {
+			c.URL = secret.Text(
+				"root:Canary@tcp({{username}}:1)/")
+		},
 		"username is empty":       func(c *database.Config) { c.Username = "" },
 		"password is empty":       func(c *database.Config) { c.Password = secret.Value{} },
 		"password_authentication": func(c *database.Config) { c.PasswordAuthentication = "scram-sha-256" },
@@ -62,13 +69,20 @@ func TestRefusedConfigurations(t *testing.T) {
 		"not a matching pair": func(c *database.Config) {
 			c.Hidden = map[string]secret.Value{"tls_certificate_key": secret.Text("Canary")}
 		},
-		"names none":       func(c *database.Config) { c.URL = secret.Text("@tcp(h:1)/") },
-		"longer than":      func(c *database.Config) { c.URL = secret.Text("tcp(h:1)/" + strings.Repeat("d", database.MaxURL)) },
+		"names none": func(c *database.Config) { c.URL = secret.Text("@tcp(h:1)/") },
+		"longer than": func(c *database.Config) {
+			c.URL = secret.Text("tcp(h:1)/" +
+				strings.Repeat("d", database.MaxURL))
+		},
 		"no host and port": func(c *database.Config) { c.URL = secret.Text("tcp(:3306)/") },
 		"leave out tls_certificate and": func(c *database.Config) {
-			c.PrivateKey, c.Hidden = secret.Text("x"), map[string]secret.Value{"tls_certificate_key": secret.Text("Canary")}
+			c.PrivateKey, c.Hidden = secret.Text(
+				"x"), map[string]secret.Value{"tls_certificate_key": secret.Text("Canary")}
 		},
-		"certificate and key are not a": func(c *database.Config) { c.TLSCertificate, c.PrivateKey = "xx", secret.Text("yy") },
+		"certificate and key are not a": func(c *database.Config) {
+			c.TLSCertificate, c.PrivateKey = "xx",
+				secret.Text("yy")
+		},
 		"leave out tls_certificate": func(c *database.Config) {
 			c.TLSCertificate, c.Hidden = "x", map[string]secret.Value{"tls_certificate_key": secret.Text("Canary")}
 		},
@@ -100,10 +114,14 @@ func TestRefusedConfigurations(t *testing.T) {
 func TestErrorsNeverShowThePassword(t *testing.T) {
 	const head, tail = "HeadCanary", "TailCanary"
 	for _, broken := range []string{
-		"u:" + head + "/x?" + tail + "@tcp(h:3306)", "u:" + head + "/x?" + tail + "=1@tcp(h:3306)", "u:" + head + "?" + tail + "@tcp(h:3306)", "u:" + head + "/" + tail + "@tcp(h:3306)",
-		"u:" + head + "/x?" + tail, "u:" + head + "/x?" + tail + "&y", head + "/x?" + tail, "u:" + head + "@" + tail + "/db?" + tail, "u:" + head + "/@tcp(h)/x?" + tail,
-		"u:" + head + ")/x?" + tail + "@tcp(h:3306)", "u:" + head + "(/x?" + tail + "=@unix(/x)", "u:" + head + "@tcp(h:3306)x/" + tail + "?a=b", "mysql://u:" + head + "/" + tail + "@h/",
-		"u:" + head + "@pipe(" + tail + ")/", "u:" + head + "@tcp(h:1)/?timeout=" + tail, "u:" + head + "@tcp(h:1)/?" + tail + "=1",
+		"u:" + head + "/x?" + tail + "@tcp(h:3306)", "u:" + head + "/x?" + tail + "=1@tcp(h:3306)",
+		"u:" + head + "?" + tail + "@tcp(h:3306)", "u:" + head + "/" + tail + "@tcp(h:3306)",
+		"u:" + head + "/x?" + tail, "u:" + head + "/x?" + tail + "&y", head + "/x?" + tail,
+		"u:" + head + "@" + tail + "/db?" + tail, "u:" + head + "/@tcp(h)/x?" + tail,
+		"u:" + head + ")/x?" + tail + "@tcp(h:3306)", "u:" + head + "(/x?" + tail + "=@unix(/x)",
+		"u:" + head + "@tcp(h:3306)x/" + tail + "?a=b", "mysql://u:" + head + "/" + tail + "@h/",
+		"u:" + head + "@pipe(" + tail + ")/", "u:" + head + "@tcp(h:1)/?timeout=" + tail,
+		"u:" + head + "@tcp(h:1)/?" + tail + "=1",
 	} {
 		c := database.Config{URL: secret.Text(broken)}
 		err := Provider.Check(c)
@@ -164,7 +182,8 @@ func FuzzDisplay(f *testing.F) {
 	f.Add("a:b/", "@/")
 	f.Fuzz(func(t *testing.T, before, after string) {
 		const canary = "CaNaRy0815"
-		if !strings.Contains(before, ":") || strings.ContainsAny(after, ":") && strings.Contains(after, "@") || strings.Contains(before, canary) {
+		if !strings.Contains(before, ":") || strings.ContainsAny(after, ":") && strings.Contains(after, "@") ||
+			strings.Contains(before, canary) {
 			t.Skip()
 		}
 		d, err := split(before + canary + after)
@@ -178,7 +197,8 @@ func FuzzDisplay(f *testing.F) {
 }
 
 func TestNameLengths(t *testing.T) {
-	for plugin, want := range map[string]int{"mysql-database-plugin": 32, "mysql-rds-database-plugin": 32, "mysql-aurora-database-plugin": 32, legacy: 16} {
+	for plugin, want := range map[string]int{"mysql-database-plugin": 32, "mysql-rds-database-plugin": 32,
+		"mysql-aurora-database-plugin": 32, legacy: 16} {
 		if got := Provider.LongestName(plugin); got != want {
 			t.Errorf("%s: %d, want %d", plugin, got, want)
 		}

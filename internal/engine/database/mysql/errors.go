@@ -20,29 +20,37 @@ var numbers = map[uint16][2]string{
 	1008: {"no such database", "correct the statement"},
 	1021: {"its disk is full", "make room there"},
 	1040: {"too many connections", "lower max_open_connections, or raise the server's max_connections"},
-	1044: {"the administrator may not do that in the database", "GRANT it what the statement grants there, WITH GRANT OPTION"},
+	1044: {"the administrator may not do that in the database",
+		"GRANT it what the statement grants there, WITH GRANT OPTION"},
 	1045: {"the administrator may not do that", "GRANT it what the statement grants ON *.*, WITH GRANT OPTION"},
 	1046: {"no database is named", "name it before the table, or in connection_url"},
-	1047: {"the server is not ready for statements", "see whether this node is part of its cluster (wsrep_cluster_status)"},
+	1047: {"the server is not ready for statements",
+		"see whether this node is part of its cluster (wsrep_cluster_status)"},
 	1049: {"no such database", "correct the statement"},
 	1053: {"the server is shutting down", "try again"},
 	1054: {"no such column", "correct the statement"},
 	1064: {"syntax error", "correct the statement; the server's words may hold the password and are not kept"},
-	1095: {"not the owner of that session", "grant CONNECTION ADMIN (MariaDB), CONNECTION_ADMIN (MySQL 8) or SUPER to the administrator"},
+	1095: {"not the owner of that session",
+		"grant CONNECTION ADMIN (MariaDB), CONNECTION_ADMIN (MySQL 8) or SUPER to the administrator"},
 	1130: {"this machine's address is not allowed", "create the administrator's account for this host, or for '%'"},
 	1133: {"no such account", "name the user and the host that exist"},
 	1141: {"no such grant", "correct the statement"},
-	1142: {"the administrator may not do that on the table", "GRANT it what the statement needs there, WITH GRANT OPTION what it grants"},
-	1143: {"the administrator may not do that on the column", "GRANT it what the statement needs there, WITH GRANT OPTION what it grants"},
+	1142: {"the administrator may not do that on the table",
+		"GRANT it what the statement needs there, WITH GRANT OPTION what it grants"},
+	1143: {"the administrator may not do that on the column",
+		"GRANT it what the statement needs there, WITH GRANT OPTION what it grants"},
 	1146: {"no such table", "correct the statement"},
 	1147: {"no such grant on that table", "correct the statement"},
 	1193: {"no such variable", "correct the statement"},
 	1205: {"a lock was not to be had", "try again"},
 	1213: {"deadlock", "try again"},
-	1226: {"a limit of the account was passed", "raise the administrator's MAX_USER_CONNECTIONS, or another limit of its account"},
-	1227: {"the administrator lacks a privilege", "give it CREATE USER, and GRANT OPTION on what the statements grant"},
+	1226: {"a limit of the account was passed",
+		"raise the administrator's MAX_USER_CONNECTIONS, or another limit of its account"},
+	1227: {"the administrator lacks a privilege",
+		"give it CREATE USER, and GRANT OPTION on what the statements grant"},
 	1269: {"the user has no such privileges", "correct the statement"},
-	1290: {"the server runs with an option that forbids it", "connect to the primary where it is read_only, or see skip_grant_tables in its configuration"},
+	1290: {"the server runs with an option that forbids it",
+		"connect to the primary where it is read_only, or see skip_grant_tables in its configuration"},
 	1305: {"no such routine", "correct the statement"},
 	1317: {"interrupted", "try again; see who ran KILL"},
 	1370: {"the administrator may not do that with the routine", "GRANT it EXECUTE there, WITH GRANT OPTION"},
@@ -54,29 +62,34 @@ var numbers = map[uint16][2]string{
 	1470: {"a name is too long", "shorten username_template; mysql-legacy-database-plugin makes names of 16"},
 	1524: {"the server has no such plugin", "correct the statement, or install the plugin there"},
 	1644: {"the statement itself says so (SIGNAL)", "see the server's words in the log"},
-	1698: {"the administrator may not grant or take back that role or PROXY", "GRANT it the role WITH ADMIN OPTION, PROXY WITH GRANT OPTION"},
+	1698: {"the administrator may not grant or take back that role or PROXY",
+		"GRANT it the role WITH ADMIN OPTION, PROXY WITH GRANT OPTION"},
 	1792: {"the transaction is read-only", "connect to the primary"},
 	1819: {"the password is too weak for the server", "give the role a password_policy that fits the server's"},
 	1820: {"the account's password has expired", "set a new one there"},
 	1827: {"the password is not one in that form", "write IDENTIFIED BY"},
 	1836: {"the server is read-only", "connect to the primary"},
 	1862: {"the account's password has expired", "set a new one there"},
-	1959: {"no such role, or the administrator may not grant it", "create it, and GRANT it to the administrator WITH ADMIN OPTION"},
+	1959: {"no such role, or the administrator may not grant it",
+		"create it, and GRANT it to the administrator WITH ADMIN OPTION"},
 	1961: {"the administrator may not grant that role", "GRANT it to the administrator WITH ADMIN OPTION"},
 	1969: {"it took longer than the server's max_statement_time", "raise that for the administrator"},
 	3024: {"it took longer than the server's max_execution_time", "raise that for the administrator"},
 	3118: {"the account is locked", "unlock it"},
 	3523: {"no such role", "create it first"},
 	3530: {"the role is not granted to the user", "grant it before it is made the default"},
-	4006: {"the user is the DEFINER of what others use", "drop that, or give it another DEFINER; information_schema tells what it is"},
+	4006: {"the user is the DEFINER of what others use",
+		"drop that, or give it another DEFINER; information_schema tells what it is"},
 	4031: {"the session was idle for too long", "try again"},
 	4151: {"the account is locked", "unlock it"},
 }
 
 // atConnect has the errors that have another meaning during the login.
 var atConnect = map[uint16][2]string{
-	1044: {"the administrator may not use the database in connection_url", "GRANT it something there, or leave the database out"},
-	1045: {"wrong username or password", "check both, the host that the administrator's account is for, and whether it asks for TLS (REQUIRE)"},
+	1044: {"the administrator may not use the database in connection_url",
+		"GRANT it something there, or leave the database out"},
+	1045: {"wrong username or password",
+		"check both, the host that the administrator's account is for, and whether it asks for TLS (REQUIRE)"},
 	1049: {"no such database", "correct it in connection_url, or leave it out"},
 	1129: {"the server has blocked this machine after many errors of connections", "FLUSH HOSTS there"},
 	1698: {"the account takes no passwords", "create it with a password"},
@@ -145,13 +158,16 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 		f.Kind, f.Msg = fault.Denied, fault.Message(err)
 		return true
 	case errors.Is(err, errTooLate):
-		f.Kind, f.Msg = fault.Timeout, k.doing+" reached MySQL after the attempt's deadline and was not done: compare the server's clock with this machine's, or see what delays the connection"
+		f.Kind, f.Msg = fault.Timeout, k.doing+" reached MySQL after the attempt's deadline and was not done: "+
+			"compare the server's clock with this machine's, or see what delays the connection"
 		return true
 	case errors.Is(err, errTaken):
-		f.Kind, f.Msg = fault.Conflict, "MySQL has a user of this name already; nothing was changed; check that the username template has {{random}} in it"
+		f.Kind, f.Msg = fault.Conflict, "MySQL has a user of this name already; nothing was changed; check that the "+
+			"username template has {{random}} in it"
 		return true
 	case needed:
-		f.Msg = kept.says(k.scrub) + ", which would fail for everybody without it (error 1449); it is locked and not dropped until they are dropped or have another DEFINER"
+		f.Msg = kept.says(k.scrub) + ", which would fail for everybody without it (error 1449); it is locked and " +
+			"not dropped until they are dropped or have another DEFINER"
 	case errors.Is(err, errTracked):
 		f.Msg = "another session of MySQL holds this attempt's lock; try again"
 		return true
@@ -159,7 +175,8 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 		f.Kind, f.Msg = fault.NotFound, "there is no user "+k.user+" in MySQL; make it first, or correct the name"
 		return true
 	case connecting && !answered && errors.Is(err, context.DeadlineExceeded):
-		f.Kind, f.Msg = fault.Timeout, "cannot connect to MySQL: it does not answer in time; check the address in connection_url, and what lies between"
+		f.Kind, f.Msg = fault.Timeout, "cannot connect to MySQL: it does not answer in time; check the address in "+
+			"connection_url, and what lies between"
 		return true
 	case connecting && !answered:
 		f.Msg = "cannot connect to MySQL: " + unreachable(err)
@@ -168,7 +185,9 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 		f.Msg = "cannot connect to MySQL: " + state(my, atConnect)
 		return true
 	case errors.Is(err, errBlind):
-		f.Msg = fmt.Sprintf("the administrator may not read the list of users (error %d); GRANT SELECT ON mysql.user TO it", number(err))
+		f.Msg = fmt.Sprintf(
+			"the administrator may not read the list of users (error %d); GRANT SELECT ON mysql.user TO it",
+			number(err))
 	case errors.Is(err, context.DeadlineExceeded):
 		f.Kind, f.Msg = fault.Timeout, k.doing+" took too long: see what blocks it in the server's process list"
 	case answered:
@@ -202,7 +221,8 @@ func state(my *mysql.MySQLError, first map[uint16][2]string) string {
 		return fmt.Sprintf("error %d; the server's words are in the log", my.Number)
 	}
 	if needs := lacking.FindStringSubmatch(my.Message); my.Number == 1227 && needs != nil {
-		return fmt.Sprintf("the administrator lacks a privilege (error 1227); GRANT it %s", strings.ReplaceAll(needs[1], ", ", " or "))
+		return fmt.Sprintf("the administrator lacks a privilege (error 1227); GRANT it %s",
+			strings.ReplaceAll(needs[1], ", ", " or "))
 	}
 	return fmt.Sprintf("%s (error %d); %s", known[0], my.Number, known[1])
 }
@@ -214,7 +234,8 @@ func unreachable(err error) string {
 	}
 	for _, e := range foreign {
 		if errors.Is(err, e) {
-			return "the administrator's account logs in by a way that is not known here; create it with a password (mysql_native_password, caching_sha2_password, ed25519)"
+			return "the administrator's account logs in by a way that is not known here; create it with a password " +
+				"(mysql_native_password, caching_sha2_password, ed25519)"
 		}
 	}
 	if why, ok := fields.Unreachable(err); ok {
@@ -224,5 +245,6 @@ func unreachable(err error) string {
 }
 
 var fields = database.Fields{
-	Address: "the address in connection_url", Authority: "tls_ca", Name: "tls_server_name", Pair: "tls_certificate_key", TLS: "tls in connection_url",
+	Address: "the address in connection_url", Authority: "tls_ca", Name: "tls_server_name",
+	Pair: "tls_certificate_key", TLS: "tls in connection_url",
 }

@@ -90,4 +90,5 @@ func (e *definerError) says(redact func(names string) string) string {
 }
 
 // foreign are the driver's errors for accounts that it cannot log in.
-var foreign = []error{mysql.ErrUnknownPlugin, mysql.ErrCleartextPassword, mysql.ErrNativePassword, mysql.ErrOldPassword}
+var foreign = []error{mysql.ErrUnknownPlugin, mysql.ErrCleartextPassword, mysql.ErrNativePassword,
+	mysql.ErrOldPassword}

@@ -21,7 +21,8 @@ func TestEndlessServer(t *testing.T) {
 		return database.Config{URL: secret.Text(fmt.Sprintf("u:p@tcp(%s:%d)/", host, port))}
 	}, map[string][2][]byte{
 		"a packet without an end": {packets, bytes.Repeat([]byte("x"), 64<<10)},
-		"a long error":            {append([]byte{0xf0, 0xff, 0xff, 0, 0xff, 0x15, 0x04, '#'}, bytes.Repeat([]byte("x"), 0xfffff0)...), nil},
-		"noise":                   {nil, bytes.Repeat([]byte{0xff}, 64<<10)},
+		"a long error": {append([]byte{0xf0, 0xff, 0xff, 0, 0xff, 0x15, 0x04, '#'},
+			bytes.Repeat([]byte("x"), 0xfffff0)...), nil},
+		"noise": {nil, bytes.Repeat([]byte{0xff}, 64<<10)},
 	})
 }

@@ -34,19 +34,22 @@ GRANT SELECT ON app.* TO 'keyturn'@'%' WITH GRANT OPTION;`
 )
 
 func configOf(s *mariatest.Server, username, password string) database.Config {
-	return database.Config{URL: secret.Text("{{username}}:{{password}}@tcp(" + s.Addr() + ")/"), Username: username, Password: secret.Text(password)}
+	return database.Config{URL: secret.Text("{{username}}:{{password}}@tcp(" + s.Addr() + ")/"), Username: username,
+		Password: secret.Text(password)}
 }
 
 func target(s *mariatest.Server, c database.Config) databasetest.Target {
 	return databasetest.Target{
 		Provider: Provider, Config: c, Network: true,
 		Creation: []string{guide}, Revocation: []string{drop},
-		Broken:   []string{create, `SELECT '{{password}}' FROM no.table`},
-		Password: []string{`ALTER USER '{{username}}'@'%' IDENTIFIED BY '{{password}}'`}, BadPassword: []string{`ALTER USER '{{username}}'@'%' IDENTIFIED '{{password}}'`},
-		Keyed:   []string{`CREATE USER '{{name}}'@'%' REQUIRE SUBJECT '{{subject}}'`},
-		Rekeyed: []string{`ALTER USER '{{username}}'@'%' REQUIRE SUBJECT '{{subject}}'`},
+		Broken:      []string{create, `SELECT '{{password}}' FROM no.table`},
+		Password:    []string{`ALTER USER '{{username}}'@'%' IDENTIFIED BY '{{password}}'`},
+		BadPassword: []string{`ALTER USER '{{username}}'@'%' IDENTIFIED '{{password}}'`},
+		Keyed:       []string{`CREATE USER '{{name}}'@'%' REQUIRE SUBJECT '{{subject}}'`},
+		Rekeyed:     []string{`ALTER USER '{{username}}'@'%' REQUIRE SUBJECT '{{subject}}'`},
 		Effect: func(m []byte) bool {
-			return bytes.Contains(m, []byte("CREATE USER")) || bytes.Contains(m, []byte("REVOKE ALL")) || bytes.Contains(m, []byte("DROP USER")) || bytes.Contains(m, []byte("ALTER USER"))
+			return bytes.Contains(m, []byte("CREATE USER")) || bytes.Contains(m, []byte("REVOKE ALL")) ||
+				bytes.Contains(m, []byte("DROP USER")) || bytes.Contains(m, []byte("ALTER USER"))
 		},
 		Slow: func(d time.Duration) []string {
 			return []string{fmt.Sprintf("BEGIN NOT ATOMIC DO SLEEP(%f); %s; END", d.Seconds(), create)}
@@ -82,7 +85,8 @@ func execute(s *mariatest.Server, format string) func(*testing.T, string) {
 func TestConformance(t *testing.T) {
 	s := mariatest.Start(t)
 	s.Exec(t, adminSQL)
-	t.Run("admin", func(t *testing.T) { databasetest.Run(t, target(s, configOf(s, mariatest.Admin, mariatest.Password))) })
+	t.Run("admin",
+		func(t *testing.T) { databasetest.Run(t, target(s, configOf(s, mariatest.Admin, mariatest.Password))) })
 	t.Run("keyturn", func(t *testing.T) {
 		limited := target(s, configOf(s, adminUser, adminPassword))
 		// Statements that are common with Vault, although the second one would suffice.
@@ -97,5 +101,6 @@ func TestFailover(t *testing.T) {
 	for _, s := range []*mariatest.Server{old, promoted} {
 		s.Exec(t, adminSQL)
 	}
-	databasetest.RunFailover(t, target(old, configOf(old, adminUser, adminPassword)), promoted.Addr(), func() { old.Exec(t, "SET GLOBAL read_only = 1") })
+	databasetest.RunFailover(t, target(old, configOf(old, adminUser, adminPassword)), promoted.Addr(),
+		func() { old.Exec(t, "SET GLOBAL read_only = 1") })
 }

@@ -31,7 +31,8 @@ func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tl
 	k := c.call("Login", "trying the login")
 	if c.driver.TLS == nil {
 		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported,
-			"the connection does not use TLS, so no certificate can be tested; give tls_ca, or tls=true in connection_url"))
+			"the connection does not use TLS, so no certificate can be tested; give tls_ca, or tls=true in "+
+				"connection_url"))
 	}
 	with := func(newest uint16) func(*mysql.Config) {
 		return func(config *mysql.Config) {

@@ -46,7 +46,8 @@ var untestable = map[uint16]string{
 	4151: "the account is locked; ALTER USER … ACCOUNT UNLOCK",
 }
 
-func (c *conn) login(ctx context.Context, k call, name string, how method, setCredential func(*mysql.Config)) (bool, error) {
+func (c *conn) login(ctx context.Context, k call, name string, how method, setCredential func(*mysql.Config)) (bool,
+	error) {
 	if err := database.CheckGivenName(k.op, name); err != nil {
 		return false, err
 	}
@@ -77,7 +78,10 @@ func (c *conn) login(ctx context.Context, k call, name string, how method, setCr
 	case number(err) == 1203, number(err) == 1226: // the user logged in, and has too many sessions
 		return true, nil
 	case slices.ContainsFunc(foreign, func(e error) bool { return errors.Is(err, e) }):
-		return false, c.cannotTry(k, name, "Keyturn does not know the account's login method; give the account a password if that is not intended", err)
+		return false,
+			c.cannotTry(k, name,
+				"Keyturn does not know the account's login method; give the account a password if that is "+
+					"not intended", err)
 	case number(err) == 1045:
 		return false, c.conclusive(ctx, k, name, how, err)
 	}
@@ -122,7 +126,8 @@ type account struct{ user, host, plugin, tls string }
 // accountsOf returns the accounts of a name and the anonymous ones, and the host that the server
 // sees for this machine.
 func accountsOf(ctx context.Context, s *sql.Conn, name string) (all []account, client string, err error) {
-	rows, err := s.QueryContext(ctx, "SELECT User, Host, plugin, CAST(ssl_type AS CHAR), SUBSTRING_INDEX(USER(), '@', -1) FROM mysql.user WHERE User IN (?, '')", name)
+	rows, err := s.QueryContext(ctx, "SELECT User, Host, plugin, CAST(ssl_type AS CHAR), SUBSTRING_INDEX(USER(), "+
+		"'@', -1) FROM mysql.user WHERE User IN (?, '')", name)
 	if err != nil {
 		return nil, "", err
 	}
@@ -156,15 +161,18 @@ func (c *conn) unfit(name, client string, all []account, how method) string {
 	case !there:
 		return "" // there is no account
 	case exact < 0:
-		return fmt.Sprintf("it has no account for this machine, which the server sees as %q; create one if logins from here are intended", client)
+		return fmt.Sprintf("it has no account for this machine, which the server sees as %q; create one if logins "+
+			"from here are intended", client)
 	case best.user == "":
 		return fmt.Sprintf("an anonymous account, ''@'%s', goes before its own; drop that", best.host)
 	case best.tls != "" && !withTLS:
-		return "the account asks for TLS, and this connection is made without; give tls_ca, or tls=true in connection_url"
+		return "the account asks for TLS, and this connection is made without; give tls_ca, or tls=true in " +
+			"connection_url"
 	case how == byPassword && (best.tls == "SPECIFIED" || best.tls == "X509"):
 		return "the account asks for a certificate; use credential_type client_certificate, or drop REQUIRE"
 	case how == byPassword && !slices.Contains(passwordPlugins, best.plugin):
-		return fmt.Sprintf("the account logs in by the plugin %q; give it a password if that is not intended", best.plugin)
+		return fmt.Sprintf("the account logs in by the plugin %q; give it a password if that is not intended",
+			best.plugin)
 	}
 	return ""
 }

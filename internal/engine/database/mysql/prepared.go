@@ -79,7 +79,8 @@ func (silent) Print(...any) {}
 func checkLimits(c database.Config) error {
 	var problems []error
 	if a := c.PasswordAuthentication; a != "" && a != "password" {
-		problems = append(problems, errors.New("password_authentication must be password, or be left out: MySQL takes no verifiers that it does not make itself"))
+		problems = append(problems, errors.New("password_authentication must be password, or be left out: MySQL "+
+			"takes no verifiers that it does not make itself"))
 	}
 	if c.ConnLifetime < 0 {
 		problems = append(problems, errors.New("max_connection_lifetime must not be negative"))

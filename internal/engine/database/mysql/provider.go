@@ -30,9 +30,11 @@ var Provider = database.Provider{
 	// An account with neither password nor REQUIRE can log in by its name alone.
 	Logins: []string{"rsa_private_key", "client_certificate"}, BindsSubject: true,
 	Settings: []database.Setting{
-		{Name: "tls_certificate_key", Form: database.Secret, Doc: "the client's certificate and its key, in one PEM text."},
+		{Name: "tls_certificate_key", Form: database.Secret,
+			Doc: "the client's certificate and its key, in one PEM text."},
 		{Name: "tls_server_name", Default: "the host of connection_url", Doc: "the name in the server's certificate."},
-		{Name: "tls_skip_verify", Form: database.Flag, Default: "false", Doc: "whether the server's certificate is taken unseen."},
+		{Name: "tls_skip_verify", Form: database.Flag, Default: "false",
+			Doc: "whether the server's certificate is taken unseen."},
 	},
 	Check: func(c database.Config) error {
 		_, err := prepare(c)

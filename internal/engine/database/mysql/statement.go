@@ -99,11 +99,13 @@ func compile(field string, texts []string, values map[string]string) ([]statemen
 				return nil, err
 			}
 			word, next := firstWords(part)
-			all = append(all, statement{sql: sql, word: word, next: next, secretive: strings.Contains(part, passwordMark)})
+			all = append(all,
+				statement{sql: sql, word: word, next: next, secretive: strings.Contains(part, passwordMark)})
 		}
 	}
 	if len(all) == 0 {
-		return nil, fault.New("mysql.compile", fault.Invalid, "%s has no statement in it; write one, or leave the field out", field)
+		return nil, fault.New("mysql.compile", fault.Invalid,
+			"%s has no statement in it; write one, or leave the field out", field)
 	}
 	return all, nil
 }
@@ -131,7 +133,8 @@ func inspect(field string, texts []string) (found database.Found, err error) {
 }
 
 // clientCommands are commands of the mysql client that are no SQL.
-var clientCommands = []string{"DELIMITER", "SOURCE", "CONNECT", "SYSTEM", "TEE", "PAGER", "PROMPT", "REHASH", "STATUS", "WARNINGS"}
+var clientCommands = []string{"DELIMITER", "SOURCE", "CONNECT", "SYSTEM", "TEE", "PAGER", "PROMPT", "REHASH", "STATUS",
+	"WARNINGS"}
 
 // cut splits a text at its semicolons, except inside of a routine or block, which is one
 // statement.
@@ -145,9 +148,11 @@ func cut(field, text string) (parts []string, err error) {
 		switch w := first.words; {
 		case len(w) == 0:
 		case w[0] == "DELIMITER":
-			return fault.New("mysql.compile", fault.Invalid, "%s says DELIMITER, which is a command of the mysql client: write each routine as an element of its own in a list, without it", field)
+			return fault.New("mysql.compile", fault.Invalid, "%s says DELIMITER, which is a command of the mysql "+
+				"client: write each routine as an element of its own in a list, without it", field)
 		case slices.Contains(clientCommands, w[0]):
-			return fault.New("mysql.compile", fault.Invalid, "%s says %s, which is a command of the mysql client, and no SQL; take it out", field, w[0])
+			return fault.New("mysql.compile", fault.Invalid,
+				"%s says %s, which is a command of the mysql client, and no SQL; take it out", field, w[0])
 		default:
 			parts = append(parts, strings.TrimSpace(text[from:to]))
 		}
@@ -164,14 +169,17 @@ func cut(field, text string) (parts []string, err error) {
 				return nil, err
 			}
 		case place == code && text[at] == '\\' && !strings.HasPrefix(text[at:], `\N`):
-			return nil, fault.New("mysql.compile", fault.Invalid, "%s has %q outside of quotes, which is a command of the mysql client, and no SQL; take it out: statements run in the database of connection_url", field, text[at:min(at+2, len(text))])
+			return nil, fault.New("mysql.compile", fault.Invalid, "%s has %q outside of quotes, which is a command "+
+				"of the mysql client, and no SQL; take it out: statements run in the database of connection_url",
+				field, text[at:min(at+2, len(text))])
 		default:
 			first.add(place, text[at])
 		}
 	}
 	if l.place != code && !(l.place == comment && l.mark == '\n') {
 		what := map[place]string{literal: "a quote", quoted: "a backtick", comment: "a /*"}[l.place]
-		return nil, fault.New("mysql.compile", fault.Invalid, "%s opens %s that is never closed; close it within the same statement text", field, what)
+		return nil, fault.New("mysql.compile", fault.Invalid,
+			"%s opens %s that is never closed; close it within the same statement text", field, what)
 	}
 	return parts, end(len(text))
 }
@@ -270,7 +278,8 @@ func substitute(field, text string, values map[string]string) (string, error) {
 		}
 		fitted, ok := l.fit(value)
 		if !ok {
-			return "", fault.New("mysql.compile", fault.Invalid, "%s has {{%s}} where its value cannot stand as it is: put it between single quotes, or change the password policy", field, name)
+			return "", fault.New("mysql.compile", fault.Invalid, "%s has {{%s}} where its value cannot stand as it "+
+				"is: put it between single quotes, or change the password policy", field, name)
 		}
 		out.WriteString(fitted)
 		l.pos += len(name) + 4
@@ -289,7 +298,8 @@ func (l *lexer) fit(value string) (string, bool) {
 	case quoted:
 		return strings.ReplaceAll(value, "`", "``"), true
 	}
-	harmless := !strings.ContainsFunc(value, func(c rune) bool { return c >= 0x80 || !database.IdentifierByte(byte(c)) })
+	harmless := !strings.ContainsFunc(value,
+		func(c rune) bool { return c >= 0x80 || !database.IdentifierByte(byte(c)) })
 	return value, harmless
 }
 

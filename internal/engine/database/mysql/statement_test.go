@@ -24,10 +24,12 @@ func TestCompile(t *testing.T) {
 		{[]string{"SELECT 1;", ";;", "SELECT 2"}, []string{"SELECT 1", "SELECT 2"}},
 		{[]string{`SELECT ';', ";", '\';', ''';' -- ; {{password}}
 ; SELECT 2 # ; it's`}, []string{"SELECT ';', \";\", '\\';', ''';' -- ; {{password}}", "SELECT 2 # ; it's"}},
-		{[]string{`SELECT 1--1; SELECT 2 /* ; ' */ + 3 /*! ; */`}, []string{"SELECT 1--1", "SELECT 2 /* ; ' */ + 3 /*!", "*/"}},
+		{[]string{`SELECT 1--1; SELECT 2 /* ; ' */ + 3 /*! ; */`},
+			[]string{"SELECT 1--1", "SELECT 2 /* ; ' */ + 3 /*!", "*/"}},
 		{[]string{"DROP USER {{word}}; BEGIN; SELECT 1"}, []string{"DROP USER AZ_az$09", "BEGIN", "SELECT 1"}},
 		{[]string{`BEGIN NOT ATOMIC SELECT 1; SELECT 2; END;`}, []string{`BEGIN NOT ATOMIC SELECT 1; SELECT 2; END;`}},
-		{[]string{"SELECT 0; CREATE DEFINER = CURRENT_USER PROCEDURE p() BEGIN SELECT 1; END"}, []string{"SELECT 0", "CREATE DEFINER = CURRENT_USER PROCEDURE p() BEGIN SELECT 1; END"}},
+		{[]string{"SELECT 0; CREATE DEFINER = CURRENT_USER PROCEDURE p() BEGIN SELECT 1; END"},
+			[]string{"SELECT 0", "CREATE DEFINER = CURRENT_USER PROCEDURE p() BEGIN SELECT 1; END"}},
 		{[]string{"-- only a comment\n", "SELECT 1"}, []string{"SELECT 1"}},
 	} {
 		all, err := compile("creation_statements", tt.in, v)
@@ -60,7 +62,9 @@ func TestRefusedStatements(t *testing.T) {
 		"DROP USER {{password}}": "cannot stand as it is",
 		"DROP USER {{foreign}}":  "cannot stand as it is",
 	} {
-		if _, err := compile("revocation_statements", []string{in}, v); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), want) || !strings.Contains(fault.Message(err), "revocation_statements") {
+		if _, err := compile("revocation_statements", []string{in}, v); !fault.Is(err, fault.Invalid) ||
+			!strings.Contains(fault.Message(err), want) ||
+			!strings.Contains(fault.Message(err), "revocation_statements") {
 			t.Errorf("%q: %v, want Invalid with %q", in, err, want)
 		}
 	}
@@ -108,6 +112,8 @@ func FuzzStatementCost(f *testing.F) {
 		}
 		_, err := compile("creation_statements", []string{text}, v)
 		return err
-	}}, costtest.Shape{Head: "CREATE PROCEDURE x", Unit: ";"}, costtest.Shape{Unit: "{{"}, costtest.Shape{Unit: "SELECT '{{name}}';"}, costtest.Shape{Unit: "/*!{{a "},
-		costtest.Shape{Head: "CREATE /*", Unit: "; /* */ /*", Tail: "*/"}, costtest.Shape{Head: "SELECT '", Unit: `\\{{name}}''`, Tail: "'"})
+	}}, costtest.Shape{Head: "CREATE PROCEDURE x", Unit: ";"}, costtest.Shape{Unit: "{{"},
+		costtest.Shape{Unit: "SELECT '{{name}}';"}, costtest.Shape{Unit: "/*!{{a "},
+		costtest.Shape{Head: "CREATE /*", Unit: "; /* */ /*", Tail: "*/"},
+		costtest.Shape{Head: "SELECT '", Unit: `\\{{name}}''`, Tail: "'"})
 }

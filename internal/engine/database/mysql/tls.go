@@ -32,7 +32,8 @@ func checkTLS(c database.Config, d *mysql.Config) (*tls.Config, error) {
 	}
 	var problems []error
 	if d.TLSConfig == "false" {
-		problems = append(problems, errors.New("a field for TLS is given, but connection_url says tls=false: take one of them out"))
+		problems = append(problems,
+			errors.New("a field for TLS is given, but connection_url says tls=false: take one of them out"))
 	}
 	t.MinVersion, t.InsecureSkipVerify = tls.VersionTLS12, skip
 	if t.ServerName = name; name == "" {
@@ -53,7 +54,8 @@ func checkTLS(c database.Config, d *mysql.Config) (*tls.Config, error) {
 
 // requiresTLS reports whether a field requires TLS.
 func requiresTLS(c database.Config) bool {
-	return c.TLSCA != "" || !c.Hidden["tls_certificate_key"].Empty() || c.TLSCertificate != "" || !c.PrivateKey.Empty() ||
+	return c.TLSCA != "" || !c.Hidden["tls_certificate_key"].Empty() || c.TLSCertificate != "" ||
+		!c.PrivateKey.Empty() ||
 		c.Extra["tls_skip_verify"] == "true" || c.Extra["tls_server_name"] != ""
 }
 
@@ -64,7 +66,8 @@ func clientPair(c database.Config) (*tls.Certificate, error) {
 	cert, key := []byte(c.TLSCertificate), c.PrivateKey.Reveal()
 	switch {
 	case !bundle.Empty() && len(cert)+len(key) > 0:
-		return nil, errors.New("tls_certificate_key holds both certificate and key: leave out tls_certificate and private_key")
+		return nil, errors.New(
+			"tls_certificate_key holds both certificate and key: leave out tls_certificate and private_key")
 	case !bundle.Empty():
 		cert, key = bundle.Reveal(), bundle.Reveal()
 	case len(cert)+len(key) == 0:
@@ -72,7 +75,8 @@ func clientPair(c database.Config) (*tls.Certificate, error) {
 	}
 	pair, err := database.KeyPair(cert, key)
 	if err != nil {
-		return nil, errors.New("the client's certificate and key are not a matching pair in PEM form: tls_certificate_key has both, or tls_certificate the one and private_key the other")
+		return nil, errors.New("the client's certificate and key are not a matching pair in PEM form: " +
+			"tls_certificate_key has both, or tls_certificate the one and private_key the other")
 	}
 	return &pair, nil
 }

@@ -67,7 +67,8 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 			discard(s)
 			return err
 		}
-		if _, err := s.ExecContext(ctx, "DO RELEASE_LOCK(?)", lockName(u.Attempt.ID)); err != nil || changesSession(all) {
+		if _, err := s.ExecContext(ctx, "DO RELEASE_LOCK(?)", lockName(u.Attempt.ID)); err != nil ||
+			changesSession(all) {
 			discard(s) // releases the lock as well; the user exists, so that this is no error
 		}
 		return nil
@@ -88,7 +89,9 @@ func fence(ctx context.Context, s *sql.Conn, u database.User) error {
 	case got.Int64 != 1:
 		return errTracked
 	}
-	early, taken, err := values(ctx, s, "SELECT UTC_TIMESTAMP(6) < ?, EXISTS (SELECT 1 FROM mysql.user WHERE User = ?)", instant(u.Attempt.Deadline), u.Name)
+	early, taken, err := values(ctx, s,
+		"SELECT UTC_TIMESTAMP(6) < ?, EXISTS (SELECT 1 FROM mysql.user WHERE User = ?)", instant(u.Attempt.Deadline),
+		u.Name)
 	switch {
 	case err != nil:
 		return err
@@ -113,7 +116,8 @@ func run(ctx context.Context, s *sql.Conn, all []statement) error {
 // rollBack removes what a failed create has created: it runs the role's rollback statements, and
 // drops the user. It reports whether the user is gone; if not, the revocation of the lease drops
 // it.
-func (c *conn) rollBack(ctx context.Context, s *sql.Conn, k call, name string, rollback []string, v map[string]string) bool {
+func (c *conn) rollBack(ctx context.Context, s *sql.Conn, k call, name string, rollback []string,
+	v map[string]string) bool {
 	if len(rollback) > 0 {
 		all, err := compile("rollback_statements", rollback, v)
 		if err == nil {
@@ -226,7 +230,8 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 // alter runs the role's statements for a user that must exist or, without any, the first default
 // statement that the session may run. defaults gets no hosts if the user is the session's own and
 // may not read the list of users.
-func (c *conn) alter(ctx context.Context, k call, name string, statements []string, v map[string]string, defaults func(hosts []string) []statement) error {
+func (c *conn) alter(ctx context.Context, k call, name string, statements []string, v map[string]string,
+	defaults func(hosts []string) []statement) error {
 	var all []statement
 	k.user = name
 	if len(statements) > 0 {

@@ -46,7 +46,8 @@ func TestStoppedInTheMiddle(t *testing.T) {
 	s := mariatest.Start(t)
 	s.Exec(t, adminSQL)
 	c := connect(t, configOf(s, adminUser, adminPassword))
-	parts := []string{create, "CREATE USER '{{name}}'@'10.%' IDENTIFIED BY '{{password}}'", "GRANT SELECT ON app.* TO '{{name}}'@'%'", "GRANT SELECT ON app.* TO '{{name}}'@'10.%'"}
+	parts := []string{create, "CREATE USER '{{name}}'@'10.%' IDENTIFIED BY '{{password}}'",
+		"GRANT SELECT ON app.* TO '{{name}}'@'%'", "GRANT SELECT ON app.* TO '{{name}}'@'10.%'"}
 	for at := range len(parts) + 1 {
 		u := databasetest.NewUser()
 		statements := append(append([]string{}, parts[:at]...), "GRANT SELECT ON secret.* TO '{{name}}'@'%'")
@@ -66,14 +67,16 @@ func TestSeveralHosts(t *testing.T) {
 	s.Exec(t, adminSQL)
 	c := connect(t, configOf(s, adminUser, adminPassword))
 	u := databasetest.NewUser()
-	if err := c.Create(t.Context(), u, []string{create, "CREATE USER '{{name}}'@'127.0.0.1' IDENTIFIED BY '{{password}}'"}, nil); err != nil {
+	if err := c.Create(t.Context(), u,
+		[]string{create, "CREATE USER '{{name}}'@'127.0.0.1' IDENTIFIED BY '{{password}}'"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	next := secret.Text("next-password")
 	if err := c.SetPassword(t.Context(), u.Name, next, nil); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.Int(t.Context(), "SELECT COUNT(DISTINCT authentication_string) FROM mysql.user WHERE User = ?", u.Name); err != nil || n != 1 {
+	if n, err := s.Int(t.Context(), "SELECT COUNT(DISTINCT authentication_string) FROM mysql.user WHERE User = ?",
+		u.Name); err != nil || n != 1 {
 		t.Errorf("%d passwords, %v", n, err)
 	}
 	if ok, err := c.Login(t.Context(), u.Name, next); err != nil || !ok {
@@ -99,7 +102,8 @@ func TestStatementsThatMissAnAccount(t *testing.T) {
 	}{
 		{[]string{create, near}, drop, false},
 		{[]string{near}, drop, false},
-		{[]string{near}, "REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{{name}}'@'%'; DROP USER IF EXISTS '{{name}}'@'%'", false},
+		{[]string{near}, "REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{{name}}'@'%'; DROP USER IF EXISTS '{{name}}'@'%'",
+			false},
 		{[]string{create, near}, "ALTER USER '{{name}}'@'%' ACCOUNT LOCK", true},
 	} {
 		u := databasetest.NewUser()
@@ -107,7 +111,8 @@ func TestStatementsThatMissAnAccount(t *testing.T) {
 			t.Fatal(err)
 		}
 		r, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{tt.revocation}})
-		if err != nil || r.Remains != tt.remains || r.Insufficient == tt.remains || (accounts(t, s, u.Name) > 0) != tt.remains {
+		if err != nil || r.Remains != tt.remains || r.Insufficient == tt.remains ||
+			(accounts(t, s, u.Name) > 0) != tt.remains {
 			t.Errorf("%q by %q: %+v, %v, %d accounts left", tt.creation, tt.revocation, r, err, accounts(t, s, u.Name))
 		}
 	}
@@ -115,7 +120,8 @@ func TestStatementsThatMissAnAccount(t *testing.T) {
 	if err := c.Create(t.Context(), u, []string{near}, nil); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{"REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{{name}}'@'%'"}})
+	_, err := c.Drop(t.Context(), u.Name,
+		database.DropOptions{Statements: []string{"REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{{name}}'@'%'"}})
 	if !database.Refused(err) {
 		t.Errorf("statements that drop no one and fail: %v, want it refused", err)
 	}
@@ -136,14 +142,17 @@ CREATE DATABASE far; CREATE TABLE far.things (id int); GRANT ALL ON far.* TO 'ke
 		creation         []string
 		make, what, away string
 	}{
-		{byRole, "CREATE TRIGGER app.t BEFORE INSERT ON app.accounts FOR EACH ROW SET @a = 1", "trigger app.t", "DROP TRIGGER app.t"},
+		{byRole, "CREATE TRIGGER app.t BEFORE INSERT ON app.accounts FOR EACH ROW SET @a = 1", "trigger app.t",
+			"DROP TRIGGER app.t"},
 		{byRole, "CREATE VIEW app.v AS SELECT * FROM app.accounts", "view app.v", "DROP VIEW app.v"},
 		{byRole, "CREATE PROCEDURE app.p() SELECT 1", "procedure app.p", "DROP PROCEDURE app.p"},
 		{byRole, "CREATE FUNCTION app.f() RETURNS int RETURN 1", "function app.f", "DROP FUNCTION app.f"},
 		{byRole, "CREATE EVENT app.e ON SCHEDULE EVERY 1 DAY DO SELECT 1", "event app.e", "DROP EVENT app.e"},
-		{byGrant, "CREATE TRIGGER far.t BEFORE INSERT ON far.things FOR EACH ROW SET @a = 1", "trigger far.t", "DROP TRIGGER far.t"},
+		{byGrant, "CREATE TRIGGER far.t BEFORE INSERT ON far.things FOR EACH ROW SET @a = 1", "trigger far.t",
+			"DROP TRIGGER far.t"},
 		{byRole, "CREATE SQL SECURITY INVOKER VIEW app.v AS SELECT * FROM app.accounts", "", "DROP VIEW app.v"},
-		{byRole, "CREATE DEFINER = CURRENT_ROLE VIEW app.v AS SELECT * FROM app.accounts", "", "SELECT * FROM app.v; DROP VIEW app.v"},
+		{byRole, "CREATE DEFINER = CURRENT_ROLE VIEW app.v AS SELECT * FROM app.accounts", "",
+			"SELECT * FROM app.v; DROP VIEW app.v"},
 	} {
 		for _, statements := range [][]string{nil, {"REVOKE ALL PRIVILEGES, GRANT OPTION FROM '{{name}}'@'%'", drop}} {
 			u := databasetest.NewUser()
@@ -153,7 +162,8 @@ CREATE DATABASE far; CREATE TABLE far.things (id int); GRANT ALL ON far.* TO 'ke
 			as(t, s, u, tt.make)
 			_, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: statements})
 			if tt.what != "" {
-				if !database.Refused(err) || !strings.Contains(fault.Message(err), tt.what) || accounts(t, s, u.Name) != 1 {
+				if !database.Refused(err) || !strings.Contains(fault.Message(err), tt.what) ||
+					accounts(t, s, u.Name) != 1 {
 					t.Errorf("%s, by %q: %v; want it refused because of the %s", tt.make, statements, err, tt.what)
 				}
 				s.Exec(t, tt.away)
@@ -162,7 +172,8 @@ CREATE DATABASE far; CREATE TABLE far.things (id int); GRANT ALL ON far.* TO 'ke
 				s.Exec(t, tt.away)
 			}
 			if err != nil || accounts(t, s, u.Name) != 0 {
-				t.Errorf("%s, by %q, without it: %v, %d accounts left", tt.make, statements, err, accounts(t, s, u.Name))
+				t.Errorf("%s, by %q, without it: %v, %d accounts left", tt.make, statements, err,
+					accounts(t, s, u.Name))
 			}
 		}
 	}
@@ -172,7 +183,8 @@ CREATE DATABASE far; CREATE TABLE far.things (id int); GRANT ALL ON far.* TO 'ke
 		t.Fatal(err)
 	}
 	as(t, s, u, "CREATE VIEW far.own AS SELECT * FROM far.things")
-	if _, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{"DROP VIEW IF EXISTS far.own", drop}}); err != nil {
+	if _, err := c.Drop(t.Context(), u.Name,
+		database.DropOptions{Statements: []string{"DROP VIEW IF EXISTS far.own", drop}}); err != nil {
 		t.Errorf("statements that drop the view first: %v", err)
 	}
 }
@@ -228,7 +240,8 @@ func TestSessionsEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer session.Close()
-		r, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{drop}, TerminateSessions: terminate})
+		r, err := c.Drop(t.Context(), u.Name,
+			database.DropOptions{Statements: []string{drop}, TerminateSessions: terminate})
 		if err != nil || (len(r.Notes) == 1) != terminate {
 			t.Errorf("dropping: %+v, %v", r, err)
 		}
@@ -271,7 +284,8 @@ func TestErrorsQuoteNothing(t *testing.T) {
 	c := connect(t, configOf(s, mariatest.Admin, mariatest.Password))
 	u := databasetest.NewUser()
 	u.Password = secret.Text("Canary" + strings.Repeat("y", 90) + "Canary")
-	for _, bad := range []string{"SYNTAX '{{password}}'", "SELECT CAST('{{password}}' AS INT) FROM no.no", "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = '{{password}}'"} {
+	for _, bad := range []string{"SYNTAX '{{password}}'", "SELECT CAST('{{password}}' AS INT) FROM no.no",
+		"SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = '{{password}}'"} {
 		err := c.Create(t.Context(), u, []string{bad}, nil)
 		if err == nil || strings.Contains(err.Error(), "Canary") || strings.Contains(fault.Message(err), "Canary") {
 			t.Errorf("%s: %v", bad, err)
@@ -289,7 +303,8 @@ func TestNoLocalFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte("not yours\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	err := c.Create(t.Context(), databasetest.NewUser(), []string{"LOAD DATA LOCAL INFILE '" + path + "' INTO TABLE app.stolen", create}, nil)
+	err := c.Create(t.Context(), databasetest.NewUser(),
+		[]string{"LOAD DATA LOCAL INFILE '" + path + "' INTO TABLE app.stolen", create}, nil)
 	if err == nil {
 		t.Error("the statement succeeded")
 	}
@@ -302,8 +317,10 @@ func TestTLS(t *testing.T) {
 	certs := tlstest.Certificates(t)
 	ca := certs.PEM
 	s := mariatest.Start(t, "--ssl-cert="+certs.Cert, "--ssl-key="+certs.Key, "--ssl-ca="+certs.CA)
-	s.Exec(t, "CREATE USER 'tls'@'%' IDENTIFIED BY 'tls-password' REQUIRE SSL; GRANT SELECT ON mysql.user TO 'tls'@'%'")
-	s.Exec(t, "CREATE USER 'certified'@'%' IDENTIFIED BY 'tls-password' REQUIRE X509; GRANT SELECT ON mysql.user TO 'certified'@'%'")
+	s.Exec(t, "CREATE USER 'tls'@'%' IDENTIFIED BY 'tls-password' REQUIRE SSL; "+
+		"GRANT SELECT ON mysql.user TO 'tls'@'%'")
+	s.Exec(t, "CREATE USER 'certified'@'%' IDENTIFIED BY 'tls-password' REQUIRE X509; GRANT SELECT ON mysql.user TO "+
+		"'certified'@'%'")
 	certified := func(c *database.Config) { c.TLSCA, c.Username = ca, "certified" }
 	var bundle []byte
 	for _, path := range []string{certs.Cert, certs.Key} {
@@ -317,11 +334,18 @@ func TestTLS(t *testing.T) {
 		edit func(*database.Config)
 		want string // in the error; "": it works
 	}{
-		"verified":                {func(c *database.Config) { c.TLSCA = ca }, ""},
-		"unknown CA":              {func(c *database.Config) { c.Extra = map[string]string{"tls_server_name": "127.0.0.1"} }, "known authority"},
-		"wrong name":              {func(c *database.Config) { c.TLSCA, c.Extra = ca, map[string]string{"tls_server_name": "other"} }, "another name"},
-		"not verified":            {func(c *database.Config) { c.Extra = map[string]string{"tls_skip_verify": "true"} }, ""},
-		"by the URL":              {func(c *database.Config) { c.URL = secret.Text(c.URL.RevealString() + "?tls=skip-verify") }, ""},
+		"verified": {func(c *database.Config) { c.TLSCA = ca }, ""},
+		"unknown CA": {func(c *database.Config) { c.Extra = map[string]string{"tls_server_name": "127.0.0.1"} },
+			"known authority"},
+		"wrong name": {func(c *database.Config) {
+			c.TLSCA, c.Extra = ca,
+				map[string]string{"tls_server_name": "other"}
+		}, "another name"},
+		"not verified": {func(c *database.Config) { c.Extra = map[string]string{"tls_skip_verify": "true"} }, ""},
+		"by the URL": {func(c *database.Config) {
+			c.URL = secret.Text(c.URL.RevealString() +
+				"?tls=skip-verify")
+		}, ""},
 		"no client's certificate": {certified, "wrong username"},
 		"a client's certificate": {func(c *database.Config) {
 			certified(c)
@@ -334,7 +358,8 @@ func TestTLS(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 		err := connect(t, c).Verify(ctx)
 		cancel()
-		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(fault.Message(err), tt.want)) {
+		if tt.want == "" && err != nil || tt.want != "" &&
+			(err == nil || !strings.Contains(fault.Message(err), tt.want)) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
 	}
@@ -353,7 +378,8 @@ func TestAnonymousGoesBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Exec(t, "CREATE USER ''@'127.0.0.1'")
-	if ok, err := c.Login(t.Context(), "svc", secret.Text("right")); ok || !fault.Is(err, fault.Unsupported) || !strings.Contains(fault.Message(err), "anonymous") {
+	if ok, err := c.Login(t.Context(), "svc", secret.Text("right")); ok || !fault.Is(err, fault.Unsupported) ||
+		!strings.Contains(fault.Message(err), "anonymous") {
 		t.Errorf("after: %v, %v; want Unsupported because of the anonymous account", ok, err)
 	}
 }
@@ -362,7 +388,8 @@ func TestAnonymousGoesBefore(t *testing.T) {
 // while connecting, and about privileges for a GRANT.
 func TestWhyRefused(t *testing.T) {
 	s := mariatest.Start(t)
-	s.Exec(t, adminSQL+"CREATE USER 'plain'@'%' IDENTIFIED BY 'plain-password'; CREATE ROLE kept_back; CREATE USER 'socket'@'%' IDENTIFIED VIA unix_socket")
+	s.Exec(t, adminSQL+"CREATE USER 'plain'@'%' IDENTIFIED BY 'plain-password'; CREATE ROLE kept_back; CREATE USER "+
+		"'socket'@'%' IDENTIFIED VIA unix_socket")
 	c := connect(t, configOf(s, adminUser, adminPassword))
 	for statement, want := range map[string]string{
 		"GRANT SELECT ON *.* TO '{{name}}'@'%'":      "ON *.*, WITH GRANT OPTION",
@@ -378,7 +405,8 @@ func TestWhyRefused(t *testing.T) {
 			t.Errorf("%s: %q, want it to say %q", statement, got, want)
 		}
 	}
-	if err := c.SetPassword(t.Context(), "absent", secret.Text("password"), nil); !strings.Contains(fault.Message(err), "there is no user absent in MySQL; make it first") {
+	if err := c.SetPassword(t.Context(), "absent", secret.Text("password"), nil); !strings.Contains(fault.Message(err),
+		"there is no user absent in MySQL; make it first") {
 		t.Errorf("a user that does not exist: %v", err)
 	}
 	nowhere, preferred := configOf(s, adminUser, adminPassword), configOf(s, adminUser, adminPassword)
@@ -394,7 +422,8 @@ func TestWhyRefused(t *testing.T) {
 		{nowhere, "may not use the database in connection_url"},
 		{preferred, ""},
 	} {
-		if got := fault.Message(connect(t, tt.config).Verify(t.Context())); !strings.Contains(got, tt.want) || tt.want == "" && got != "" {
+		if got := fault.Message(connect(t, tt.config).Verify(t.Context())); !strings.Contains(got, tt.want) ||
+			tt.want == "" && got != "" {
 			t.Errorf("got %q, want it to say %q", got, tt.want)
 		}
 	}

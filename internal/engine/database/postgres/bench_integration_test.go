@@ -38,7 +38,8 @@ func BenchmarkAgainstPgbench(b *testing.B) {
 	}
 	var pgbench, keyturn float64
 	for range rounds {
-		out, err := exec.CommandContext(b.Context(), s.Binary("pgbench"), "-n", "-M", "simple", "-c", strconv.Itoa(sessions), "-T", strconv.Itoa(seconds), "-f", script, s.DSN("postgres")).CombinedOutput()
+		out, err := exec.CommandContext(b.Context(), s.Binary("pgbench"), "-n", "-M", "simple", "-c",
+			strconv.Itoa(sessions), "-T", strconv.Itoa(seconds), "-f", script, s.DSN("postgres")).CombinedOutput()
 		tps := regexp.MustCompile(`tps = ([0-9.]+)`).FindSubmatch(out)
 		if err != nil || tps == nil {
 			b.Fatalf("pgbench: %v\n%s", err, out)
@@ -60,10 +61,13 @@ func createAndDrop(b *testing.B, c database.Conn, workers int, d time.Duration) 
 		all.Go(func() {
 			for time.Now().Before(end) {
 				u := newUser()
-				if err := c.Create(b.Context(), u, []string{`CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`}, nil); err != nil {
+				if err := c.Create(b.Context(), u,
+					[]string{`CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`},
+					nil); err != nil {
 					b.Error(err)
 				}
-				if _, err := c.Drop(b.Context(), u.Name, database.DropOptions{Statements: []string{guideDrop}}); err != nil {
+				if _, err := c.Drop(b.Context(), u.Name,
+					database.DropOptions{Statements: []string{guideDrop}}); err != nil {
 					b.Error(err)
 				}
 				done.Add(1)

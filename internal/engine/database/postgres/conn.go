@@ -73,7 +73,8 @@ func (c *conn) runOnce(ctx context.Context, f func(ctx context.Context, s *pgcon
 	return c.retry(ctx, f, database.IsNotSent)
 }
 
-func (c *conn) retry(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error, mayRetry func(error) bool) error {
+func (c *conn) retry(ctx context.Context, f func(ctx context.Context, s *pgconn.PgConn) error,
+	mayRetry func(error) bool) error {
 	err := c.withSession(ctx, f)
 	stale := readOnly(err) // nothing was changed, and all sessions are to that server
 	if err == nil || ctx.Err() != nil || !stale && (!lost(err) || !mayRetry(err)) {
@@ -155,7 +156,8 @@ type message struct {
 
 // serialLock makes a transaction wait for the serialized changes of other nodes. It waits only
 // briefly, because any user of the database can hold such a lock.
-const serialLock = "SET LOCAL lock_timeout = '2s';\nSELECT pg_catalog.pg_advisory_xact_lock(7738151096086654318);\nSET LOCAL lock_timeout = DEFAULT;\n"
+const serialLock = "SET LOCAL lock_timeout = '2s';\nSELECT " +
+	"pg_catalog.pg_advisory_xact_lock(7738151096086654318);\nSET LOCAL lock_timeout = DEFAULT;\n"
 
 const serialLockResults = 3
 

@@ -12,7 +12,8 @@ import (
 
 // harmlessSettings change neither where the password is sent nor who can read it there.
 var harmlessSettings = []string{
-	"application_name", "fallback_application_name", "connect_timeout", "target_session_attrs", "keepalives", "keepalives_idle",
+	"application_name", "fallback_application_name", "connect_timeout", "target_session_attrs", "keepalives",
+	"keepalives_idle",
 	"keepalives_interval", "keepalives_count",
 }
 

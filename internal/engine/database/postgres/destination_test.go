@@ -28,7 +28,8 @@ func TestDestination(t *testing.T) {
 		{"postgresql://{{username}}:{{password}}@db.example.com:5432/app?sslmode=disable", nil, false},
 		{"postgresql://{{username}}:{{password}}@db.example.com:5433/app?sslmode=require", nil, false},
 		{"postgresql://{{username}}:{{password}}@evil.example.com:5432/app?sslmode=require", nil, false},
-		{"postgresql://{{username}}:{{password}}@db.example.com,evil.example.com:5432/app?sslmode=require", nil, false},
+		{"postgresql://{{username}}:{{password}}@db.example.com,evil.example.com:5432/app?sslmode=require", nil,
+			false},
 		{"postgresql://{{username}}:{{password}}@db.example.com:5432/other?sslmode=require", nil, false},
 		{"postgresql://other:{{password}}@db.example.com:5432/app?sslmode=require", nil, false},
 		{base + "&hostaddr=192.0.2.1", nil, false},
@@ -53,7 +54,8 @@ func TestDestination(t *testing.T) {
 	}
 	inURL := "postgresql://{{username}}:{{password}}@h/app?sslrootcert=" + url.PathEscape(testCA)
 	byURL, ok := destinationOf(inURL, "")
-	if w, ok2 := destinationOf(inURL+"&sslmode=require", ""); !ok || !ok2 || w.Place != byURL.Place || w.Guard >= byURL.Guard {
+	if w, ok2 := destinationOf(inURL+"&sslmode=require", ""); !ok || !ok2 || w.Place != byURL.Place ||
+		w.Guard >= byURL.Guard {
 		t.Errorf("a CA in the URL verifies names, with require it does not: %+v, then %+v", byURL, w)
 	}
 	if d, ok := destinationOf("postgresql://h/app?sslrootcert=/etc/ssl/ca.pem", ""); ok {
@@ -69,7 +71,8 @@ func TestDestination(t *testing.T) {
 // TestCertificateInPlaceOfPassword checks that a URL with {{password}} needs no password if there
 // is a certificate.
 func TestCertificateInPlaceOfPassword(t *testing.T) {
-	c := database.Config{URL: secret.Text("postgresql://{{username}}:{{password}}@h/app?sslmode=verify-full"), Username: "admin"}
+	c := database.Config{URL: secret.Text("postgresql://{{username}}:{{password}}@h/app?sslmode=verify-full"),
+		Username: "admin"}
 	if _, err := parseDSN(c); err == nil {
 		t.Error("there is neither a password nor a certificate")
 	}

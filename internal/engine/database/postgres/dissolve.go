@@ -80,7 +80,8 @@ func (d *dissolution) steps(ctx context.Context) error {
 		return err
 	}
 	if !d.super && !d.rights {
-		if _, err := d.try(ctx, "GRANT "+ident(d.name)+" TO CURRENT_USER", "membership in the user, which is needed for its objects"); err != nil {
+		if _, err := d.try(ctx, "GRANT "+ident(d.name)+" TO CURRENT_USER",
+			"membership in the user, which is needed for its objects"); err != nil {
 			return err
 		}
 	}
@@ -91,7 +92,9 @@ func (d *dissolution) steps(ctx context.Context) error {
 		return err
 	}
 	if d.elsewhere != "" {
-		d.taken.left = append(d.taken.left, "the user has privileges or objects in other databases of the server: "+d.quote(d.elsewhere)+"; revoke them there, or configure a connection for that database")
+		d.taken.left = append(d.taken.left,
+			"the user has privileges or objects in other databases of the server: "+d.quote(d.elsewhere)+
+				"; revoke them there, or configure a connection for that database")
 	}
 	return nil
 }
@@ -232,7 +235,8 @@ func (d *dissolution) privileges(ctx context.Context) error {
 		}
 	}
 	if revoked > 0 {
-		d.taken.notes = append(d.taken.notes, fmt.Sprintf("revoked the user's privileges on %d objects, as those who had granted them", revoked))
+		d.taken.notes = append(d.taken.notes,
+			fmt.Sprintf("revoked the user's privileges on %d objects, as those who had granted them", revoked))
 	}
 	return nil
 }

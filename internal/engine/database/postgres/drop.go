@@ -49,8 +49,9 @@ func (c *conn) Drop(ctx context.Context, name string, o database.DropOptions) (d
 	}
 	if len(o.Statements) > 0 {
 		report.Insufficient = true
-		report.Notes = append(report.Notes, fmt.Sprintf("the role's revocation_statements failed (SQLSTATE %s) and were run again",
-			sqlState(firstErr)))
+		report.Notes = append(report.Notes,
+			fmt.Sprintf("the role's revocation_statements failed (SQLSTATE %s) and were run again",
+				sqlState(firstErr)))
 	}
 	results, err = c.revoke(ctx, name, s, &report)
 	if err == nil {
@@ -94,7 +95,8 @@ func (c *conn) revoke(ctx context.Context, name string, s script, report *databa
 		return results, err
 	}
 	if owned := singleValue(results[0].rows); s.ours && owned != "0" {
-		report.Notes = append(report.Notes, "handed "+c.admin.Scrub(owned)+" objects that the user owned to the administrator")
+		report.Notes = append(report.Notes,
+			"handed "+c.admin.Scrub(owned)+" objects that the user owned to the administrator")
 	}
 	report.Remains = singleValue(results[len(results)-1].rows) == "t"
 	return results, nil
@@ -127,7 +129,8 @@ func (c *conn) Disable(ctx context.Context, name string) error {
 	if err := database.CheckName(k.op, name); err != nil {
 		return err
 	}
-	m := &message{body: "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '1s'; ALTER ROLE " + ident(name) + " WITH NOLOGIN", repeatable: true}
+	m := &message{body: "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '1s'; ALTER ROLE " +
+		ident(name) + " WITH NOLOGIN", repeatable: true}
 	_, err := c.change(ctx, m)
 	if sqlState(err) == "55P03" {
 		if _, _, err := c.endUserSessions(ctx, name); err != nil {
@@ -163,7 +166,10 @@ func (c *conn) terminateSessions(ctx context.Context, name string, report *datab
 	case err != nil && sqlState(err) == "":
 		return err
 	case err != nil:
-		report.Notes = append(report.Notes, fmt.Sprintf("the user's sessions could not be ended (SQLSTATE %s): grant pg_signal_backend to the administrator", sqlState(err)))
+		report.Notes = append(report.Notes,
+			fmt.Sprintf(
+				"the user's sessions could not be ended (SQLSTATE %s): grant pg_signal_backend to the administrator",
+				sqlState(err)))
 	case !gone:
 		report.Notes = append(report.Notes, "some of the user's sessions were told to end and have not yet")
 	case ended > 0:

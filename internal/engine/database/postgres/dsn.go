@@ -18,7 +18,8 @@ func parseDSN(c database.Config) (settings, error) {
 	text := c.URL.RevealString()
 	fill := strings.NewReplacer(userMark, c.Username, passwordMark, c.Password.RevealString())
 	if strings.TrimSpace(text) == "" {
-		return nil, errors.New("connection_url is empty: give a URL such as postgresql://{{username}}:{{password}}@host:5432/database")
+		return nil, errors.New(
+			"connection_url is empty: give a URL such as postgresql://{{username}}:{{password}}@host:5432/database")
 	}
 	if strings.Contains(text, userMark) && c.Username == "" {
 		return nil, errors.New("username is empty, and connection_url has {{username}} in it")
@@ -32,7 +33,8 @@ func parseDSN(c database.Config) (settings, error) {
 		return nil, err
 	}
 	if needsPassword && c.TLSCertificate == "" && s["sslcert"] == "" {
-		return nil, errors.New("password is empty, and connection_url has {{password}} in it: give it, or a client certificate by tls_certificate and private_key")
+		return nil, errors.New("password is empty, and connection_url has {{password}} in it: give it, or a client " +
+			"certificate by tls_certificate and private_key")
 	}
 	// Values are filled in after parsing, so that no character in them is a delimiter.
 	for key, value := range s {
@@ -61,7 +63,8 @@ func split(text string) (settings, error) {
 		}
 	}
 	if scheme, _, ok := strings.Cut(text, "://"); ok && !strings.ContainsAny(scheme, " =") {
-		return nil, errors.New("connection_url must begin with postgresql:// or postgres://, or consist of keyword=value pairs")
+		return nil, errors.New(
+			"connection_url must begin with postgresql:// or postgres://, or consist of keyword=value pairs")
 	}
 	return splitPairs(text)
 }
@@ -72,7 +75,8 @@ func splitURL(rest string) (settings, error) {
 	s := settings{}
 	userinfo, hosts, database, query := cutURL(rest)
 	if userinfo == "" && strings.Contains(database+query, "@") {
-		return nil, errors.New("connection_url has a / or ? before its @: percent-encode them in the password, or write {{username}} and {{password}} and give the two as fields of their own")
+		return nil, errors.New("connection_url has a / or ? before its @: percent-encode them in the password, or " +
+			"write {{username}} and {{password}} and give the two as fields of their own")
 	}
 	user, password, _ := strings.Cut(userinfo, ":")
 	for key, part := range map[string]string{"user": user, "password": password, "dbname": database} {
@@ -145,7 +149,8 @@ func (s settings) addHosts(list string) error {
 	return nil
 }
 
-var errEscape = errors.New("connection_url has a % that does not begin an escape such as %40: percent-encode special characters, or write {{username}} and {{password}} and give the two as fields of their own")
+var errEscape = errors.New("connection_url has a % that does not begin an escape such as %40: percent-encode " +
+	"special characters, or write {{username}} and {{password}} and give the two as fields of their own")
 
 // decode sets key to the percent-decoded value, unless it is empty.
 func (s settings) decode(key, value string) error {
@@ -172,7 +177,9 @@ func (s settings) decode(key, value string) error {
 	return nil
 }
 
-var errPairs = errors.New("connection_url is neither a URL nor keyword=value pairs: write postgresql://{{username}}:{{password}}@host:5432/database or host=... dbname=... user={{username}} password={{password}}, with values that have spaces in single quotes")
+var errPairs = errors.New("connection_url is neither a URL nor keyword=value pairs: write " +
+	"postgresql://{{username}}:{{password}}@host:5432/database or host=... dbname=... user={{username}} " +
+	"password={{password}}, with values that have spaces in single quotes")
 
 // splitPairs parses libpq's keyword/value form: key = value. A value with spaces is in single
 // quotes; a backslash escapes a quote or backslash.
@@ -239,12 +246,14 @@ func (s settings) check() error {
 	}
 	for port := range strings.SplitSeq(s["port"], ",") {
 		if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || n == 0) {
-			problems = append(problems, errors.New("connection_url has a port that is not a number from 1 to 65535 (an @, : or / in a password must be percent-encoded)"))
+			problems = append(problems, errors.New("connection_url has a port that is not a number from 1 to 65535 "+
+				"(an @, : or / in a password must be percent-encoded)"))
 			break
 		}
 	}
 	if mode := s["sslmode"]; mode != "" && !slices.Contains(sslModes, mode) {
-		problems = append(problems, fmt.Errorf("connection_url has an unknown sslmode: choose one of %s", strings.Join(sslModes, ", ")))
+		problems = append(problems,
+			fmt.Errorf("connection_url has an unknown sslmode: choose one of %s", strings.Join(sslModes, ", ")))
 	}
 	problems = append(problems, s.unsupported()...)
 	problems = append(problems, s.wrongValues()...)
@@ -273,7 +282,8 @@ func (s settings) secrets() []secret.Value {
 func strays(url secret.Value) (words []secret.Value) {
 	text := strings.TrimSpace(url.RevealString())
 	s, err := split(text)
-	if err != nil || strings.HasPrefix(text, "postgres") && strings.Contains(text, "://") || mask(s["password"]) == s["password"] {
+	if err != nil || strings.HasPrefix(text, "postgres") && strings.Contains(text, "://") ||
+		mask(s["password"]) == s["password"] {
 		return nil
 	}
 	for key, value := range s {
@@ -294,9 +304,12 @@ func (s settings) hides(key string) bool {
 // neutral has a value for every setting that the library would otherwise take from the environment
 // or home folder of the server.
 var neutral = settings{
-	"port": "5432", "sslmode": "prefer", "sslcert": "", "sslkey": "", "sslrootcert": "", "sslpassword": "", "sslcertmode": "allow",
-	"sslsni": "1", "sslnegotiation": "", "target_session_attrs": "any", "connect_timeout": "10", "application_name": appName,
-	"min_protocol_version": "", "max_protocol_version": "", "channel_binding": "prefer", "require_auth": "", "passfile": "",
+	"port": "5432", "sslmode": "prefer", "sslcert": "", "sslkey": "", "sslrootcert": "", "sslpassword": "",
+	"sslcertmode": "allow",
+	"sslsni":      "1", "sslnegotiation": "", "target_session_attrs": "any", "connect_timeout": "10",
+	"application_name":     appName,
+	"min_protocol_version": "", "max_protocol_version": "", "channel_binding": "prefer", "require_auth": "",
+	"passfile": "",
 	"timezone": "UTC", "options": "",
 }
 

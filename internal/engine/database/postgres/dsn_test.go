@@ -28,22 +28,32 @@ func TestParseDSN(t *testing.T) {
 		want      settings
 	}{
 		{"the guide's", "postgresql://{{username}}:{{password}}@db.example.com:5432/myapp", false,
-			settings{"user": "vault_admin", "password": canary, "host": "db.example.com", "port": "5432", "dbname": "myapp"}},
-		{"parameters", "postgres://{{username}}:{{password}}@h/db?sslmode=disable&options=-c%20x%3D1&connect_timeout=3", false,
-			settings{"user": "vault_admin", "password": canary, "host": "h", "dbname": "db", "sslmode": "disable", "options": "-c x=1", "connect_timeout": "3"}},
+			settings{"user": "vault_admin", "password": canary, "host": "db.example.com", "port": "5432",
+				"dbname": "myapp"}},
+		{"parameters",
+			"postgres://{{username}}:{{password}}@h/db?sslmode=disable&options=-c%20x%3D1&connect_timeout=3", false,
+			settings{"user": "vault_admin", "password": canary, "host": "h", "dbname": "db", "sslmode": "disable",
+				"options": "-c x=1", "connect_timeout": "3"}},
 		{"several hosts", "postgresql://{{username}}@h1:1,[::1]:2,h3/db", false,
 			settings{"user": "vault_admin", "password": canary, "host": "h1,::1,h3", "port": "1,2,", "dbname": "db"}},
-		{"no credentials in it", "postgresql://h", false, settings{"user": "vault_admin", "password": canary, "host": "h"}},
+		{"no credentials in it", "postgresql://h", false,
+			settings{"user": "vault_admin", "password": canary, "host": "h"}},
 		{"its own", "postgresql://a%40b:p%2Fw@h", false, settings{"user": "a@b", "password": "p/w", "host": "h"}},
 		{"an @ in its password", "postgresql://a:p@w@h", false, settings{"user": "a", "password": "p@w", "host": "h"}},
 		{"pairs", `host=h port = 5433 user='{{username}}' password={{password}} dbname='my \'db\''`, false,
 			settings{"user": "vault_admin", "password": canary, "host": "h", "port": "5433", "dbname": "my 'db'"}},
-		{"a scheme in its password", "host=h user=u password=a://b", false, settings{"user": "u", "password": "a://b", "host": "h"}},
-		{"a backslash at its end", `host=h user=u password=a\`, false, settings{"user": "u", "password": `a\`, "host": "h"}},
-		{"a host in a parameter", "postgresql:///db?host=h", false, settings{"user": "vault_admin", "password": canary, "host": "h", "dbname": "db"}},
-		{"nobody", "postgresql://@h/db", false, settings{"user": "vault_admin", "password": canary, "host": "h", "dbname": "db"}},
-		{"the longest", "postgresql://h/" + long, false, settings{"user": "vault_admin", "password": canary, "host": "h", "dbname": long}},
-		{"ssl=true", "postgresql://h?ssl=true", false, settings{"user": "vault_admin", "password": canary, "host": "h", "sslmode": "require"}},
+		{"a scheme in its password", "host=h user=u password=a://b", false,
+			settings{"user": "u", "password": "a://b", "host": "h"}},
+		{"a backslash at its end", `host=h user=u password=a\`, false,
+			settings{"user": "u", "password": `a\`, "host": "h"}},
+		{"a host in a parameter", "postgresql:///db?host=h", false,
+			settings{"user": "vault_admin", "password": canary, "host": "h", "dbname": "db"}},
+		{"nobody", "postgresql://@h/db", false,
+			settings{"user": "vault_admin", "password": canary, "host": "h", "dbname": "db"}},
+		{"the longest", "postgresql://h/" + long, false,
+			settings{"user": "vault_admin", "password": canary, "host": "h", "dbname": long}},
+		{"ssl=true", "postgresql://h?ssl=true", false,
+			settings{"user": "vault_admin", "password": canary, "host": "h", "sslmode": "require"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := config(test.url)
@@ -60,9 +70,12 @@ func TestParseDSN(t *testing.T) {
 
 func TestRefusedDSN(t *testing.T) {
 	for url, want := range map[string]string{
-		"postgresql://u:a%4@h": "does not begin an escape", "postgresql://u:a%@h": "does not begin an escape", "postgresql://u:a%00b@h": "does not begin an escape",
-		"postgresql://u:a%+1b@h": "does not begin an escape", "postgresql://u:a%-1b@h": "does not begin an escape", "postgresql://u:a%zz@h": "does not begin an escape",
-		"postgresql://u:a\x00b@h": "NUL", "mysql://h": "must begin with", "h": "neither a URL", "postgresql://u@[::1/db": "closing bracket",
+		"postgresql://u:a%4@h": "does not begin an escape", "postgresql://u:a%@h": "does not begin an escape",
+		"postgresql://u:a%00b@h": "does not begin an escape",
+		"postgresql://u:a%+1b@h": "does not begin an escape", "postgresql://u:a%-1b@h": "does not begin an escape",
+		"postgresql://u:a%zz@h":   "does not begin an escape",
+		"postgresql://u:a\x00b@h": "NUL", "mysql://h": "must begin with", "h": "neither a URL",
+		"postgresql://u@[::1/db":                                 "closing bracket",
 		"postgresql://h/" + strings.Repeat("d", database.MaxURL): "longer than",
 	} {
 		if _, err := parseDSN(config(url)); err == nil || !strings.Contains(err.Error(), want) {
@@ -91,11 +104,15 @@ func TestErrorsNeverShowThePassword(t *testing.T) {
 	const pw = "SuperSecretCanary"
 	for _, broken := range []string{
 		"postgresql://u:%zz" + pw + "@h/db", "postgresql://u:" + pw + "/x@h/db", "postgresql://u:" + pw + "?x@h/db",
-		"postgresql://u:12/" + pw + "@h/db", "postgresql://u:" + pw + ":x@h:" + pw + "/db", "postgres://h/db?password=" + pw + "&x",
+		"postgresql://u:12/" + pw + "@h/db", "postgresql://u:" + pw + ":x@h:" + pw + "/db",
+		"postgres://h/db?password=" + pw + "&x",
 		"host=h password='" + pw, "host=h password=" + pw + " x", pw, "mysql://u:" + pw + "@h", "postgresql://u:" + pw,
-		"host=h user=u password=" + pw + " sslmode=maybe", "host=h password=" + pw + " connect_timeout=soon", "host=h password=" + pw + " target_session_attrs=" + pw,
-		"host=h password=" + pw + " service=x", "postgresql://u:" + pw + "@h?sslrootcert=/nonexistent/" + "ca", "postgresql://u:" + pw + "@[::1/db", "postgresql://u:" + pw + "@/db",
-		"postgresql://u:" + pw + "@h:99999/db", "postgresql://u:" + pw + "@h?sslpassword=" + pw + "&min_protocol_version=9",
+		"host=h user=u password=" + pw + " sslmode=maybe", "host=h password=" + pw + " connect_timeout=soon",
+		"host=h password=" + pw + " target_session_attrs=" + pw,
+		"host=h password=" + pw + " service=x", "postgresql://u:" + pw + "@h?sslrootcert=/nonexistent/" + "ca",
+		"postgresql://u:" + pw + "@[::1/db", "postgresql://u:" + pw + "@/db",
+		"postgresql://u:" + pw + "@h:99999/db",
+		"postgresql://u:" + pw + "@h?sslpassword=" + pw + "&min_protocol_version=9",
 	} {
 		c := database.Config{URL: secret.Text(broken)}
 		err := Provider.Check(c)
@@ -108,7 +125,8 @@ func TestErrorsNeverShowThePassword(t *testing.T) {
 				t.Errorf("%q: %s shows the password", broken, all)
 			}
 		}
-		if shown := Provider.Display(c.URL); strings.Contains(shown, pw) && !strings.Contains(broken, "target_session_attrs") {
+		if shown := Provider.Display(c.URL); strings.Contains(shown, pw) &&
+			!strings.Contains(broken, "target_session_attrs") {
 			t.Errorf("%q is displayed as %q", broken, shown)
 		}
 	}
@@ -126,7 +144,8 @@ func TestStrayWordsOfAPassword(t *testing.T) {
 	if shown := display(c.URL); strings.Contains(shown+logged, "Canary") {
 		t.Errorf("shown: %q, logged: %q", shown, logged)
 	}
-	for _, fine := range []string{"host=h user=u password={{password}} search_path=app", "postgresql://u:p@h/d?search_path=app"} {
+	for _, fine := range []string{"host=h user=u password={{password}} search_path=app",
+		"postgresql://u:p@h/d?search_path=app"} {
 		if shown := display(secret.Text(fine)); !strings.Contains(shown, "search_path=app") {
 			t.Errorf("%q is shown as %q", fine, shown)
 		}
@@ -135,7 +154,8 @@ func TestStrayWordsOfAPassword(t *testing.T) {
 
 func TestDisplay(t *testing.T) {
 	for _, test := range []struct{ url, want string }{
-		{"postgresql://{{username}}:{{password}}@h:5432/db?sslmode=disable", "postgresql://{{username}}:{{password}}@h:5432/db?sslmode=disable"},
+		{"postgresql://{{username}}:{{password}}@h:5432/db?sslmode=disable",
+			"postgresql://{{username}}:{{password}}@h:5432/db?sslmode=disable"},
 		{"postgresql://u:secret@h:5432/db?sslmode=disable", "postgresql://u:*****@h:5432/db?sslmode=disable"},
 		{"postgres://u:a@b@h", "postgres://u:*****@h"},
 		{"postgres://u@h/db?password=x&sslmode=require", "postgres://u@h/db?password=*****&sslmode=require"},
@@ -156,7 +176,8 @@ func TestCheckReportsAllProblems(t *testing.T) {
 	c.PasswordAuthentication, c.ConnLifetime, c.MaxOpen = "md5", -1, 1<<20
 	c.TLSCA, c.TLSCertificate = "x", "y"
 	err := Provider.Check(c)
-	for _, want := range []string{"port", "sslmode", "password_authentication", "max_connection_lifetime", "max_open_connections", "tls_ca", "private_key"} {
+	for _, want := range []string{"port", "sslmode", "password_authentication", "max_connection_lifetime",
+		"max_open_connections", "tls_ca", "private_key"} {
 		if !strings.Contains(fault.Message(err), want) {
 			t.Errorf("%q does not name %s", fault.Message(err), want)
 		}
@@ -171,8 +192,10 @@ func TestCheckReportsAllProblems(t *testing.T) {
 // TestNothingComesFromTheEnvironment sets the variables that libpq reads, and checks that none is
 // used.
 func TestNothingComesFromTheEnvironment(t *testing.T) {
-	for name, value := range map[string]string{"PGHOST": "evil", "PGPORT": "1", "PGUSER": "evil", "PGDATABASE": "evil", "PGPASSWORD": "evil", "PGSSLMODE": "require",
-		"PGAPPNAME": "evil", "PGOPTIONS": "-c evil=1", "PGTZ": "Mars", "PGSSLROOTCERT": "/nonexistent", "PGTARGETSESSIONATTRS": "standby", "PGPASSFILE": "/nonexistent", "PGREQUIREAUTH": "none"} {
+	for name, value := range map[string]string{"PGHOST": "evil", "PGPORT": "1", "PGUSER": "evil", "PGDATABASE": "evil",
+		"PGPASSWORD": "evil", "PGSSLMODE": "require",
+		"PGAPPNAME": "evil", "PGOPTIONS": "-c evil=1", "PGTZ": "Mars", "PGSSLROOTCERT": "/nonexistent",
+		"PGTARGETSESSIONATTRS": "standby", "PGPASSFILE": "/nonexistent", "PGREQUIREAUTH": "none"} {
 		t.Setenv(name, value)
 	}
 	p, err := prepare(database.Config{URL: secret.Text("postgresql://u@h"), MaxOpen: 7, MaxIdle: 3})
@@ -180,11 +203,13 @@ func TestNothingComesFromTheEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := p.pool.ConnConfig
-	got := fmt.Sprint(c.Host, c.Port, c.User, c.Database, c.Password, c.RequireAuth, c.ValidateConnect == nil, len(c.Fallbacks), p.pool.MaxConns, p.idle)
+	got := fmt.Sprint(c.Host, c.Port, c.User, c.Database, c.Password, c.RequireAuth, c.ValidateConnect == nil,
+		len(c.Fallbacks), p.pool.MaxConns, p.idle)
 	if want := fmt.Sprint("h", 5432, "u", "u", "", "", true, 1, 7, 3); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	want := map[string]string{"application_name": "keyturn", "client_encoding": "UTF8", "standard_conforming_strings": "on"}
+	want := map[string]string{"application_name": "keyturn", "client_encoding": "UTF8",
+		"standard_conforming_strings": "on"}
 	if diff := cmp.Diff(want, c.RuntimeParams); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -203,14 +228,17 @@ func FuzzParseDSN(f *testing.F) {
 		if strings.ContainsRune(username+password, 0) || username == "" || password == "" {
 			return
 		}
-		for _, template := range []string{"postgresql://{{username}}:{{password}}@h/db", "host=h user='{{username}}' password={{password}} dbname=db"} {
+		for _, template := range []string{"postgresql://{{username}}:{{password}}@h/db",
+			"host=h user='{{username}}' password={{password}} dbname=db"} {
 			c.URL = secret.Text(template)
 			p, err := prepare(c)
 			if err != nil {
 				t.Fatalf("%q with %q, %q: %v", template, username, password, err)
 			}
-			if got := p.pool.ConnConfig; got.User != username && !strings.Contains(username, "{{") || got.Password != password || got.Host != "h" || got.Database != "db" {
-				t.Fatalf("%q with %q, %q arrives as %q, %q at %q/%q", template, username, password, got.User, got.Password, got.Host, got.Database)
+			if got := p.pool.ConnConfig; got.User != username && !strings.Contains(username, "{{") ||
+				got.Password != password || got.Host != "h" || got.Database != "db" {
+				t.Fatalf("%q with %q, %q arrives as %q, %q at %q/%q", template, username, password, got.User,
+					got.Password, got.Host, got.Database)
 			}
 		}
 		// The same password, escaped in the URL itself.

@@ -62,10 +62,12 @@ func (k call) classify(f *fault.Error, done int, err error) (unchanged bool) {
 		f.Msg = "the pooler before PostgreSQL refused " + k.doing + ": " + k.poolerFailure(pg)
 		return early
 	case errors.Is(err, errStandby):
-		f.Msg = "PostgreSQL is a standby, which takes no changes; connect to the primary: name all servers in connection_url and say target_session_attrs=read-write"
+		f.Msg = "PostgreSQL is a standby, which takes no changes; connect to the primary: name all servers in " +
+			"connection_url and say target_session_attrs=read-write"
 		return true
 	case answered && strings.Contains(pg.Message, tooLate):
-		f.Kind, f.Msg = fault.Timeout, k.doing+" reached PostgreSQL after the attempt's deadline and was not done: compare the server's clock with this machine's, or see what delays the connection"
+		f.Kind, f.Msg = fault.Timeout, k.doing+" reached PostgreSQL after the attempt's deadline and was not done: "+
+			"compare the server's clock with this machine's, or see what delays the connection"
 		return true
 	case errors.Is(err, context.DeadlineExceeded):
 		f.Kind, f.Msg = fault.Timeout, k.doing+" took too long: see what blocks it in pg_stat_activity"
@@ -112,7 +114,8 @@ func (k call) refused(done int, pg *pgconn.PgError) string {
 // it.
 func (k call) quoted(pg *pgconn.PgError) string {
 	for i, part := range strings.Split(pg.Message, `"`) {
-		if i%2 == 1 && nameable.MatchString(part) && slices.ContainsFunc(k.texts, func(t string) bool { return strings.Contains(t, part) }) {
+		if i%2 == 1 && nameable.MatchString(part) &&
+			slices.ContainsFunc(k.texts, func(t string) bool { return strings.Contains(t, part) }) {
 			return part + ": "
 		}
 	}
@@ -125,7 +128,9 @@ var nameable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,62}$`)
 // in another language, so that the cause may stay open.
 func (k call) ended(pg *pgconn.PgError) string {
 	if strings.Contains(pg.Message, "statement timeout") {
-		return k.doing + " took longer than the server's statement_timeout; raise that for the administrator: ALTER ROLE … SET statement_timeout = '60s', or statement_timeout in connection_url"
+		return k.doing + " took longer than the server's statement_timeout; raise that for the administrator: ALTER " +
+			"ROLE … SET statement_timeout = '60s', or statement_timeout in connection_url"
 	}
-	return k.doing + " was ended by the server: by its statement_timeout, or by pg_cancel_backend; raise the one, or see who ran the other"
+	return k.doing + " was ended by the server: by its statement_timeout, or by pg_cancel_backend; raise the one, " +
+		"or see who ran the other"
 }

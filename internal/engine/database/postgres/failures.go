@@ -25,11 +25,13 @@ const standby = "pg_catalog.pg_is_in_recovery()"
 
 // lost reports whether the session failed, and not the statement.
 func lost(err error) bool {
-	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || errors.Is(err, database.ErrClosed) || errors.Is(err, errSerialized) {
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || errors.Is(err, database.ErrClosed) ||
+		errors.Is(err, errSerialized) {
 		return false
 	}
 	pg, answered := errors.AsType[*pgconn.PgError](err)
-	return !answered || slices.Contains([]string{"57P01", "57P02", "57P05"}, pg.Code) // the server shuts down, has crashed, or ended an idle session
+	// the server shuts down, has crashed, or ended an idle session
+	return !answered || slices.Contains([]string{"57P01", "57P02", "57P05"}, pg.Code)
 }
 
 var errBroken = errors.New("the session broke while it was idle")

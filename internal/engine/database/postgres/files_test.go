@@ -32,8 +32,10 @@ func TestNoParameterReadsAFile(t *testing.T) {
 	}
 	for _, name := range parameters {
 		answers := map[string]bool{}
-		for _, path := range []string{existing, existing + ".absent", "/dev/zero", "/proc/self/pagemap", filepath.Dir(existing)} {
-			for form, url := range map[string]string{"url": "postgresql://u:p@h/db?sslmode=verify-full&" + name + "=" + path, "pairs": "host=h user=u password=p sslmode=verify-full " + name + "='" + path + "'"} {
+		for _, path := range []string{existing, existing + ".absent", "/dev/zero", "/proc/self/pagemap",
+			filepath.Dir(existing)} {
+			for form, url := range map[string]string{"url": "postgresql://u:p@h/db?sslmode=verify-full&" + name + "=" +
+				path, "pairs": "host=h user=u password=p sslmode=verify-full " + name + "='" + path + "'"} {
 				c := database.Config{URL: secret.Text(url)}
 				text := fmt.Sprint(form, Provider.Check(c), display(c.URL))
 				answers[strings.ReplaceAll(text, path, "PATH")] = true
@@ -60,17 +62,23 @@ func TestRefusedFiles(t *testing.T) {
 	ca, crt, pem := file("ca.pem", cert), file("client.crt", cert), file("client.key", key)
 	paths := "host=h user=u sslmode=verify-full sslrootcert=" + ca + " sslcert=" + crt + " sslkey=" + pem
 	err := Provider.Check(database.Config{URL: secret.Text(paths)})
-	for _, want := range []string{"sslrootcert", "sslcert", "sslkey", "tls_ca", "tls_certificate", "private_key", "connection_folders"} {
+	for _, want := range []string{"sslrootcert", "sslcert", "sslkey", "tls_ca", "tls_certificate", "private_key",
+		"connection_folders"} {
 		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), want) {
 			t.Errorf("paths: %v, want a refusal that names %s", err, want)
 		}
 	}
-	for _, refused := range []string{"sslcrl", "sslcrldir", "passfile", "service", "servicefile", "sslkeylogfile", "requirepeer"} {
-		if err := Provider.Check(database.Config{URL: secret.Text("postgresql://u@h/d?" + refused + "=" + ca), Files: hostfile.Folders{dir}}); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), refused) {
+	for _, refused := range []string{"sslcrl", "sslcrldir", "passfile", "service", "servicefile", "sslkeylogfile",
+		"requirepeer"} {
+		if err := Provider.Check(
+			database.Config{URL: secret.Text("postgresql://u@h/d?" + refused + "=" + ca),
+				Files: hostfile.Folders{dir}}); !fault.Is(err, fault.Invalid) ||
+			!strings.Contains(fault.Message(err), refused) {
 			t.Errorf("%s: %v, want a refusal", refused, err)
 		}
 	}
-	inline := "host=h user=u sslmode=verify-full sslinline=true sslrootcert='" + cert + "' sslcert='" + cert + "' sslkey='" + key + "'"
+	inline := "host=h user=u sslmode=verify-full sslinline=true sslrootcert='" + cert + "' sslcert='" + cert +
+		"' sslkey='" + key + "'"
 	for name, c := range map[string]database.Config{
 		"a listed folder": {URL: secret.Text(paths), Files: hostfile.Folders{dir}},
 		"text in the URL": {URL: secret.Text(inline)},
@@ -92,7 +100,8 @@ func TestRefusedFiles(t *testing.T) {
 			t.Errorf("%s: the key is displayed", name)
 		}
 	}
-	if _, err := prepare(database.Config{URL: secret.Text("postgresql://u@h?sslmode=verify-full&sslrootcert=system")}); err != nil {
+	if _, err := prepare(
+		database.Config{URL: secret.Text("postgresql://u@h?sslmode=verify-full&sslrootcert=system")}); err != nil {
 		t.Errorf("the system's authorities: %v", err)
 	}
 }
@@ -106,7 +115,8 @@ func TestNothingComesFromTheHomeFolder(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(home, ".postgresql"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{".pgpass": "*:*:*:*:stolen", ".postgresql/root.crt": cert, ".postgresql/postgresql.crt": cert, ".postgresql/postgresql.key": key} {
+	for name, text := range map[string]string{".pgpass": "*:*:*:*:stolen", ".postgresql/root.crt": cert,
+		".postgresql/postgresql.crt": cert, ".postgresql/postgresql.key": key} {
 		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -116,6 +126,7 @@ func TestNothingComesFromTheHomeFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c := p.pool.ConnConfig; c.Password != "" || c.TLSConfig.RootCAs != nil || len(c.TLSConfig.Certificates) > 0 {
-		t.Errorf("password %q, authorities %v and %d certificates come from the home folder", c.Password, c.TLSConfig.RootCAs, len(c.TLSConfig.Certificates))
+		t.Errorf("password %q, authorities %v and %d certificates come from the home folder", c.Password,
+			c.TLSConfig.RootCAs, len(c.TLSConfig.Certificates))
 	}
 }

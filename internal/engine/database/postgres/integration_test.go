@@ -33,17 +33,19 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO vault_admin WITH GRANT OPTION;
 `
 
 func configOf(s *pgtest.Server, username, password string) database.Config {
-	return database.Config{URL: secret.Text("postgresql://{{username}}:{{password}}@" + s.Addr() + "/postgres?sslmode=disable"), Username: username, Password: secret.Text(password)}
+	return database.Config{URL: secret.Text("postgresql://{{username}}:{{password}}@" + s.Addr() +
+		"/postgres?sslmode=disable"), Username: username, Password: secret.Text(password)}
 }
 
 func target(s *pgtest.Server, c database.Config) databasetest.Target {
 	return databasetest.Target{
 		Provider: Provider, Config: c, Network: true, Expires: true,
 		Creation: []string{guide}, Revocation: []string{guideDrop},
-		Broken:   []string{`CREATE ROLE "{{name}}"; SELECT '{{password}}'::int`},
-		Password: []string{`ALTER ROLE "{{username}}" WITH PASSWORD '{{password}}'`}, BadPassword: []string{`SELECT '{{password}}'::int`},
-		Keyed:   []string{`CREATE ROLE "{{name}}" LOGIN; COMMENT ON ROLE "{{name}}" IS '{{public_key}} {{subject}}'`},
-		Rekeyed: []string{`COMMENT ON ROLE "{{username}}" IS '{{public_key}} {{subject}}'`},
+		Broken:      []string{`CREATE ROLE "{{name}}"; SELECT '{{password}}'::int`},
+		Password:    []string{`ALTER ROLE "{{username}}" WITH PASSWORD '{{password}}'`},
+		BadPassword: []string{`SELECT '{{password}}'::int`},
+		Keyed:       []string{`CREATE ROLE "{{name}}" LOGIN; COMMENT ON ROLE "{{name}}" IS '{{public_key}} {{subject}}'`},
+		Rekeyed:     []string{`COMMENT ON ROLE "{{username}}" IS '{{public_key}} {{subject}}'`},
 		Slow: func(d time.Duration) []string {
 			return []string{fmt.Sprintf(`SELECT pg_sleep(%f)`, d.Seconds()), guide}
 		},
@@ -84,7 +86,8 @@ func alter(s *pgtest.Server, what string) func(*testing.T, string) {
 // trusts the user or has no line for it.
 func TestLoginWithoutPassword(t *testing.T) {
 	s := pgtest.Start(t, pgtest.Options{HBA: []string{"host all trusted all trust", "host all kept_out all reject"}})
-	s.Exec(t, "postgres", adminSQL+"CREATE ROLE trusted LOGIN PASSWORD 'right'; CREATE ROLE kept_out LOGIN PASSWORD 'right'; CREATE ROLE normal LOGIN PASSWORD 'right'")
+	s.Exec(t, "postgres", adminSQL+"CREATE ROLE trusted LOGIN PASSWORD 'right'; CREATE ROLE kept_out LOGIN PASSWORD "+
+		"'right'; CREATE ROLE normal LOGIN PASSWORD 'right'")
 	c, err := Provider.Connect(t.Context(), configOf(s, "vault_admin", "vault_admin_password"))
 	if err != nil {
 		t.Fatal(err)
@@ -128,11 +131,13 @@ func TestFailover(t *testing.T) {
 	for _, s := range []*pgtest.Server{old, promoted} {
 		s.Exec(t, "postgres", adminSQL)
 	}
-	databasetest.RunFailover(t, target(old, configOf(old, "vault_admin", "vault_admin_password")), promoted.Addr(), func() {
-		old.Exec(t, "postgres", "ALTER SYSTEM SET default_transaction_read_only = on")
-		old.Exec(t, "postgres", "SELECT pg_reload_conf()")
-		for old.Int(t, "postgres", "SELECT count(*) FROM pg_settings, pg_sleep(0.01) WHERE name = 'default_transaction_read_only' AND setting = 'on'") == 0 {
-			t.Log("the server has not read its configuration yet")
-		}
-	})
+	databasetest.RunFailover(t, target(old, configOf(old, "vault_admin", "vault_admin_password")), promoted.Addr(),
+		func() {
+			old.Exec(t, "postgres", "ALTER SYSTEM SET default_transaction_read_only = on")
+			old.Exec(t, "postgres", "SELECT pg_reload_conf()")
+			for old.Int(t, "postgres", "SELECT count(*) FROM pg_settings, pg_sleep(0.01) WHERE name = "+
+				"'default_transaction_read_only' AND setting = 'on'") == 0 {
+				t.Log("the server has not read its configuration yet")
+			}
+		})
 }

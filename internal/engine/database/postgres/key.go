@@ -48,16 +48,19 @@ func (c *conn) LoginCertificate(ctx context.Context, name string, certificate tl
 	ok, err := false, error(nil)
 	if !plain {
 		config.TLSConfig.Certificates, config.Fallbacks = []tls.Certificate{certificate}, nil
-		if ok, err = c.login(ctx, k, config); fault.Is(err, fault.Upstream) { // with TLS 1.2, the reason for the lost connection may arrive
+		// with TLS 1.2, the reason for the lost connection may arrive
+		if ok, err = c.login(ctx, k, config); fault.Is(err, fault.Upstream) {
 			config.TLSConfig.MaxVersion = tls.VersionTLS12
-			if retryOK, retryErr := c.login(ctx, k, config); retryErr == nil || errors.Is(retryErr, errCertificateRefused) {
+			if retryOK, retryErr := c.login(ctx, k, config); retryErr == nil ||
+				errors.Is(retryErr, errCertificateRefused) {
 				ok, err = retryOK, retryErr
 			}
 		}
 	}
 	if plain || errors.Is(err, errNoTLS) {
 		return false, database.MarkUnchanged(fault.New(k.op, fault.Unsupported,
-			"the connection does not use TLS, so no certificate can be tested; give tls_ca, or sslmode in connection_url, for a server that has TLS"))
+			"the connection does not use TLS, so no certificate can be tested; give tls_ca, or sslmode in "+
+				"connection_url, for a server that has TLS"))
 	}
 	if errors.Is(err, errCertificateRefused) {
 		return false, nil

@@ -31,7 +31,8 @@ func (c *conn) Login(ctx context.Context, name string, password secret.Value) (b
 	}
 	ok, err := c.login(ctx, k, config)
 	if ok && first.noPasswordAsked() {
-		return false, cannotTry(k, name, "the server accepts it without a password, as with trust in pg_hba.conf; write scram-sha-256 there so that passwords are checked", nil)
+		return false, cannotTry(k, name, "the server accepts it without a password, as with trust in pg_hba.conf; "+
+			"write scram-sha-256 there so that passwords are checked", nil)
 	}
 	return ok, err
 }
@@ -51,7 +52,8 @@ func (c *conn) login(ctx context.Context, k call, config *pgconn.Config) (bool, 
 		if name == c.pool.ConnConfig.User {
 			return false, nil
 		}
-		return false, cannotTry(k, name, "the pooler in front of it has its own list of users and passwords; give it an auth_query, or connect to PostgreSQL itself", err)
+		return false, cannotTry(k, name, "the pooler in front of it has its own list of users and passwords; give "+
+			"it an auth_query, or connect to PostgreSQL itself", err)
 	}
 	switch sqlState(err) {
 	case "":
@@ -62,7 +64,8 @@ func (c *conn) login(ctx context.Context, k call, config *pgconn.Config) (bool, 
 		if lerr != nil || !there {
 			return false, k.explain(0, lerr)
 		}
-		return false, cannotTry(k, name, "it has no LOGIN, or pg_hba.conf has no line for it; give it what it lacks if logins from here are intended", err)
+		return false, cannotTry(k, name, "it has no LOGIN, or pg_hba.conf has no line for it; give it what it lacks "+
+			"if logins from here are intended", err)
 	case "42501", "53300": // the user logged in, but may not use this database, or has too many sessions
 		return true, nil
 	}
@@ -78,7 +81,9 @@ func (c *conn) login(ctx context.Context, k call, config *pgconn.Config) (bool, 
 // unknownToPooler reports whether a pooler does not know the user or password. It may not know new
 // ones.
 func unknownToPooler(pg *pgconn.PgError) bool {
-	return strings.HasPrefix(pg.Code, "28") || slices.ContainsFunc([]string{"no such user", "authentication failed", "auth failed"}, func(says string) bool { return strings.Contains(pg.Message, says) })
+	return strings.HasPrefix(pg.Code, "28") ||
+		slices.ContainsFunc([]string{"no such user", "authentication failed", "auth failed"},
+			func(says string) bool { return strings.Contains(pg.Message, says) })
 }
 
 // cannotTry is the error for a user whose login from this machine proves nothing.
@@ -99,7 +104,8 @@ func (c *conn) conclusive(ctx context.Context, k call, name string, refused erro
 	}
 	var until string
 	err := c.runRepeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) error {
-		rows, err := query(ctx, s, "SELECT rolvaliduntil::pg_catalog.text FROM pg_catalog.pg_roles WHERE rolvaliduntil <= pg_catalog.now() AND rolname = "+quoteText(name))
+		rows, err := query(ctx, s, "SELECT rolvaliduntil::pg_catalog.text FROM pg_catalog.pg_roles WHERE "+
+			"rolvaliduntil <= pg_catalog.now() AND rolname = "+quoteText(name))
 		until = singleValue(rows)
 		return err
 	})

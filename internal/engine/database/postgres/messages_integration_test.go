@@ -78,12 +78,14 @@ func TestWhyRefused(t *testing.T) {
 	}
 	defer c.Close()
 	for statement, want := range map[string]string{
-		"SELECT pg_sleep(60)":                           "statement_timeout",
-		"CREATE ROLE vault_admin":                       "statement 3 of creation_statements: vault_admin: it exists already",
-		`GRANT nosuch TO "{{name}}"`:                    "nosuch: no such role",
-		`GRANT postgres TO "{{name}}"`:                  "WITH ADMIN OPTION",
-		"GRANT CONNECT ON DATABASE nodb TO vault_admin": "nodb: no such database (SQLSTATE 3D000); correct the statement",
-		"SELECT nosuch FROM accounts":                   "nosuch: no such column",
+		"SELECT pg_sleep(60)": "statement_timeout",
+		"CREATE ROLE vault_admin": "statement 3 of creation_statements: vault_admin: it " +
+			"exists already",
+		`GRANT nosuch TO "{{name}}"`:   "nosuch: no such role",
+		`GRANT postgres TO "{{name}}"`: "WITH ADMIN OPTION",
+		"GRANT CONNECT ON DATABASE nodb TO vault_admin": "nodb: no such database (SQLSTATE 3D000); correct the " +
+			"statement",
+		"SELECT nosuch FROM accounts": "nosuch: no such column",
 	} {
 		err := c.Create(t.Context(), newUser(), []string{guide, statement}, nil)
 		if got := fault.Message(err); !strings.Contains(got, want) {
@@ -93,7 +95,8 @@ func TestWhyRefused(t *testing.T) {
 			t.Errorf("%s: the server's message is %d times in %q, want once", statement, n, err)
 		}
 	}
-	if err := c.SetPassword(t.Context(), "absent", secret.Text("password"), nil); !strings.Contains(fault.Message(err), "there is no user absent in PostgreSQL; make it first") {
+	if err := c.SetPassword(t.Context(), "absent", secret.Text("password"), nil); !strings.Contains(fault.Message(err),
+		"there is no user absent in PostgreSQL; make it first") {
 		t.Errorf("a user that does not exist: %v", err)
 	}
 }
@@ -113,7 +116,8 @@ func TestGrantsThatGrantNothing(t *testing.T) {
 	if err := c.Create(ctx, u, statements, nil); err != nil {
 		t.Fatal(err)
 	}
-	if len(warnings) != 2 || !strings.Contains(warnings[0], "01007") || !strings.Contains(warnings[0], "WITH GRANT OPTION") {
+	if len(warnings) != 2 || !strings.Contains(warnings[0], "01007") ||
+		!strings.Contains(warnings[0], "WITH GRANT OPTION") {
 		t.Errorf("warnings %q", warnings)
 	}
 	if strings.Contains(strings.Join(warnings, ""), u.Password.RevealString()) {
@@ -123,7 +127,8 @@ func TestGrantsThatGrantNothing(t *testing.T) {
 	if err := c.Create(ctx, newUser(), []string{guide}, nil); err != nil || len(warnings) != 0 {
 		t.Errorf("a user without warnings: %q, %v", warnings, err)
 	}
-	if err := c.SetPassword(ctx, u.Name, secret.Text("another-password"), []string{`ALTER ROLE "{{name}}" PASSWORD '{{password}}'; GRANT ALL ON DATABASE postgres TO "{{name}}"`}); err != nil || len(warnings) != 1 {
+	if err := c.SetPassword(ctx, u.Name, secret.Text("another-password"),
+		[]string{`ALTER ROLE "{{name}}" PASSWORD '{{password}}'; GRANT ALL ON DATABASE postgres TO "{{name}}"`}); err != nil || len(warnings) != 1 {
 		t.Errorf("changing a password: %q, %v", warnings, err)
 	}
 }
@@ -132,7 +137,8 @@ func TestGrantsThatGrantNothing(t *testing.T) {
 // that it does not know proves nothing.
 func TestPooler(t *testing.T) {
 	b := newTestServer(t, pgtest.Options{})
-	b.Exec(t, "postgres", "CREATE ROLE svc LOGIN PASSWORD 'svc-password'; GRANT SELECT ON accounts TO vault_admin WITH GRANT OPTION")
+	b.Exec(t, "postgres",
+		"CREATE ROLE svc LOGIN PASSWORD 'svc-password'; GRANT SELECT ON accounts TO vault_admin WITH GRANT OPTION")
 	known := map[string]string{"vault_admin": "vault_admin_password", "svc": "svc-password"}
 	at := func(address, rest string) database.Config {
 		c := configOf(b.Server, "vault_admin", "vault_admin_password")
@@ -163,13 +169,15 @@ func TestPooler(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"svc", "vault_unknown"} {
-		if ok, err := c.Login(t.Context(), name, secret.Text("another-password")); ok || !fault.Is(err, fault.Unsupported) {
+		if ok, err := c.Login(t.Context(), name, secret.Text("another-password")); ok ||
+			!fault.Is(err, fault.Unsupported) {
 			t.Errorf("the login of %s: %v, %v; want Unsupported", name, ok, err)
 		}
 	}
 	for rest, want := range map[string]string{
-		"/postgres?statement_timeout=5000": "the parameter statement_timeout of connection_url; take that out, or name it in ignore_startup_parameters",
-		"/nowhere":                         "no such database",
+		"/postgres?statement_timeout=5000": "the parameter statement_timeout of connection_url; take that out, or " +
+			"name it in ignore_startup_parameters",
+		"/nowhere": "no such database",
 	} {
 		if got := verify(t, at(address, rest)); !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want it to say %q", rest, got, want)

@@ -63,7 +63,8 @@ func prepare(c database.Config) (prepared, error) {
 	if err != nil {
 		return prepared{}, &fault.Error{
 			Op: op, Kind: fault.Invalid, Err: p.admin.Error(err),
-			Msg: "field \"connection_url\": it has a parameter that is not accepted; check connect_timeout, target_session_attrs, sslrootcert and the number of ports",
+			Msg: "field \"connection_url\": it has a parameter that is not accepted; check connect_timeout, " +
+				"target_session_attrs, sslrootcert and the number of ports",
 		}
 	}
 	complete(&p.pool.ConnConfig.Config, s, m, c)

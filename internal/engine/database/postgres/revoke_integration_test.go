@@ -46,7 +46,8 @@ func (b testServer) connect(username, password string) database.Conn {
 func newUser() database.User {
 	id := make([]byte, 8)
 	_, _ = rand.Read(id)
-	return database.User{Name: "v-app-" + hex.EncodeToString(id), Password: secret.Text("pw-" + hex.EncodeToString(id)), Expires: time.Now().Add(time.Hour),
+	return database.User{Name: "v-app-" + hex.EncodeToString(id),
+		Password: secret.Text("pw-" + hex.EncodeToString(id)), Expires: time.Now().Add(time.Hour),
 		Attempt: database.Attempt{ID: hex.EncodeToString(id), Deadline: time.Now().Add(await.Patience)}}
 }
 
@@ -105,25 +106,43 @@ func TestRevocation(t *testing.T) {
 			before     func(u database.User) // what the user does meanwhile
 			notes      []string              // what the report must mention
 		}{
-			{name: "the guide's, with tables", creation: []string{guide}, revocation: []string{guideDrop}, notes: []string{"privileges", "2BP01"}},
+			{name: "the guide's, with tables", creation: []string{guide}, revocation: []string{guideDrop},
+				notes: []string{"privileges", "2BP01"}},
 			{name: "our own, with tables", creation: []string{guide}},
-			{name: "drop owned", creation: []string{guide}, revocation: []string{`DROP OWNED BY "{{name}}"; DROP ROLE IF EXISTS "{{name}}";`}, notes: []string{"*"}},
-			{name: "objects, the guide's", creation: []string{guide, `GRANT CREATE ON SCHEMA mine TO "{{name}}"`}, revocation: []string{guideDrop},
+			{name: "drop owned", creation: []string{guide},
+				revocation: []string{`DROP OWNED BY "{{name}}"; DROP ROLE IF EXISTS "{{name}}";`},
+				notes:      []string{"*"}},
+			{name: "objects, the guide's", creation: []string{guide, `GRANT CREATE ON SCHEMA mine TO "{{name}}"`},
+				revocation: []string{guideDrop},
 				before: func(u database.User) {
-					b.as(u, `CREATE TABLE mine."it's`+u.Name+`" (n int); INSERT INTO mine."it's`+u.Name+`" VALUES (7); CREATE FUNCTION mine.f`+u.Name[6:]+`() RETURNS int LANGUAGE sql AS 'SELECT 1'`)
+					b.as(u, `CREATE TABLE mine."it's`+u.Name+`" (n int); INSERT INTO mine."it's`+u.Name+
+						`" VALUES (7); CREATE FUNCTION mine.f`+u.Name[6:]+`() RETURNS int LANGUAGE sql AS 'SELECT 1'`)
 				}, notes: []string{"handed", "2BP01"}},
 			{name: "objects, our own", creation: []string{guide, `GRANT CREATE ON SCHEMA mine TO "{{name}}"`},
-				before: func(u database.User) { b.as(u, `CREATE TABLE mine."`+u.Name+`" (n int)`) }, notes: []string{"handed"}},
+				before: func(u database.User) { b.as(u, `CREATE TABLE mine."`+u.Name+`" (n int)`) },
+				notes:  []string{"handed"}},
 			{name: "all kinds of privileges", creation: []string{guide, `GRANT USAGE, CREATE ON SCHEMA mine TO "{{name}}"; GRANT TEMPORARY ON DATABASE postgres TO "{{name}}"; GRANT EXECUTE ON FUNCTION mine.fn(int, text) TO "{{name}}";
 				GRANT USAGE ON SEQUENCE mine.seq TO "{{name}}"; GRANT USAGE ON TYPE mine.kind TO "{{name}}"; GRANT SELECT (a), UPDATE (b) ON mine."odd ""table" TO "{{name}}"; GRANT helpers TO "{{name}}"`},
 				revocation: []string{guideDrop}, notes: []string{"privileges", "membership in helpers"}},
-			{name: "grant option passed on", creation: []string{guide, `GRANT SELECT ON mine.given TO "{{name}}" WITH GRANT OPTION`}, revocation: []string{guideDrop},
-				before: func(u database.User) { b.as(u, `GRANT SELECT ON mine.given TO helpers`) }, notes: []string{"privileges"}},
-			{name: "default privileges", creation: []string{guide, `ALTER DEFAULT PRIVILEGES IN SCHEMA mine GRANT SELECT ON TABLES TO "{{name}}"`}, revocation: []string{guideDrop}, notes: []string{"2BP01"}},
-			{name: "a member of us", creation: []string{guide, `GRANT vault_admin TO "{{name}}"`}, revocation: []string{guideDrop}, notes: []string{"membership in vault_admin"}},
-			{name: "a member of us, our own", creation: []string{guide, `GRANT vault_admin TO "{{name}}"`}, notes: []string{"*"}},
-			{name: "owns a schema", creation: []string{guide, `GRANT CREATE ON DATABASE postgres TO "{{name}}"`}, revocation: []string{guideDrop},
-				before: func(u database.User) { b.as(u, `CREATE SCHEMA "`+u.Name+`"; CREATE TABLE "`+u.Name+`".t (n int)`) }, notes: []string{"handed"}},
+			{name: "grant option passed on",
+				creation:   []string{guide, `GRANT SELECT ON mine.given TO "{{name}}" WITH GRANT OPTION`},
+				revocation: []string{guideDrop},
+				before:     func(u database.User) { b.as(u, `GRANT SELECT ON mine.given TO helpers`) },
+				notes:      []string{"privileges"}},
+			{name: "default privileges",
+				creation: []string{guide,
+					`ALTER DEFAULT PRIVILEGES IN SCHEMA mine GRANT SELECT ON TABLES TO "{{name}}"`},
+				revocation: []string{guideDrop}, notes: []string{"2BP01"}},
+			{name: "a member of us", creation: []string{guide, `GRANT vault_admin TO "{{name}}"`},
+				revocation: []string{guideDrop}, notes: []string{"membership in vault_admin"}},
+			{name: "a member of us, our own", creation: []string{guide, `GRANT vault_admin TO "{{name}}"`},
+				notes: []string{"*"}},
+			{name: "owns a schema", creation: []string{guide, `GRANT CREATE ON DATABASE postgres TO "{{name}}"`},
+				revocation: []string{guideDrop},
+				before: func(u database.User) {
+					b.as(u,
+						`CREATE SCHEMA "`+u.Name+`"; CREATE TABLE "`+u.Name+`".t (n int)`)
+				}, notes: []string{"handed"}},
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				b := testServer{Server: b.Server, t: t}
@@ -147,12 +166,14 @@ func TestRevocation(t *testing.T) {
 				if len(test.notes) == 0 && len(r.Notes) > 0 {
 					t.Errorf("the report of a normal revocation has %q", r.Notes)
 				}
-				if again, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: test.revocation}); err != nil || len(again.Notes) > 0 {
+				if again, err := c.Drop(t.Context(), u.Name,
+					database.DropOptions{Statements: test.revocation}); err != nil || len(again.Notes) > 0 {
 					t.Errorf("again: %+v, %v", again, err)
 				}
 			})
 		}
-		if n := b.Int(t, "postgres", `SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'mine' AND relname LIKE '%v-app-%'`); n != 2 {
+		if n := b.Int(t, "postgres",
+			`SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'mine' AND relname LIKE '%v-app-%'`); n != 2 {
 			t.Errorf("%d tables of the users are left, want 2: revoking must not delete data", n)
 		}
 		b.Exec(t, "postgres", `DROP SCHEMA mine CASCADE`)
@@ -178,7 +199,8 @@ GRANT SELECT ON mine.given TO helpers; GRANT USAGE ON SCHEMA mine TO PUBLIC;
 func TestGrantedBySomebodyElse(t *testing.T) {
 	b := newTestServer(t, pgtest.Options{})
 	const odd = `we"ird 'one`
-	b.Exec(t, "postgres", `CREATE ROLE "we""ird 'one"; GRANT SELECT ON public.orders TO "we""ird 'one" WITH GRANT OPTION`)
+	b.Exec(t, "postgres",
+		`CREATE ROLE "we""ird 'one"; GRANT SELECT ON public.orders TO "we""ird 'one" WITH GRANT OPTION`)
 	asEachAdmin(t, b, func(t *testing.T, b testServer, c database.Conn) {
 		u := b.create(c, guide)
 		b.Exec(t, "postgres", `SET ROLE "we""ird 'one"; GRANT SELECT ON public.orders TO "`+u.Name+`"`)
@@ -195,7 +217,8 @@ func TestGrantedBySomebodyElse(t *testing.T) {
 		}
 		// When the grantor has revoked, the next attempt succeeds.
 		b.Exec(t, "postgres", `SET ROLE "we""ird 'one"; REVOKE ALL ON public.orders FROM "`+u.Name+`"`)
-		if r, err = c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{guideDrop}}); err != nil || r.Remains {
+		if r, err = c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{guideDrop}}); err != nil ||
+			r.Remains {
 			t.Fatalf("%+v, %v", r, err)
 		}
 		b.wantGone(u)
@@ -219,7 +242,8 @@ func TestStatementsThatLeaveTheUser(t *testing.T) {
 	b := newTestServer(t, pgtest.Options{})
 	asEachAdmin(t, b, func(t *testing.T, b testServer, c database.Conn) {
 		u := b.create(c, guide)
-		r, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{`ALTER ROLE "{{name}}" NOLOGIN`}})
+		r, err := c.Drop(t.Context(), u.Name,
+			database.DropOptions{Statements: []string{`ALTER ROLE "{{name}}" NOLOGIN`}})
 		if err != nil || !r.Remains {
 			t.Errorf("%+v, %v; want a report that the user remains", r, err)
 		}
@@ -295,7 +319,8 @@ func TestGrantsCollide(t *testing.T) {
 				conn := conns[i%2]
 				err := conn.Create(t.Context(), u, []string{guide}, nil)
 				if err == nil {
-					_, err = conn.Drop(t.Context(), u.Name, database.DropOptions{Statements: []string{revocations[i/2%2]}})
+					_, err = conn.Drop(t.Context(), u.Name,
+						database.DropOptions{Statements: []string{revocations[i/2%2]}})
 				}
 				failed <- err
 			}()
@@ -328,11 +353,13 @@ func TestServerNeverSeesThePassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := b.LogTail(1 << 20)
-	if !strings.Contains(log, u.Name) || strings.Contains(log, u.Password.RevealString()) || strings.Contains(log, changed.RevealString()) {
+	if !strings.Contains(log, u.Name) || strings.Contains(log, u.Password.RevealString()) ||
+		strings.Contains(log, changed.RevealString()) {
 		t.Error("the server's log has a password in it, or nothing at all")
 	}
 	// libpq must also accept the verifier.
-	psql := exec.CommandContext(t.Context(), b.Binary("psql"), b.UserDSN(u.Name, changed.RevealString(), "postgres"), "-Atc", "SELECT count(*) >= 0 FROM public.orders")
+	psql := exec.CommandContext(t.Context(), b.Binary("psql"), b.UserDSN(u.Name, changed.RevealString(), "postgres"),
+		"-Atc", "SELECT count(*) >= 0 FROM public.orders")
 	if out, err := psql.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "t" {
 		t.Errorf("psql: %s, %v", out, err)
 	}
@@ -341,13 +368,19 @@ func TestServerNeverSeesThePassword(t *testing.T) {
 func TestVerifyExplains(t *testing.T) {
 	b := newTestServer(t, pgtest.Options{})
 	for _, test := range []struct{ url, username, password, want string }{
-		{"postgresql://{{username}}:{{password}}@127.0.0.1:1/none?sslmode=disable", "u", "p-canary", "nothing listens"},
-		{"postgresql://{{username}}:{{password}}@" + b.Addr() + "/postgres?sslmode=disable", "postgres", "p-canary", "28P01"},
-		{"postgresql://{{username}}:{{password}}@" + b.Addr() + "/none?sslmode=disable", "postgres", pgtest.Password, "3D000"},
-		{"postgresql://{{username}}:{{password}}@" + b.Addr() + "/postgres?sslmode=require", "postgres", pgtest.Password, "no TLS"},
-		{"postgresql://{{username}}:{{password}}@no-such-host.invalid/postgres", "postgres", pgtest.Password, "resolved"},
+		{"postgresql://{{username}}:{{password}}@127.0.0.1:1/none?sslmode=disable", "u", "p-canary",
+			"nothing listens"},
+		{"postgresql://{{username}}:{{password}}@" + b.Addr() + "/postgres?sslmode=disable", "postgres", "p-canary",
+			"28P01"},
+		{"postgresql://{{username}}:{{password}}@" + b.Addr() + "/none?sslmode=disable", "postgres", pgtest.Password,
+			"3D000"},
+		{"postgresql://{{username}}:{{password}}@" + b.Addr() + "/postgres?sslmode=require", "postgres",
+			pgtest.Password, "no TLS"},
+		{"postgresql://{{username}}:{{password}}@no-such-host.invalid/postgres", "postgres", pgtest.Password,
+			"resolved"},
 	} {
-		c, err := Provider.Connect(t.Context(), database.Config{URL: secret.Text(test.url), Username: test.username, Password: secret.Text(test.password)})
+		c, err := Provider.Connect(t.Context(),
+			database.Config{URL: secret.Text(test.url), Username: test.username, Password: secret.Text(test.password)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -355,7 +388,8 @@ func TestVerifyExplains(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 		defer cancel()
 		err = c.Verify(ctx)
-		if !fault.Is(err, fault.Upstream) || !strings.Contains(fault.Message(err), test.want) || !database.Unchanged(err) || strings.Contains(fmt.Sprint(err), test.password) {
+		if !fault.Is(err, fault.Upstream) || !strings.Contains(fault.Message(err), test.want) ||
+			!database.Unchanged(err) || strings.Contains(fmt.Sprint(err), test.password) {
 			t.Errorf("%s: %v, want Upstream and %q, unchanged, without the password", test.url, err, test.want)
 		}
 	}
@@ -401,7 +435,8 @@ func TestSessionsKept(t *testing.T) {
 func TestDisabledWhateverTheUserDoes(t *testing.T) {
 	b := newTestServer(t, pgtest.Options{})
 	c := b.connect("vault_admin", "vault_admin_password")
-	for _, open := range []string{"SELECT 1", "SELECT * FROM accounts", "ALTER ROLE CURRENT_USER PASSWORD 'mine'", "ALTER ROLE CURRENT_USER SET work_mem = '8MB'"} {
+	for _, open := range []string{"SELECT 1", "SELECT * FROM accounts", "ALTER ROLE CURRENT_USER PASSWORD 'mine'",
+		"ALTER ROLE CURRENT_USER SET work_mem = '8MB'"} {
 		u := b.create(c, guide)
 		session, err := pgx.Connect(t.Context(), b.UserDSN(u.Name, u.Password.RevealString(), "postgres"))
 		if err != nil {
@@ -413,7 +448,8 @@ func TestDisabledWhateverTheUserDoes(t *testing.T) {
 		if err := c.Disable(t.Context(), u.Name); err != nil {
 			t.Errorf("a user in a transaction after %q: %v", open, err)
 		}
-		if conn, err := pgx.Connect(t.Context(), b.UserDSN(u.Name, u.Password.RevealString(), "postgres")); err == nil {
+		if conn, err := pgx.Connect(t.Context(),
+			b.UserDSN(u.Name, u.Password.RevealString(), "postgres")); err == nil {
 			conn.Close(t.Context())
 			t.Errorf("a user in a transaction after %q can log in", open)
 		}
@@ -435,7 +471,8 @@ func TestWhatKeepsAUser(t *testing.T) {
 	b.Exec(t, "elsewhere", "CREATE TABLE theirs (id int); ALTER TABLE theirs OWNER TO \""+u.Name+"\"")
 	for _, statements := range [][]string{nil, {guideDrop}} {
 		_, err := c.Drop(t.Context(), u.Name, database.DropOptions{Statements: statements})
-		if !database.Refused(err) || !strings.Contains(fault.Message(err), "elsewhere") || !strings.Contains(err.Error(), "in database elsewhere") {
+		if !database.Refused(err) || !strings.Contains(fault.Message(err), "elsewhere") ||
+			!strings.Contains(err.Error(), "in database elsewhere") {
 			t.Errorf("by %q: %v, message %q", statements, err, fault.Message(err))
 		}
 	}

@@ -24,7 +24,9 @@ const (
 func verifier(password secret.Value) (secret.Value, error) {
 	for _, b := range password.Reveal() {
 		if b < 0x20 || b > 0x7e {
-			return secret.Value{}, fault.New("postgres.verifier", fault.Invalid, "password_authentication=scram-sha-256 takes printable ASCII passwords only: change the password policy")
+			return secret.Value{},
+				fault.New("postgres.verifier", fault.Invalid, "password_authentication=scram-sha-256 takes "+
+					"printable ASCII passwords only: change the password policy")
 		}
 	}
 	salt := make([]byte, scramSalt)
@@ -41,7 +43,9 @@ func verifierWith(password secret.Value, salt []byte, iterations int) (secret.Va
 	}
 	stored := sha256.Sum256(mac(salted, "Client Key"))
 	b64 := base64.StdEncoding.EncodeToString
-	return secret.Text(fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, b64(salt), b64(stored[:]), b64(mac(salted, "Server Key")))), nil
+	return secret.Text(
+		fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, b64(salt), b64(stored[:]),
+			b64(mac(salted, "Server Key")))), nil
 }
 
 func mac(key []byte, text string) []byte {

@@ -27,14 +27,16 @@ func TestVerifierAgainstRFC7677(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile(`^SCRAM-SHA-256\$4096:W22ZaJ0SNY7soEsUEjb6gQ==\$(.*):(.*)$`).FindStringSubmatch(v.RevealString())
+	m := regexp.MustCompile(`^SCRAM-SHA-256\$4096:W22ZaJ0SNY7soEsUEjb6gQ==\$(.*):(.*)$`).FindStringSubmatch(
+		v.RevealString())
 	if m == nil {
 		t.Fatalf("unexpected form %q", v.RevealString())
 	}
 	auth := "n=user,r=rOprNGfwEbeRWgbNEkqO," +
 		"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096," +
 		"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
-	if got, want := mac(decode(m[2]), auth), decode("6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="); !hmac.Equal(got, want) {
+	if got, want := mac(decode(m[2]), auth), decode("6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="); !hmac.Equal(got,
+		want) {
 		t.Errorf("ServerSignature %x, want %x", got, want)
 	}
 	signature := mac(decode(m[1]), auth)
@@ -51,7 +53,8 @@ func TestVerifierIsSaltedAndRefusesWhatItCannotNormalise(t *testing.T) {
 	a, err1 := verifier(secret.Text("correct horse"))
 	b, err2 := verifier(secret.Text("correct horse"))
 	if err1 != nil || err2 != nil || a.Equal(b) || strings.Contains(a.RevealString(), "horse") {
-		t.Errorf("verifiers %q and %q, %v, %v; want two different ones", a.RevealString(), b.RevealString(), err1, err2)
+		t.Errorf("verifiers %q and %q, %v, %v; want two different ones", a.RevealString(), b.RevealString(), err1,
+			err2)
 	}
 	if _, err := verifier(secret.Text(" !~")); err != nil {
 		t.Errorf("the first and last printable characters: %v", err)

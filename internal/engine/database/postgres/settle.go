@@ -27,7 +27,8 @@ func (c *conn) SettleAttempt(ctx context.Context, a database.Attempt) (settled b
 		return false, database.MarkUnchanged(fault.New(k.op, fault.Invalid,
 			"the attempt has no deadline or an id that cannot be; the reservation must give both"))
 	}
-	late := fmt.Sprintf("SELECT pg_catalog.clock_timestamp() >= %s::pg_catalog.timestamptz, "+standby, quoteText(instant(a.Deadline)))
+	late := fmt.Sprintf("SELECT pg_catalog.clock_timestamp() >= %s::pg_catalog.timestamptz, "+standby,
+		quoteText(instant(a.Deadline)))
 	err = c.runRepeatable(ctx, func(ctx context.Context, s *pgconn.PgConn) error {
 		// The clock is read first, because a session that starts afterwards is too late.
 		rows, err := query(ctx, s, late)
@@ -50,7 +51,8 @@ func (c *conn) SettleAttempt(ctx context.Context, a database.Attempt) (settled b
 // endSessions ends the sessions that match a condition on pg_stat_activity and waits until they
 // are gone, but at most endWait. It returns whether none is left, and how many there were.
 func endSessions(ctx context.Context, s *pgconn.PgConn, condition string) (gone bool, ended int, err error) {
-	sql := "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid <> pg_catalog.pg_backend_pid() AND " + condition
+	sql := "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid <> " +
+		"pg_catalog.pg_backend_pid() AND " + condition
 	seen := map[string]bool{}
 	for until := time.Now().Add(endWait); ; {
 		rows, err := query(ctx, s, sql)

@@ -168,7 +168,9 @@ func compile(field string, statements []string, values map[string]string) (scrip
 	}
 	s.sql = sql.String()
 	if len(s.first) == 0 {
-		return script{}, fault.New("postgres.compile", fault.Invalid, "%s has no statement in it; write SQL, or leave the field empty", field)
+		return script{},
+			fault.New("postgres.compile", fault.Invalid,
+				"%s has no statement in it; write SQL, or leave the field empty", field)
 	}
 	return s, checkWords(field, s.first)
 }
@@ -191,7 +193,8 @@ func inspect(field string, statements []string) (found database.Found, err error
 			l.step()
 		}
 	}
-	found.Queries = !slices.ContainsFunc(s.first, func(words string) bool { return words != "SELECT" && !strings.HasPrefix(words, "SELECT ") })
+	found.Queries = !slices.ContainsFunc(s.first,
+		func(words string) bool { return words != "SELECT" && !strings.HasPrefix(words, "SELECT ") })
 	return found, nil
 }
 
@@ -204,12 +207,16 @@ func checkText(field, text string) error {
 	for l.pos < len(text) {
 		from := l.pos
 		if l.step() == code && text[from] == '\\' {
-			return fault.New("postgres.compile", fault.Invalid, "%s has %s, which is a command of psql, and no SQL; take it out: statements run in the database of connection_url, and each database has a connection of its own", field, metaCommand(text[from:]))
+			return fault.New("postgres.compile", fault.Invalid, "%s has %s, which is a command of psql, and no SQL; "+
+				"take it out: statements run in the database of connection_url, and each database has a connection "+
+				"of its own", field, metaCommand(text[from:]))
 		}
 	}
 	if l.place != code && !(l.place == comment && l.deep < 0) {
-		what := map[place]string{literal: "a '", escaped: "a '", quoted: `a "`, dollar: "a dollar quote", comment: "a /*"}[l.place]
-		return fault.New("postgres.compile", fault.Invalid, "%s opens %s that is never closed; close it within the same statement text", field, what)
+		what := map[place]string{literal: "a '", escaped: "a '", quoted: `a "`, dollar: "a dollar quote",
+			comment: "a /*"}[l.place]
+		return fault.New("postgres.compile", fault.Invalid,
+			"%s opens %s that is never closed; close it within the same statement text", field, what)
 	}
 	return nil
 }
@@ -224,13 +231,15 @@ func metaCommand(rest string) string {
 }
 
 // transactionCommands would end the transaction in which all statements run.
-var transactionCommands = []string{"BEGIN", "START TRANSACTION", "COMMIT", "END", "ROLLBACK", "ABORT", "PREPARE TRANSACTION", "SAVEPOINT", "RELEASE"}
+var transactionCommands = []string{"BEGIN", "START TRANSACTION", "COMMIT", "END", "ROLLBACK", "ABORT",
+	"PREPARE TRANSACTION", "SAVEPOINT", "RELEASE"}
 
 func checkWords(field string, first []string) error {
 	for _, words := range first {
 		word, _, _ := strings.Cut(words, " ")
 		if slices.Contains(transactionCommands, word) || slices.Contains(transactionCommands, words) {
-			return fault.New("postgres.compile", fault.Invalid, "%s says %s: its statements already run as one transaction; take it out", field, word)
+			return fault.New("postgres.compile", fault.Invalid,
+				"%s says %s: its statements already run as one transaction; take it out", field, word)
 		}
 	}
 	return nil
@@ -264,7 +273,8 @@ func substitute(field, text string, values map[string]string) (string, error) {
 		}
 		fitted, ok := fit(value, l.place)
 		if !ok {
-			return "", fault.New("postgres.compile", fault.Invalid, "%s has {{%s}} where its value cannot stand as it is: put it between single quotes, or change the password policy", field, name)
+			return "", fault.New("postgres.compile", fault.Invalid, "%s has {{%s}} where its value cannot stand as "+
+				"it is: put it between single quotes, or change the password policy", field, name)
 		}
 		out.WriteString(fitted)
 		l.pos += len(name) + 4
@@ -286,7 +296,9 @@ func fit(value string, at place) (string, bool) {
 	case quoted:
 		return strings.ReplaceAll(value, `"`, `""`), true
 	case dollar:
-		return value, !strings.ContainsAny(value, `'"\`) && !strings.HasPrefix(value, "$") && !strings.HasSuffix(value, "$") && dollarsAreApart(value)
+		return value,
+			!strings.ContainsAny(value, `'"\`) && !strings.HasPrefix(value, "$") && !strings.HasSuffix(value, "$") &&
+				dollarsAreApart(value)
 	default:
 		return value, !strings.ContainsFunc(value, func(r rune) bool {
 			return r >= 0x80 || !database.IdentifierByte(byte(r)) && !strings.ContainsRune(".:+- ", r) || r == '$'
@@ -389,7 +401,8 @@ func (s *splitter) endWord() {
 
 // routine reports whether the statement creates a function or procedure.
 func (s *splitter) routine() bool {
-	return len(s.words) > 1 && s.words[0] == "CREATE" && slices.ContainsFunc(s.words[1:], func(w string) bool { return w == "FUNCTION" || w == "PROCEDURE" })
+	return len(s.words) > 1 && s.words[0] == "CREATE" &&
+		slices.ContainsFunc(s.words[1:], func(w string) bool { return w == "FUNCTION" || w == "PROCEDURE" })
 }
 
 // first returns the first two words, or "?" for a statement without words.

@@ -15,9 +15,11 @@ import (
 const guide = `CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{{name}}";`
 
 func TestSubstitute(t *testing.T) {
-	values := map[string]string{"name": "v-app-1", "username": "v-app-1", "password": "p", "expiration": "2026-03-09 00:00:00+0000"}
+	values := map[string]string{"name": "v-app-1", "username": "v-app-1", "password": "p",
+		"expiration": "2026-03-09 00:00:00+0000"}
 	for _, test := range []struct{ name, sql, password, want string }{
-		{"the guide's", guide, "abc-123", `CREATE ROLE "v-app-1" WITH LOGIN PASSWORD 'abc-123' VALID UNTIL '2026-03-09 00:00:00+0000'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO "v-app-1";`},
+		{"the guide's", guide, "abc-123",
+			`CREATE ROLE "v-app-1" WITH LOGIN PASSWORD 'abc-123' VALID UNTIL '2026-03-09 00:00:00+0000'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO "v-app-1";`},
 		{"quote", `PASSWORD '{{password}}'`, `it's`, `PASSWORD 'it''s'`},
 		{"backslash is plain", `PASSWORD '{{password}}'`, `a\'b`, `PASSWORD 'a\''b'`},
 		{"escape string", `PASSWORD E'{{password}}'`, `a\'b`, `PASSWORD E'a\\''b'`},
@@ -33,11 +35,13 @@ func TestSubstitute(t *testing.T) {
 		{"the last parameter", `SELECT $9$2 , '{{password}}' , $9$`, `it's`, `SELECT $9$2 , 'it''s' , $9$`},
 		{"a tag with a digit", `DO $a1$ '{{password}}' $a1$`, `a`, `DO $a1$ 'a' $a1$`},
 		{"dollar in a name", `SELECT a$b$ , '{{password}}' , c$b$`, `it's`, `SELECT a$b$ , 'it''s' , c$b$`},
-		{"comment", "SELECT 1 -- {{password}} it's\n, '{{password}}'", `x'y`, "SELECT 1 -- {{password}} it's\n, 'x''y'"},
+		{"comment", "SELECT 1 -- {{password}} it's\n, '{{password}}'", `x'y`,
+			"SELECT 1 -- {{password}} it's\n, 'x''y'"},
 		{"nested comment", `/* a /* ' */ {{password}} */ '{{password}}'`, `x`, `/* a /* ' */ {{password}} */ 'x'`},
 		{"unknown placeholder", `SELECT '{{other}} {{ password }}'`, `x`, `SELECT '{{other}} {{ password }}'`},
 		{"bare", `ALTER ROLE {{name}} SET x = {{password}}`, `abc`, `ALTER ROLE v-app-1 SET x = abc`},
-		{"verifier in a dollar quote", `DO $$ {{password}} $$`, `SCRAM-SHA-256$4096:c2FsdA==$c3Rv:c2Vy`, `DO $$ SCRAM-SHA-256$4096:c2FsdA==$c3Rv:c2Vy $$`},
+		{"verifier in a dollar quote", `DO $$ {{password}} $$`, `SCRAM-SHA-256$4096:c2FsdA==$c3Rv:c2Vy`,
+			`DO $$ SCRAM-SHA-256$4096:c2FsdA==$c3Rv:c2Vy $$`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			values["password"] = test.password
@@ -64,7 +68,8 @@ func TestSubstituteRefuses(t *testing.T) {
 	} {
 		got, err := substitute("creation_statements", test.sql, map[string]string{"password": test.password})
 		if !fault.Is(err, fault.Invalid) || strings.Contains(err.Error(), test.password) && len(test.password) > 1 {
-			t.Errorf("substitute(%q, %q) = %q, %v; want a refusal that does not show the value", test.sql, test.password, got, err)
+			t.Errorf("substitute(%q, %q) = %q, %v; want a refusal that does not show the value", test.sql,
+				test.password, got, err)
 		}
 	}
 }
@@ -81,11 +86,13 @@ func TestFirstWords(t *testing.T) {
 		{"/* x */ select';';drop role x", []string{"SELECT", "DROP ROLE"}},
 		{"DO $$ BEGIN; COMMIT; END $$; GRANT a TO b", []string{"DO", "GRANT A"}},
 		{"CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2); DROP x", []string{"CREATE RULE", "DROP X"}},
-		{"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; SELECT 2; END; DROP x", []string{"CREATE FUNCTION", "DROP X"}},
+		{"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; SELECT 2; END; DROP x",
+			[]string{"CREATE FUNCTION", "DROP X"}},
 		{"(select 1)", []string{"SELECT 1"}},
 		{"'x'", []string{"?"}},
 		{"()", []string{"?"}},
-		{"CREATE FUNCTION f() RETURNS int RETURN CASE WHEN true THEN 1 END; DROP x", []string{"CREATE FUNCTION", "DROP X"}},
+		{"CREATE FUNCTION f() RETURNS int RETURN CASE WHEN true THEN 1 END; DROP x",
+			[]string{"CREATE FUNCTION", "DROP X"}},
 		{"CREATE OR REPLACE PROCEDURE p() BEGIN ATOMIC SELECT 1; END; DROP x", []string{"CREATE OR", "DROP X"}},
 		{"ALTER FUNCTION begin(); DROP x", []string{"ALTER FUNCTION", "DROP X"}},
 		{"CREATE TABLE begin (a int); DROP x", []string{"CREATE TABLE", "DROP X"}},
@@ -105,7 +112,8 @@ func TestCompile(t *testing.T) {
 	if s.resets() {
 		t.Error("CREATE and GRANT ask for a session's reset")
 	}
-	for _, sql := range []string{"SET ROLE x; CREATE ROLE y", "SELECT set_config('role', 'x', false)", "DO $$ $$", "LISTEN x"} {
+	for _, sql := range []string{"SET ROLE x; CREATE ROLE y", "SELECT set_config('role', 'x', false)", "DO $$ $$",
+		"LISTEN x"} {
 		if s, err := compile("f", []string{sql}, values); err != nil || !s.resets() {
 			t.Errorf("%q: resets() = %v, %v; want true", sql, s.resets(), err)
 		}
@@ -128,7 +136,8 @@ func TestCompile(t *testing.T) {
 		{`SELECT 1 \` + strings.Repeat("a", 40), `has \` + strings.Repeat("a", 15) + ", which"},
 	} {
 		_, err := compile("creation_statements", []string{test.sql}, values)
-		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), test.want) || !strings.HasPrefix(fault.Message(err), "creation_statements") {
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), test.want) ||
+			!strings.HasPrefix(fault.Message(err), "creation_statements") {
 			t.Errorf("compile(%q): %v; want Invalid naming the field and %q", test.sql, err, test.want)
 		}
 	}
@@ -139,7 +148,9 @@ func FuzzSubstitute(f *testing.F) {
 	for _, seed := range []string{`it's`, `\`, `$$`, `$a$`, `";--`, "\n", `*/`, `'`, `{{name}}`, `é`} {
 		f.Add(seed)
 	}
-	texts := []string{guide, `SELECT '{{password}}', E'{{password}}', "{{password}}"; DROP x`, `DO $$ {{password}} $$; DROP x`, `DO $a$ {{password}}$a$; DROP x`, "SELECT 1 -- {{password}}\n; DROP x", `SET x = {{password}}; DROP x`}
+	texts := []string{guide, `SELECT '{{password}}', E'{{password}}', "{{password}}"; DROP x`,
+		`DO $$ {{password}} $$; DROP x`, `DO $a$ {{password}}$a$; DROP x`, "SELECT 1 -- {{password}}\n; DROP x",
+		`SET x = {{password}}; DROP x`}
 	f.Fuzz(func(t *testing.T, password string) {
 		for _, text := range texts {
 			values := map[string]string{"name": "v", "password": "x", "expiration": "e"}
@@ -153,7 +164,8 @@ func FuzzSubstitute(f *testing.F) {
 				continue
 			}
 			if len(firstWords(got)) != len(firstWords(plain)) {
-				t.Fatalf("%q with %q has %d statements, want %d: %q", text, password, len(firstWords(got)), len(firstWords(plain)), got)
+				t.Fatalf("%q with %q has %d statements, want %d: %q", text, password, len(firstWords(got)),
+					len(firstWords(plain)), got)
 			}
 			if err := checkText("f", got); err != nil {
 				t.Fatalf("%q with %q: %v", text, password, err)
@@ -180,7 +192,8 @@ func TestInspect(t *testing.T) {
 		`CREATE ROLE "{{ name }}" PASSWORD '{{user}}' -- {{password}}`: {Placeholders: []string{" name ", "user"}},
 		`DO $$ BEGIN PERFORM '{{.Name}}'; END $$`:                      {Placeholders: []string{".Name"}},
 		`SELECT '{{1,2},{3,4}}'::int[], E'\\c', '\c'`:                  {Queries: true},
-		`SELECT create_user('{{name}}')`:                               {Placeholders: []string{"name"}, Queries: true},
+		`SELECT create_user('{{name}}')`: {Placeholders: []string{"name"},
+			Queries: true},
 	})
 }
 
@@ -194,6 +207,9 @@ func FuzzStatementCost(f *testing.F) {
 		}
 		_, err := compile("creation_statements", []string{text}, v)
 		return err
-	}}, costtest.Shape{Unit: "{{"}, costtest.Shape{Unit: "SELECT '{{name}}';"}, costtest.Shape{Unit: "$"}, costtest.Shape{Head: "SELECT $a", Unit: "a"}, costtest.Shape{Unit: "$a "},
-		costtest.Shape{Head: "CREATE FUNCTION f() BEGIN ATOMIC ", Unit: "CASE;"}, costtest.Shape{Head: "SELECT $a$ ", Unit: "$a", Tail: "$a$"}, costtest.Shape{Unit: "/*"}, costtest.Shape{Unit: "U&'\\'"})
+	}}, costtest.Shape{Unit: "{{"}, costtest.Shape{Unit: "SELECT '{{name}}';"}, costtest.Shape{Unit: "$"},
+		costtest.Shape{Head: "SELECT $a", Unit: "a"}, costtest.Shape{Unit: "$a "},
+		costtest.Shape{Head: "CREATE FUNCTION f() BEGIN ATOMIC ", Unit: "CASE;"},
+		costtest.Shape{Head: "SELECT $a$ ", Unit: "$a", Tail: "$a$"}, costtest.Shape{Unit: "/*"},
+		costtest.Shape{Unit: "U&'\\'"})
 }

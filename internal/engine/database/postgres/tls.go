@@ -27,7 +27,8 @@ func checkTLS(c database.Config, mode string) (material, error) {
 	}
 	var problems []error
 	if mode == "disable" {
-		problems = append(problems, errors.New("tls_ca, tls_certificate or private_key is given, but connection_url says sslmode=disable: take one of them out"))
+		problems = append(problems, errors.New("tls_ca, tls_certificate or private_key is given, but connection_url "+
+			"says sslmode=disable: take one of them out"))
 	}
 	if c.TLSCA != "" {
 		m.roots = x509.NewCertPool()
@@ -40,7 +41,8 @@ func checkTLS(c database.Config, mode string) (material, error) {
 	} else if c.TLSCertificate != "" {
 		pair, err := database.KeyPair([]byte(c.TLSCertificate), c.PrivateKey.Reveal())
 		if err != nil {
-			problems = append(problems, errors.New("tls_certificate and private_key are not a matching pair in PEM form"))
+			problems = append(problems,
+				errors.New("tls_certificate and private_key are not a matching pair in PEM form"))
 		}
 		m.certs = []tls.Certificate{pair}
 	}

@@ -27,7 +27,8 @@ func sessionName(attemptID string) string { return appName + " " + attemptID }
 // session after the attempt, then it reads the clock.
 func fence(a database.Attempt) string {
 	return fmt.Sprintf("SET LOCAL application_name = %s;\n"+
-		"SELECT (CASE WHEN pg_catalog.clock_timestamp() < %s::pg_catalog.timestamptz THEN '0' ELSE %s END)::pg_catalog.int4;\n",
+		"SELECT (CASE WHEN pg_catalog.clock_timestamp() < %s::pg_catalog.timestamptz THEN '0' ELSE %s "+
+		"END)::pg_catalog.int4;\n",
 		quoteText(sessionName(a.ID)), quoteText(instant(a.Deadline)), quoteText(tooLate))
 }
 
@@ -63,8 +64,12 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 		k.warn(ctx, m.warnings)
 		return nil
 	}
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42710" && strings.Contains(pg.Message, u.Name) {
-		return database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.Conflict, Err: errors.New(k.scrub(err.Error())), Msg: "PostgreSQL says that the user exists already; nothing was changed; check that the username template has {{random}} in it"})
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42710" &&
+		strings.Contains(pg.Message, u.Name) {
+		return database.MarkUnchanged(
+			&fault.Error{Op: k.op, Kind: fault.Conflict, Err: errors.New(k.scrub(err.Error())),
+				Msg: "PostgreSQL says that the user exists already; nothing was changed; check that the username " +
+					"template has {{random}} in it"})
 	}
 	if sqlState(err) != "" {
 		rollBack(ctx, c, rollback, values)
@@ -145,7 +150,8 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 }
 
 // runForUser runs the role's statements of k.field for a user that must exist.
-func runForUser(ctx context.Context, c *conn, k call, name string, statements []string, values map[string]string) error {
+func runForUser(ctx context.Context, c *conn, k call, name string, statements []string,
+	values map[string]string) error {
 	k.texts = statements
 	s, err := compile(k.field, statements, values)
 	if err != nil {
@@ -168,7 +174,9 @@ func (c *conn) alter(ctx context.Context, k call, name, what string) error {
 func (c *conn) explainAbsent(ctx context.Context, k call, name string, done int, err error) error {
 	if err != nil && sqlState(err) == "42704" {
 		if there, e := c.roleExists(ctx, name); e == nil && !there {
-			return database.MarkUnchanged(&fault.Error{Op: k.op, Kind: fault.NotFound, Err: errors.New(k.scrub(err.Error())), Msg: "there is no user " + name + " in PostgreSQL; make it first, or correct the name"})
+			return database.MarkUnchanged(
+				&fault.Error{Op: k.op, Kind: fault.NotFound, Err: errors.New(k.scrub(err.Error())),
+					Msg: "there is no user " + name + " in PostgreSQL; make it first, or correct the name"})
 		}
 	}
 	return k.explain(done, err)

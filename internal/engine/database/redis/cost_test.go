@@ -19,6 +19,9 @@ func FuzzReplyCost(f *testing.F) {
 		named(text, "keyturn-a")
 		_, _ = parseNodes(text, server{address: "a:1"})
 		return nil
-	}}, costtest.Shape{Head: "*100000\r\n", Unit: ":1\r\n"}, costtest.Shape{Unit: "*1\r\n"}, costtest.Shape{Unit: "+"}, costtest.Shape{Head: "$1000000\r\n", Unit: "a"}, costtest.Shape{Unit: "*0\r\n"},
-		costtest.Shape{Unit: "id=§ name=keyturn-a\n"}, costtest.Shape{Unit: "id=1 "}, costtest.Shape{Unit: "i 127.0.0.1:1@1 master - 0 0 1 connected 1\n"}, costtest.Shape{Head: "i ", Unit: ":1@,"}, costtest.Shape{Head: "*100000\r\n", Unit: "*100000\r\n"})
+	}}, costtest.Shape{Head: "*100000\r\n", Unit: ":1\r\n"}, costtest.Shape{Unit: "*1\r\n"}, costtest.Shape{Unit: "+"},
+		costtest.Shape{Head: "$1000000\r\n", Unit: "a"}, costtest.Shape{Unit: "*0\r\n"},
+		costtest.Shape{Unit: "id=§ name=keyturn-a\n"}, costtest.Shape{Unit: "id=1 "},
+		costtest.Shape{Unit: "i 127.0.0.1:1@1 master - 0 0 1 connected 1\n"}, costtest.Shape{Head: "i ", Unit: ":1@,"},
+		costtest.Shape{Head: "*100000\r\n", Unit: "*100000\r\n"})
 }

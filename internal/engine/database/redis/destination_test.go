@@ -40,24 +40,30 @@ func TestDestination(t *testing.T) {
 func TestDestinationOfSeveral(t *testing.T) {
 	places := map[string]bool{}
 	for _, extra := range []map[string]string{
-		{"host": "a,b", "cluster": "true"}, {"host": "a,b:1", "cluster": "true"}, {"host": "a", "cluster": "true"}, {"host": "a"},
-		{"host": "a,b", "sentinel_master_name": "m"}, {"host": "a,b", "sentinel_master_name": "n"}, {"host": "a", "sentinel_master_name": "m"},
+		{"host": "a,b", "cluster": "true"}, {"host": "a,b:1", "cluster": "true"}, {"host": "a", "cluster": "true"},
+		{"host": "a"},
+		{"host": "a,b", "sentinel_master_name": "m"}, {"host": "a,b", "sentinel_master_name": "n"},
+		{"host": "a", "sentinel_master_name": "m"},
 	} {
-		is, ok := Provider.Destination(database.Config{Extra: extra, Username: "admin", Password: secret.Text("Canary")})
+		is, ok := Provider.Destination(
+			database.Config{Extra: extra, Username: "admin", Password: secret.Text("Canary")})
 		if !ok || places[is.Place] {
 			t.Errorf("%v: %+v, %v", extra, is, ok)
 		}
 		places[is.Place] = true
 	}
-	if _, ok := Provider.Destination(database.Config{Extra: map[string]string{"host": "a", "cluster": "true", "sentinel_master_name": "m"}}); ok {
+	if _, ok := Provider.Destination(
+		database.Config{Extra: map[string]string{"host": "a", "cluster": "true", "sentinel_master_name": "m"}}); ok {
 		t.Error("a contradiction leads somewhere")
 	}
 }
 
 // TestNoCA: "0" is what HashiCorp's Terraform provider sends where there is no ca_cert.
 func TestNoCA(t *testing.T) {
-	for _, extra := range []map[string]string{{"host": "h", "ca_cert": "0"}, {"host": "h", "ca_cert": "0", "tls": "true"}} {
-		if err := Provider.Check(database.Config{Extra: extra, Username: "admin", Password: secret.Text("Canary")}); err != nil {
+	for _, extra := range []map[string]string{{"host": "h", "ca_cert": "0"},
+		{"host": "h", "ca_cert": "0", "tls": "true"}} {
+		if err := Provider.Check(
+			database.Config{Extra: extra, Username: "admin", Password: secret.Text("Canary")}); err != nil {
 			t.Errorf("%v: %v", extra, err)
 		}
 	}

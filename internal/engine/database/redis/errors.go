@@ -43,9 +43,10 @@ var words = map[string]string{
 	"MISCONF":     "it cannot write its snapshot; see its log",
 	"READONLY":    "it is a replica, which takes no changes; give the primary's host",
 	"NOAUTH":      "it asks for a password; give username and password",
-	"NOPERM":      "give it +acl +client +time, +config for persistence_mode=REWRITE, and +cluster|nodes for a cluster",
-	"WRONGPASS":   "wrong username or password, or the user is off; check all three",
-	"DENIED":      "it refuses connections from other machines; give it a password, or switch protected-mode off",
+	"NOPERM": "give it +acl +client +time, +config for persistence_mode=REWRITE, " +
+		"and +cluster|nodes for a cluster",
+	"WRONGPASS": "wrong username or password, or the user is off; check all three",
+	"DENIED":    "it refuses connections from other machines; give it a password, or switch protected-mode off",
 }
 
 // explain makes a fault of an error of a call.
@@ -89,9 +90,11 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 		f.Kind, f.Msg = fault.Denied, fault.Message(err)
 		return true
 	case errors.Is(err, errTooLate):
-		f.Kind, f.Msg = fault.Timeout, k.doing+" reached Redis after the attempt's deadline and was not done: compare the server's clock with this machine's, or see what delays the connection"
+		f.Kind, f.Msg = fault.Timeout, k.doing+" reached Redis after the attempt's deadline and was not done: "+
+			"compare the server's clock with this machine's, or see what delays the connection"
 	case errors.Is(err, errTaken):
-		f.Kind, f.Msg = fault.Conflict, "Redis has a user of this name already; nothing was changed; check that the username template has {{random}} in it"
+		f.Kind, f.Msg = fault.Conflict, "Redis has a user of this name already; nothing was changed; check that the "+
+			"username template has {{random}} in it"
 	case errors.Is(err, errAbsent):
 		f.Kind, f.Msg = fault.NotFound, "there is no user "+k.user+" in Redis; make it first, or correct the name"
 		return true
@@ -104,7 +107,8 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 	case answered:
 		f.Msg = "Redis refused " + k.doing + ": " + k.refused(said)
 	case connecting && errors.Is(err, context.DeadlineExceeded):
-		f.Kind, f.Msg = fault.Timeout, "cannot connect to Redis: it does not answer in time; check host, port and tls, and what lies between"
+		f.Kind, f.Msg = fault.Timeout, "cannot connect to Redis: it does not answer in time; check host, port and "+
+			"tls, and what lies between"
 		return true
 	case connecting:
 		f.Msg = "cannot connect to Redis: " + unreachable(err)
@@ -122,9 +126,11 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 // topology says what the servers are to each other, where that is what is wrong.
 func topology(err error) string {
 	for is, text := range map[error]string{
-		errSentinel:  "this is a Sentinel, and no server that has users; give sentinel_master_name, or the server's host and port",
-		errNoMaster:  "it knows no primary by sentinel_master_name; check the name in its configuration",
-		errNoSlots:   "it is in no cluster that has slots; give nodes of the cluster as host, and leave out those that were removed",
+		errSentinel: "this is a Sentinel, and no server that has users; give sentinel_master_name, or the server's " +
+			"host and port",
+		errNoMaster: "it knows no primary by sentinel_master_name; check the name in its configuration",
+		errNoSlots: "it is in no cluster that has slots; give nodes of the cluster as host, and leave out those " +
+			"that were removed",
 		errSwitching: "a fail-over is under way; try again",
 	} {
 		if errors.Is(err, is) {
@@ -142,9 +148,11 @@ func (k call) refused(said *answer) string {
 		return k.notAllowed(said) + text
 	case known:
 		return text
-	case strings.Contains(said.text, "without a config file"), strings.Contains(said.text, "not configured to use an ACL file"):
+	case strings.Contains(said.text, "without a config file"),
+		strings.Contains(said.text, "not configured to use an ACL file"):
 		return "persistence_mode asks for what it was not started for; see its aclfile and its configuration file"
-	case strings.Contains(said.text, "without any password configured"), strings.Contains(said.text, "no password is set"):
+	case strings.Contains(said.text, "without any password configured"),
+		strings.Contains(said.text, "no password is set"):
 		return "it has no password for the default user; leave password out, or give username as well"
 	case strings.Contains(said.text, "cluster support disabled"):
 		return "it is no node of a cluster; leave cluster out"
@@ -152,8 +160,10 @@ func (k call) refused(said *answer) string {
 		return "it is no Sentinel; give host and port of one, or leave sentinel_master_name out"
 	case strings.Contains(said.text, "max number of clients"):
 		return "it has too many clients; raise its maxclients, or lower max_open_connections"
-	case strings.Contains(said.text, "unknown command"), strings.Contains(said.text, "wrong number of arguments for 'auth'"):
-		return "it does not know access control lists; it is older than Redis 6, or a proxy; connect to a server that does"
+	case strings.Contains(said.text, "unknown command"),
+		strings.Contains(said.text, "wrong number of arguments for 'auth'"):
+		return "it does not know access control lists; it is older than Redis 6, or a proxy; connect to a server " +
+			"that does"
 	case k.field != "" && said.at == 0:
 		return k.rule(said)
 	}
@@ -164,7 +174,8 @@ func (k call) refused(said *answer) string {
 func (k call) notAllowed(said *answer) string {
 	_, rest, _ := strings.Cut(said.text, "'")
 	command, _, ok := strings.Cut(rest, "'")
-	if !ok || strings.ContainsFunc(command, func(r rune) bool { return r != '|' && r != '-' && (r < 'a' || r > 'z') }) {
+	if !ok || strings.ContainsFunc(command,
+		func(r rune) bool { return r != '|' && r != '-' && (r < 'a' || r > 'z') }) {
 		return "the administrator may not do that; "
 	}
 	return "the administrator may not run " + command + "; "
@@ -179,7 +190,9 @@ func (k call) rule(said *answer) string {
 	}
 	means := "it cannot read that rule"
 	for says, m := range map[string]string{
-		"Unknown command or category": "it knows no such command or category", "pattern": "it takes no such pattern after the rules before it", "Syntax error": "it cannot read that rule",
+		"Unknown command or category": "it knows no such command or category",
+		"pattern":                     "it takes no such pattern after the rules before it",
+		"Syntax error":                "it cannot read that rule",
 	} {
 		if strings.Contains(why, says) {
 			means = m
@@ -188,7 +201,8 @@ func (k call) rule(said *answer) string {
 	return "the rule " + rule + " of " + k.field + ": " + means + "; correct it"
 }
 
-var reach = database.Fields{Address: "host and port", Authority: "ca_cert", Name: "host", Pair: "tls_certificate and private_key", TLS: "the field tls"}
+var reach = database.Fields{Address: "host and port", Authority: "ca_cert", Name: "host",
+	Pair: "tls_certificate and private_key", TLS: "the field tls"}
 
 // unreachable says in our words why there is no connection.
 func unreachable(err error) string {

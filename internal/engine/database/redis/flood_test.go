@@ -13,7 +13,8 @@ import (
 func TestEndlessServer(t *testing.T) {
 	many := func(one string) []byte { return bytes.Repeat([]byte(one), 64<<10/len(one)+1) }
 	databasetest.Endless(t, Provider, func(host string, port int) database.Config {
-		return database.Config{Username: "u", Password: secret.Text("p"), Extra: map[string]string{"host": host, "port": strconv.Itoa(port)}}
+		return database.Config{Username: "u", Password: secret.Text("p"),
+			Extra: map[string]string{"host": host, "port": strconv.Itoa(port)}}
 	}, map[string][2][]byte{
 		"a line":       {[]byte("-"), many("x")},
 		"a large bulk": {[]byte("$1000000000\r\n"), many("x")},

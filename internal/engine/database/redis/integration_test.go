@@ -37,7 +37,8 @@ func target(s *redistest.Server, c database.Config) databasetest.Target {
 			return bytes.Contains(m, []byte("SETUSER")) || bytes.Contains(m, []byte("DELUSER"))
 		},
 		Login: s.Login, Exists: s.Exists,
-		Shut: map[string]func(*testing.T, string){"off": set(s, "off")}, Bring: map[string]func(*testing.T, string){"off": set(s, "on")},
+		Shut:  map[string]func(*testing.T, string){"off": set(s, "off")},
+		Bring: map[string]func(*testing.T, string){"off": set(s, "on")},
 		Stop:  func() error { s.Stop(); return nil },
 		Start: s.Start,
 	}
@@ -61,7 +62,8 @@ func TestConformance(t *testing.T) {
 	t.Run("as lender", func(t *testing.T) {
 		s := redistest.Start(t, redistest.Options{})
 		// The administrator of the documentation.
-		if _, err := s.Do(t.Context(), "ACL", "SETUSER", "keyturn", "on", ">lender-password", "+acl", "+client", "+time"); err != nil {
+		if _, err := s.Do(t.Context(), "ACL", "SETUSER", "keyturn", "on", ">lender-password", "+acl", "+client",
+			"+time"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Do(t.Context(), "ACL", "SAVE"); err != nil {
@@ -88,7 +90,8 @@ func TestPersistence(t *testing.T) {
 		}
 		s.Stop()
 		list, err := os.ReadFile(filepath.Join(s.Dir, file))
-		if err != nil || !strings.Contains(string(list), u.Name) || strings.Contains(string(list), u.Password.RevealString()) {
+		if err != nil || !strings.Contains(string(list), u.Name) ||
+			strings.Contains(string(list), u.Password.RevealString()) {
 			t.Errorf("%s: it lacks the user or has the password itself, %v", file, err)
 		}
 		if err := s.Start(); err != nil {
@@ -146,7 +149,8 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := redistest.Start(t, redistest.Options{Args: []string{
-		"--tls-port", strconv.Itoa(free), "--tls-cert-file", certs.Cert, "--tls-key-file", certs.Key, "--tls-ca-cert-file", certs.CA, "--tls-auth-clients", "no",
+		"--tls-port", strconv.Itoa(free), "--tls-cert-file", certs.Cert, "--tls-key-file", certs.Key,
+		"--tls-ca-cert-file", certs.CA, "--tls-auth-clients", "no",
 	}})
 	plain := strconv.Itoa(s.Port)
 	secured, err := s.Do(t.Context(), "CONFIG", "GET", "tls-port")
@@ -158,12 +162,14 @@ func TestTLS(t *testing.T) {
 		extra map[string]string
 		want  string // in the error; "": it works
 	}{
-		"verified":            {map[string]string{"tls": "true", "ca_cert": certs.PEM, "port": port}, ""},
-		"unknown CA":          {map[string]string{"tls": "true", "port": port}, "known authority"},
-		"wrong name":          {map[string]string{"tls": "true", "ca_cert": certs.PEM, "port": port, "host": "localhost"}, "another name"},
-		"not verified":        {map[string]string{"tls": "true", "insecure_tls": "true", "port": port}, ""},
-		"plain there":         {map[string]string{"port": port}, "cannot connect"},
-		"TLS where it is not": {map[string]string{"tls": "true", "insecure_tls": "true", "port": plain}, "cannot connect"},
+		"verified":   {map[string]string{"tls": "true", "ca_cert": certs.PEM, "port": port}, ""},
+		"unknown CA": {map[string]string{"tls": "true", "port": port}, "known authority"},
+		"wrong name": {map[string]string{"tls": "true", "ca_cert": certs.PEM, "port": port,
+			"host": "localhost"}, "another name"},
+		"not verified": {map[string]string{"tls": "true", "insecure_tls": "true", "port": port}, ""},
+		"plain there":  {map[string]string{"port": port}, "cannot connect"},
+		"TLS where it is not": {map[string]string{"tls": "true", "insecure_tls": "true", "port": plain},
+			"cannot connect"},
 	} {
 		c := configOf(s, redistest.Admin, redistest.Password, "")
 		maps.Copy(c.Extra, tt.extra)
@@ -173,7 +179,8 @@ func TestTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = conn.Verify(ctx)
-		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(fault.Message(err), tt.want)) {
+		if tt.want == "" && err != nil || tt.want != "" &&
+			(err == nil || !strings.Contains(fault.Message(err), tt.want)) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
 		conn.Close()
@@ -192,7 +199,8 @@ func TestPersistenceFails(t *testing.T) {
 	}
 	defer c.Close()
 	u := databasetest.NewUser()
-	if err := c.Create(ctx, u, tgt.Creation, nil); err == nil || !database.Unchanged(err) || !strings.Contains(err.Error(), "persistence_mode") {
+	if err := c.Create(ctx, u, tgt.Creation, nil); err == nil || !database.Unchanged(err) ||
+		!strings.Contains(err.Error(), "persistence_mode") {
 		t.Errorf("got %v, want an error about persistence_mode, and nothing changed", err)
 	}
 	if there, err := s.Exists(ctx, u.Name); err != nil || there {
@@ -242,19 +250,22 @@ func TestSessionsEnd(t *testing.T) {
 // changes of its list without an error.
 func TestFailover(t *testing.T) {
 	old, promoted := redistest.Start(t, redistest.Options{}), redistest.Start(t, redistest.Options{})
-	databasetest.RunFailover(t, target(old, configOf(old, redistest.Admin, redistest.Password, "")), promoted.Addr(), func() {
-		if _, err := old.Do(t.Context(), "REPLICAOF", promoted.Host, strconv.Itoa(promoted.Port)); err != nil {
-			t.Fatal(err)
-		}
-	})
+	databasetest.RunFailover(t, target(old, configOf(old, redistest.Admin, redistest.Password, "")), promoted.Addr(),
+		func() {
+			if _, err := old.Do(t.Context(), "REPLICAOF", promoted.Host, strconv.Itoa(promoted.Port)); err != nil {
+				t.Fatal(err)
+			}
+		})
 }
 
 // TestWhyRefused: the command that the administrator may not run, the rule that the server cannot
 // read, and the user who is not there are named.
 func TestWhyRefused(t *testing.T) {
 	s := redistest.Start(t, redistest.Options{})
-	for name, rules := range map[string][]string{"lender": {"+acl", "+client", "+time"}, "blind": {"+client", "+time"}, "keeper": {"+acl", "+client", "+time", "-acl|deluser"}} {
-		if _, err := s.Do(t.Context(), append([]string{"ACL", "SETUSER", name, "on", ">lender-password"}, rules...)...); err != nil {
+	for name, rules := range map[string][]string{"lender": {"+acl", "+client", "+time"}, "blind": {"+client", "+time"},
+		"keeper": {"+acl", "+client", "+time", "-acl|deluser"}} {
+		if _, err := s.Do(t.Context(),
+			append([]string{"ACL", "SETUSER", name, "on", ">lender-password"}, rules...)...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -279,9 +290,12 @@ func TestWhyRefused(t *testing.T) {
 		{connect("lender", "wrong", "").Verify(t.Context()), "or the user is off"},
 		{connect("blind", "lender-password", "").Verify(t.Context()), "may not run acl|getuser"},
 		{undropped, "may not run acl|deluser"},
-		{connect("lender", "lender-password", "REWRITE").Create(t.Context(), databasetest.NewUser(), []string{"+@read"}, nil), "may not run config|rewrite"},
-		{lender.Create(t.Context(), databasetest.NewUser(), []string{"+@read", "+nosuch"}, nil), "the rule +nosuch of creation_statements"},
-		{lender.SetPassword(t.Context(), "absent", secret.Text("password"), nil), "there is no user absent in Redis; make it first"},
+		{connect("lender", "lender-password", "REWRITE").Create(t.Context(), databasetest.NewUser(),
+			[]string{"+@read"}, nil), "may not run config|rewrite"},
+		{lender.Create(t.Context(), databasetest.NewUser(), []string{"+@read", "+nosuch"}, nil),
+			"the rule +nosuch of creation_statements"},
+		{lender.SetPassword(t.Context(), "absent", secret.Text("password"), nil),
+			"there is no user absent in Redis; make it first"},
 	} {
 		if got := fault.Message(tt.err); !strings.Contains(got, tt.want) {
 			t.Errorf("got %q, want it to say %q", got, tt.want)

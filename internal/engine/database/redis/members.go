@@ -49,7 +49,8 @@ func (c *conn) members(ctx context.Context) ([]server, error) {
 // askWithin is how long one server may take to name the others.
 const askWithin = 4 * time.Second
 
-func (c *conn) membersBy(ctx context.Context, seed server, ask func(ctx context.Context, s *session) ([]server, error)) (all []server, err error) {
+func (c *conn) membersBy(ctx context.Context, seed server,
+	ask func(ctx context.Context, s *session) ([]server, error)) (all []server, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	s, err := c.session(ctx, seed)
@@ -151,7 +152,8 @@ func serverAt(host, port, name string, asked server) (server, error) {
 func (c *conn) watched(ctx context.Context, s *session) ([]server, error) {
 	name := c.watchers.primary
 	listed := []string{"SENTINEL", "MASTER", name}
-	replies, err := s.do(ctx, []string{"SENTINEL", "GET-MASTER-ADDR-BY-NAME", name}, listed, []string{"SENTINEL", "REPLICAS", name}, listed)
+	replies, err := s.do(ctx, []string{"SENTINEL", "GET-MASTER-ADDR-BY-NAME", name}, listed,
+		[]string{"SENTINEL", "REPLICAS", name}, listed)
 	if said, answered := err.(*answer); answered && said.at > 0 && replies[0] == nil {
 		return nil, errNoMaster
 	}
@@ -173,7 +175,8 @@ func (c *conn) watched(ctx context.Context, s *session) ([]server, error) {
 			return nil, err
 		}
 		flags := field(r, "flags")
-		one.down = one.address != net.JoinHostPort(primary[0], primary[1]) && (strings.Contains(flags, "_down") || strings.Contains(flags, "disconnected"))
+		one.down = one.address != net.JoinHostPort(primary[0], primary[1]) &&
+			(strings.Contains(flags, "_down") || strings.Contains(flags, "disconnected"))
 		all = append(all, one)
 	}
 	return all, nil

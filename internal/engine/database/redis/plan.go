@@ -72,7 +72,9 @@ func seed(c database.Config, host, port string, listed bool) (server, error) {
 	case host == "":
 		return server{}, errors.New("host is empty: give the server's name or address")
 	case strings.Contains(host, ","):
-		return server{}, errors.New("host has several servers in it: that is for a cluster (cluster=true) or Sentinels (sentinel_master_name)")
+		return server{},
+			errors.New("host has several servers in it: that is for a cluster (cluster=true) or Sentinels " +
+				"(sentinel_master_name)")
 	case strings.ContainsAny(host, "/@ \x00") || strings.Contains(host, "{{"):
 		return server{}, errors.New("host must be a name or an address by itself, without a scheme, a user or a path")
 	case strings.Contains(host, ":") && net.ParseIP(strings.Trim(host, "[]")) == nil:
@@ -86,16 +88,20 @@ func seed(c database.Config, host, port string, listed bool) (server, error) {
 
 // checkTopology refuses what contradicts itself.
 func checkTopology(c database.Config) error {
-	name, user, password := c.Extra["sentinel_master_name"], c.Extra["sentinel_username"], c.Hidden["sentinel_password"]
+	name := c.Extra["sentinel_master_name"]
+	user, password := c.Extra["sentinel_username"], c.Hidden["sentinel_password"]
 	switch {
 	case c.Extra["cluster"] == "true" && name != "":
-		return errors.New("cluster and sentinel_master_name are both given: a cluster fails over by itself; leave one of them out")
+		return errors.New(
+			"cluster and sentinel_master_name are both given: a cluster fails over by itself; leave one of them out")
 	case name == "" && (user != "" || !password.Empty()):
-		return errors.New("sentinel_username or sentinel_password is given without sentinel_master_name: give the name by which the Sentinels know the primary")
+		return errors.New("sentinel_username or sentinel_password is given without sentinel_master_name: give the " +
+			"name by which the Sentinels know the primary")
 	case user != "" && password.Empty():
 		return errors.New("sentinel_password is empty: give that of sentinel_username")
 	case len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }):
-		return errors.New("sentinel_master_name must be 1 to 255 bytes without spaces: the name in the Sentinels' configuration")
+		return errors.New(
+			"sentinel_master_name must be 1 to 255 bytes without spaces: the name in the Sentinels' configuration")
 	}
 	return nil
 }

@@ -40,16 +40,22 @@ var Provider = database.Provider{
 	Plugins: []string{"redis-database-plugin", "valkey-database-plugin"},
 	NameMax: 63,
 	Settings: []database.Setting{
-		{Name: "host", Doc: "the server's name or address. Of a cluster, nodes to begin at, and for Sentinel the Sentinels: separated by commas, each with a port if it has another one."},
+		{Name: "host", Doc: "the server's name or address. Of a cluster, nodes to begin at, and for Sentinel the " +
+			"Sentinels: separated by commas, each with a port if it has another one."},
 		{Name: "port", Form: database.Number, Default: "6379, of Sentinels 26379", Doc: "the server's port."},
-		{Name: "cluster", Form: database.Flag, Default: "false", Doc: "whether host is of a cluster, at all of whose nodes users are issued."},
-		{Name: "sentinel_master_name", Default: "none", Doc: "the name by which the Sentinels at host know the primary; users are issued there and at its replicas."},
+		{Name: "cluster", Form: database.Flag, Default: "false",
+			Doc: "whether host is of a cluster, at all of whose nodes users are issued."},
+		{Name: "sentinel_master_name", Default: "none",
+			Doc: "the name by which the Sentinels at host know the primary; users are issued there and at its " +
+				"replicas."},
 		{Name: "sentinel_username", Default: "none", Doc: "the user at the Sentinels."},
 		{Name: "sentinel_password", Form: database.Secret, Default: "none", Doc: "the password at the Sentinels."},
 		{Name: "tls", Form: database.Flag, Default: "false", Doc: "whether connections are encrypted."},
-		{Name: "insecure_tls", Form: database.Flag, Default: "false", Doc: "whether the server's certificate is taken unseen."},
+		{Name: "insecure_tls", Form: database.Flag, Default: "false",
+			Doc: "whether the server's certificate is taken unseen."},
 		{Name: "ca_cert", Default: "tls_ca", Doc: "the authority that signed the server's certificate, in PEM."},
-		{Name: "persistence_mode", Default: "none", Doc: "how users outlive the server's restart: ACLFILE or REWRITE."},
+		{Name: "persistence_mode", Default: "none",
+			Doc: "how users outlive the server's restart: ACLFILE or REWRITE."},
 	},
 	DefaultCreation: []string{"~*", "+@read"},
 	Check: func(c database.Config) error {
@@ -78,7 +84,8 @@ const defaultOpen = 4
 
 // prepare checks a configuration without any I/O and reports all problems.
 func prepare(c database.Config) (plan, error) {
-	p := plan{config: c, dial: c.Dial, username: c.Username, secrets: []secret.Value{c.Password, c.PrivateKey, c.Hidden["sentinel_password"]}, maxOpen: defaultOpen}
+	p := plan{config: c, dial: c.Dial, username: c.Username,
+		secrets: []secret.Value{c.Password, c.PrivateKey, c.Hidden["sentinel_password"]}, maxOpen: defaultOpen}
 	if p.dial == nil {
 		p.dial = outbound.Anywhere.DialContext
 	}
@@ -93,13 +100,15 @@ func prepare(c database.Config) (plan, error) {
 	mode := strings.ToUpper(c.Extra["persistence_mode"])
 	p.persist = persisting[mode]
 	if _, known := persisting[mode]; !known {
-		problems = append(problems, errors.New("persistence_mode must be REWRITE (CONFIG REWRITE), ACLFILE (ACL SAVE), or be left out"))
+		problems = append(problems,
+			errors.New("persistence_mode must be REWRITE (CONFIG REWRITE), ACLFILE (ACL SAVE), or be left out"))
 	}
 	if c.Password.Empty() && c.Username != "" {
 		problems = append(problems, errors.New("password is empty: give that of the username"))
 	}
 	if a := c.PasswordAuthentication; a != "" && a != "password" {
-		problems = append(problems, errors.New("password_authentication has no meaning for Redis: leave it out; passwords are sent as their SHA-256 anyway"))
+		problems = append(problems, errors.New("password_authentication has no meaning for Redis: leave it out; "+
+			"passwords are sent as their SHA-256 anyway"))
 	}
 	if c.ConnLifetime < 0 {
 		problems = append(problems, errors.New("max_connection_lifetime must not be negative"))
@@ -145,7 +154,8 @@ func checkTLS(c database.Config) (*tls.Config, error) {
 	if c.TLSCertificate != "" || !c.PrivateKey.Empty() {
 		pair, err := database.KeyPair([]byte(c.TLSCertificate), c.PrivateKey.Reveal())
 		if err != nil {
-			problems = append(problems, errors.New("tls_certificate and private_key are not a matching pair in PEM form"))
+			problems = append(problems,
+				errors.New("tls_certificate and private_key are not a matching pair in PEM form"))
 		}
 		t.Certificates = []tls.Certificate{pair}
 	}
@@ -154,7 +164,10 @@ func checkTLS(c database.Config) (*tls.Config, error) {
 
 func checkStatements(field string, statements []string) (database.Found, error) {
 	if field != "creation_statements" {
-		return database.Found{}, fault.New("redis.CheckStatements", fault.Invalid, "%s: Redis has none; leave them out, users are changed and removed in the one way that there is", field)
+		return database.Found{},
+			fault.New("redis.CheckStatements", fault.Invalid,
+				"%s: Redis has none; leave them out, users are changed and removed in the one way that there is",
+				field)
 	}
 	if err := database.CheckSize(field, statements); err != nil {
 		return database.Found{}, err
@@ -174,7 +187,8 @@ func rules(statements []string) (all []string, err error) {
 		if s = strings.TrimSpace(s); strings.HasPrefix(s, "[") {
 			var listed []string
 			if json.Unmarshal([]byte(s), &listed) != nil {
-				return nil, fault.New("redis.rules", fault.Invalid, `creation_statements must be a list of rules such as ["~app:*", "+@read"]`)
+				return nil, fault.New("redis.rules", fault.Invalid,
+					`creation_statements must be a list of rules such as ["~app:*", "+@read"]`)
 			}
 			all = append(all, listed...)
 			continue
@@ -187,7 +201,8 @@ func rules(statements []string) (all []string, err error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, fault.New("redis.rules", fault.Invalid, "creation_statements has no rule in it; write some, or leave the field out")
+		return nil, fault.New("redis.rules", fault.Invalid,
+			"creation_statements has no rule in it; write some, or leave the field out")
 	}
 	return all, nil
 }
@@ -198,19 +213,23 @@ func checkRule(rule string) error {
 	shown := rule[:min(len(rule), 40)]
 	word := strings.ToLower(rule)
 	if strings.TrimSpace(rule) == "" || slices.Contains(spoiling, word) || strings.ContainsAny(word[:1], "<>#!") {
-		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: whether a user is enabled, and its password, are not decided by the role; take it out", shown)
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: whether a user is "+
+			"enabled, and its password, are not decided by the role; take it out", shown)
 	}
 	if strings.Contains(rule, "{{") {
-		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: rules have no placeholders, and a user's name and password are set besides; take the braces out", shown)
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: rules have no "+
+			"placeholders, and a user's name and password are set besides; take the braces out", shown)
 	}
 	if rule[0] == '(' {
 		return checkSelector(rule, shown)
 	}
 	if !balanced(rule) {
-		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q, whose parentheses are not balanced; balance them, or write ? for each in a pattern", shown)
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q, whose parentheses are "+
+			"not balanced; balance them, or write ? for each in a pattern", shown)
 	}
 	if strings.ContainsFunc(rule, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
-		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: there is white space in it; write each rule as one element, and ? for a space in a pattern", shown)
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: there is white space "+
+			"in it; write each rule as one element, and ? for a space in a pattern", shown)
 	}
 	return nil
 }
@@ -220,11 +239,16 @@ func checkSelector(rule, shown string) error {
 	inner, closed := strings.CutSuffix(rule[1:], ")")
 	switch {
 	case !closed:
-		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q, whose parenthesis is never closed; close it within the same rule", shown)
+		return fault.New("redis.rules", fault.Invalid,
+			"creation_statements has the rule %q, whose parenthesis is never closed; close it within the same rule",
+			shown)
 	case strings.ContainsAny(inner, "()"):
-		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: within a selector, such as (+get ~app:*), there are no parentheses; take them out, or write ? for each in a pattern", shown)
-	case strings.ContainsFunc(inner, func(c rune) bool { return c < ' ' && !strings.ContainsRune("\t\r\n", c) || c == 0x7f }):
-		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: there is a control character in it; take it out", shown)
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: within a selector, "+
+			"such as (+get ~app:*), there are no parentheses; take them out, or write ? for each in a pattern", shown)
+	case strings.ContainsFunc(inner,
+		func(c rune) bool { return c < ' ' && !strings.ContainsRune("\t\r\n", c) || c == 0x7f }):
+		return fault.New("redis.rules", fault.Invalid,
+			"creation_statements has the rule %q: there is a control character in it; take it out", shown)
 	}
 	return nil
 }

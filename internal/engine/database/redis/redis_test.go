@@ -34,7 +34,8 @@ func TestScan(t *testing.T) {
 	}
 	for _, piece := range []int{1, 2, 3, 7, 1 << 20} {
 		for _, in := range []string{
-			"+OK\r\n", "-NOPERM no\r\n", ":-12\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n", "$0\r\n\r\n", "$4\r\na\r\nb\r\n", "+OK\r\n*2\r\n$1\r\na\r\n*1\r\n:1\r\n$1\r\nb\r\n", "",
+			"+OK\r\n", "-NOPERM no\r\n", ":-12\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n", "$0\r\n\r\n", "$4\r\na\r\nb\r\n",
+			"+OK\r\n*2\r\n$1\r\na\r\n*1\r\n:1\r\n$1\r\nb\r\n", "",
 		} {
 			if err := scan(in, piece); err != nil {
 				t.Errorf("%q in pieces of %d: %v", in, piece, err)
@@ -127,9 +128,11 @@ func TestRules(t *testing.T) {
 			t.Errorf("%q: %v\n%s", tt.in, err, diff)
 		}
 	}
-	for _, in := range []string{`["~*"`, `[1]`, `[""]`, "nopass", "~* NoPass", ">secret", "<secret", "#abc", "!abc", "reset", "off", "on", "resetpass", " ", `[]`, "a\x00b",
+	for _, in := range []string{`["~*"`, `[1]`, `[""]`, "nopass", "~* NoPass", ">secret", "<secret", "#abc", "!abc",
+		"reset", "off", "on", "resetpass", " ", `[]`, "a\x00b",
 		// Redis writes these into its file of users, or may, and then does not start.
-		"(~a) +get)", "(~a(b) +get)", `["(~a) +get)"]`, "(~a +get", "~a(b", "~a)", "()x(", `["~a b"]`, "[\"(+get\x7f)\"]", `["(+get\u0001)"]`, `["~a\u007f"]`, `["~a\nuser x on"]`, "~{{name}}:*"} {
+		"(~a) +get)", "(~a(b) +get)", `["(~a) +get)"]`, "(~a +get", "~a(b", "~a)", "()x(", `["~a b"]`,
+		"[\"(+get\x7f)\"]", `["(+get\u0001)"]`, `["~a\u007f"]`, `["~a\nuser x on"]`, "~{{name}}:*"} {
 		if got, err := rules([]string{in}); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: %q, %v; want Invalid", in, got, err)
 		}
@@ -155,11 +158,13 @@ func FuzzRuleCost(f *testing.F) {
 	costtest.Fuzz(f, costtest.Parser{Limit: database.MaxStatements, Parse: func(text string) error {
 		_, err := checkStatements("creation_statements", []string{text})
 		return err
-	}}, costtest.Shape{Unit: "~a "}, costtest.Shape{Unit: "("}, costtest.Shape{Unit: "(~a) "}, costtest.Shape{Head: "[", Unit: `"~a",`, Tail: `"~b"]`}, costtest.Shape{Unit: "["})
+	}}, costtest.Shape{Unit: "~a "}, costtest.Shape{Unit: "("}, costtest.Shape{Unit: "(~a) "},
+		costtest.Shape{Head: "[", Unit: `"~a",`, Tail: `"~b"]`}, costtest.Shape{Unit: "["})
 }
 
 func TestNamed(t *testing.T) {
-	const list = "id=3 addr=127.0.0.1:1 laddr=127.0.0.1:2 name=keyturn-a user=x cmd=client|list\nid=4 addr=127.0.0.1:3 name=keyturn-ab user=name=keyturn-a\nid=5 name= user=default\nid=6 name=keyturn-a\n"
+	const list = "id=3 addr=127.0.0.1:1 laddr=127.0.0.1:2 name=keyturn-a user=x cmd=client|list\nid=4 " +
+		"addr=127.0.0.1:3 name=keyturn-ab user=name=keyturn-a\nid=5 name= user=default\nid=6 name=keyturn-a\n"
 	if diff := cmp.Diff([]string{"3", "6"}, named(list, "keyturn-a")); diff != "" {
 		t.Error(diff)
 	}
@@ -177,23 +182,30 @@ func FuzzNamed(f *testing.F) {
 
 func TestCheck(t *testing.T) {
 	good := func() database.Config {
-		return database.Config{Extra: map[string]string{"host": "redis.example.com"}, Username: "keyturn", Password: secret.Text("Canary")}
+		return database.Config{Extra: map[string]string{"host": "redis.example.com"}, Username: "keyturn",
+			Password: secret.Text("Canary")}
 	}
 	if err := Provider.Check(good()); err != nil {
 		t.Error(err)
 	}
 	for want, edit := range map[string]func(*database.Config){
-		"host is empty":                func(c *database.Config) { c.Extra["host"] = "" },
-		"without a scheme":             func(c *database.Config) { c.Extra["host"] = "redis://x" },
-		"port":                         func(c *database.Config) { c.Extra["port"] = "70000" },
-		"has several servers":          func(c *database.Config) { c.Extra["host"] = "a,b" },
-		"has a port in it":             func(c *database.Config) { c.Extra["host"] = "a:1" },
-		"are both given":               func(c *database.Config) { c.Extra["cluster"], c.Extra["sentinel_master_name"] = "true", "m" },
+		"host is empty":       func(c *database.Config) { c.Extra["host"] = "" },
+		"without a scheme":    func(c *database.Config) { c.Extra["host"] = "redis://x" },
+		"port":                func(c *database.Config) { c.Extra["port"] = "70000" },
+		"has several servers": func(c *database.Config) { c.Extra["host"] = "a,b" },
+		"has a port in it":    func(c *database.Config) { c.Extra["host"] = "a:1" },
+		"are both given": func(c *database.Config) {
+			c.Extra["cluster"],
+				c.Extra["sentinel_master_name"] = "true", "m"
+		},
 		"without sentinel_master_name": func(c *database.Config) { c.Extra["sentinel_username"] = "u" },
 		"sentinel_password is given": func(c *database.Config) {
 			c.Hidden = map[string]secret.Value{"sentinel_password": secret.Text("Canary")}
 		},
-		"sentinel_password is empty":   func(c *database.Config) { c.Extra["sentinel_master_name"], c.Extra["sentinel_username"] = "m", "u" },
+		"sentinel_password is empty": func(c *database.Config) {
+			c.Extra["sentinel_master_name"],
+				c.Extra["sentinel_username"] = "m", "u"
+		},
 		"without spaces":               func(c *database.Config) { c.Extra["sentinel_master_name"] = "a b" },
 		"connection_url is not":        func(c *database.Config) { c.URL = secret.Text("redis://x:Canary@y") },
 		"persistence_mode":             func(c *database.Config) { c.Extra["persistence_mode"] = "RDB" },
@@ -207,12 +219,14 @@ func TestCheck(t *testing.T) {
 		c := good()
 		edit(&c)
 		err := Provider.Check(c)
-		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), want) || strings.Contains(err.Error(), "Canary") {
+		if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), want) ||
+			strings.Contains(err.Error(), "Canary") {
 			t.Errorf("got %v, want Invalid with %q", err, want)
 		}
 	}
 	for _, field := range []string{"revocation_statements", "renew_statements", "rollback_statements"} {
-		if _, err := Provider.CheckStatements(field, []string{"x"}); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), field) {
+		if _, err := Provider.CheckStatements(field, []string{"x"}); !fault.Is(err, fault.Invalid) ||
+			!strings.Contains(fault.Message(err), field) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}

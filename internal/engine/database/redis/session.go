@@ -62,8 +62,10 @@ func (p *plan) connect(ctx context.Context, to server) (*session, error) {
 		Dialer: func(context.Context, string, string) (net.Conn, error) { return replies, nil },
 		// Contexts are the timeouts, and nothing is sent twice or unasked.
 		ContextTimeoutEnabled: true, ReadTimeout: -1, WriteTimeout: -1, MaxRetries: -1, DialerRetries: 1,
-		Protocol: 2, DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-		PoolSize: 1, PipelinePoolSize: -1, ConnMaxIdleTime: -1, ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
+		Protocol: 2, DisableIdentity: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		PoolSize:                 1, PipelinePoolSize: -1, ConnMaxIdleTime: -1, ReadBufferSize: 4 << 10,
+		WriteBufferSize: 4 << 10,
 	})
 	return &session{Conn: client.Conn(), client: client, net: n, replies: replies, server: to, opened: time.Now()}, nil
 }

@@ -20,7 +20,8 @@ import (
 // that begins with mute.
 func pretend(c net.Conn, mute string) (heard []string) {
 	defer c.Close()
-	r, answers := bufio.NewReader(c), make(chan string, 100) // a pipe has no buffer, and the client writes all before it reads
+	// a pipe has no buffer, and the client writes all before it reads
+	r, answers := bufio.NewReader(c), make(chan string, 100)
 	defer close(answers)
 	go func() {
 		for answer := range answers {
@@ -87,7 +88,8 @@ func TestWhatIsSent(t *testing.T) {
 		}
 		c.Close()
 		synctest.Wait()
-		const want = "HELLO 2|AUTH ADMIN CANARY|HELLO 2|CLIENT SETNAME KEYTURN|ACL GETUSER V-APP|HELLO 2|ACL GETUSER V-APP"
+		const want = "HELLO 2|AUTH ADMIN CANARY|HELLO 2|CLIENT SETNAME KEYTURN|ACL GETUSER V-APP|HELLO 2|ACL " +
+			"GETUSER V-APP"
 		if got := strings.Join(*heard, "|"); got != want {
 			t.Errorf("the server heard %s\nwant %s", got, want)
 		}

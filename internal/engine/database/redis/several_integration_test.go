@@ -59,7 +59,8 @@ func targetOf(t *testing.T, all redistest.Servers, c database.Config, at int, ba
 // TestClusterConformance runs the suite on a cluster, as the administrator of the documentation.
 func TestClusterConformance(t *testing.T) {
 	all := redistest.StartCluster(t)
-	if err := all.Do(t.Context(), "ACL", "SETUSER", "keyturn", "on", ">lender-password", "+acl", "+client", "+time", "+cluster|nodes"); err != nil {
+	if err := all.Do(t.Context(), "ACL", "SETUSER", "keyturn", "on", ">lender-password", "+acl", "+client", "+time",
+		"+cluster|nodes"); err != nil {
 		t.Fatal(err)
 	}
 	if err := all.Do(t.Context(), "ACL", "SAVE"); err != nil {
@@ -73,7 +74,8 @@ func TestClusterConformance(t *testing.T) {
 // TestSentinelConformance runs it on a primary and its replica, without a fail-over.
 func TestSentinelConformance(t *testing.T) {
 	sentinel, all := redistest.StartSentinel(t, time.Hour)
-	if _, err := sentinel.Do(t.Context(), "ACL", "SETUSER", "keyturn", "on", ">watcher-password", "+sentinel"); err != nil {
+	if _, err := sentinel.Do(t.Context(), "ACL", "SETUSER", "keyturn", "on", ">watcher-password",
+		"+sentinel"); err != nil {
 		t.Fatal(err)
 	}
 	c := sentinelConfig(sentinel)
@@ -115,8 +117,10 @@ func TestNodeAwayAtRevocation(t *testing.T) {
 	}
 	away, rest := all[1], redistest.Servers{all[0], all[2], all[3]}
 	away.Stop()
-	if err := drop(ctx, c, u.Name); !database.Refused(err) || database.Unchanged(err) || !strings.Contains(fault.Message(err), "server "+away.Addr()+" (1 of 4 failed)") {
-		t.Errorf("revoking with a node away: %v, refused %v, unchanged %v", err, database.Refused(err), database.Unchanged(err))
+	if err := drop(ctx, c, u.Name); !database.Refused(err) || database.Unchanged(err) ||
+		!strings.Contains(fault.Message(err), "server "+away.Addr()+" (1 of 4 failed)") {
+		t.Errorf("revoking with a node away: %v, refused %v, unchanged %v", err, database.Refused(err),
+			database.Unchanged(err))
 	}
 	if there, err := rest.Exists(ctx, u.Name); there || err != nil {
 		t.Errorf("at the other nodes: %v, %v", there, err)
@@ -157,7 +161,8 @@ func TestReplicaDown(t *testing.T) {
 	var warned string
 	ctx := database.OnWarning(t.Context(), func(text string) { warned = text })
 	u := databasetest.NewUser()
-	if err := c.Create(ctx, u, []string{"~*", "+@read"}, nil); err != nil || !strings.Contains(warned, "not made at "+replica.Addr()) {
+	if err := c.Create(ctx, u, []string{"~*", "+@read"}, nil); err != nil ||
+		!strings.Contains(warned, "not made at "+replica.Addr()) {
 		t.Errorf("creating without the replica: %v, warned %q", err, warned)
 	}
 	if there, err := primaries.Exists(ctx, u.Name); !there || err != nil {
@@ -309,9 +314,12 @@ func TestMisconfigured(t *testing.T) {
 			*c = configOf(all[0], redistest.Admin, redistest.Password, "")
 			c.Extra["cluster"] = "true"
 		},
-		"this is a Sentinel": func(c *database.Config) { *c = configOf(sentinel, redistest.Admin, redistest.Password, "") },
-		"it is no Sentinel":  func(c *database.Config) { c.Extra["port"] = strconv.Itoa(all[0].Port) },
-		"no primary by":      func(c *database.Config) { c.Extra["sentinel_master_name"] = "other" },
+		"this is a Sentinel": func(c *database.Config) {
+			*c = configOf(sentinel, redistest.Admin, redistest.Password,
+				"")
+		},
+		"it is no Sentinel": func(c *database.Config) { c.Extra["port"] = strconv.Itoa(all[0].Port) },
+		"no primary by":     func(c *database.Config) { c.Extra["sentinel_master_name"] = "other" },
 		"by sentinel_username and sentine": func(c *database.Config) {
 			c.Hidden = map[string]secret.Value{"sentinel_password": secret.Text("Canary")}
 		},
@@ -336,7 +344,8 @@ func TestDialedNodes(t *testing.T) {
 		}
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}
-	if err := connectTo(t, c).Verify(t.Context()); !fault.Is(err, fault.Denied) || !strings.Contains(fault.Message(err), all[2].Addr()) {
+	if err := connectTo(t, c).Verify(t.Context()); !fault.Is(err, fault.Denied) ||
+		!strings.Contains(fault.Message(err), all[2].Addr()) {
 		t.Errorf("got %v, want Denied for the third", err)
 	}
 }
@@ -345,13 +354,15 @@ func TestDialedNodes(t *testing.T) {
 // address.
 func TestClusterTLS(t *testing.T) {
 	certs := tlstest.Certificates(t)
-	all := redistest.StartTLSCluster(t, "--tls-cert-file", certs.Cert, "--tls-key-file", certs.Key, "--tls-ca-cert-file", certs.CA, "--tls-auth-clients", "no")
+	all := redistest.StartTLSCluster(t, "--tls-cert-file", certs.Cert, "--tls-key-file", certs.Key,
+		"--tls-ca-cert-file", certs.CA, "--tls-auth-clients", "no")
 	c := clusterConfig(all, "")
 	port, err := all[0].Do(t.Context(), "CONFIG", "GET", "tls-port")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Extra["host"], c.Extra["port"], c.Extra["tls"], c.Extra["ca_cert"] = all[0].Host, strings.TrimPrefix(port, "tls-port\n"), "true", certs.PEM
+	c.Extra["host"], c.Extra["port"], c.Extra["tls"], c.Extra["ca_cert"] = all[0].Host, strings.TrimPrefix(port,
+		"tls-port\n"), "true", certs.PEM
 	c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		for _, s := range all {
 			if address == s.Addr() {

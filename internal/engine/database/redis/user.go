@@ -43,7 +43,8 @@ func (c *conn) Verify(ctx context.Context) error {
 	k := c.call("Verify", "connecting")
 	return c.explain(k, c.visit(ctx, func(ctx context.Context, v *visit) error {
 		return v.look(ctx, func(ctx context.Context, s *session) error {
-			_, err := s.do(ctx, []string{"TIME"}, []string{"ACL", "GETUSER", idleName + "-verify"}, []string{"CLIENT", "LIST"}, []string{"CLIENT", "KILL", "ID", nobody})
+			_, err := s.do(ctx, []string{"TIME"}, []string{"ACL", "GETUSER", idleName + "-verify"},
+				[]string{"CLIENT", "LIST"}, []string{"CLIENT", "KILL", "ID", nobody})
 			return err
 		})
 	}))
@@ -57,10 +58,13 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 		return err
 	}
 	if len(statements) == 0 {
-		return database.MarkUnchanged(fault.New(k.op, fault.Invalid, "creation_statements are missing: without rules a user may do nothing; write them into the role"))
+		return database.MarkUnchanged(
+			fault.New(k.op, fault.Invalid,
+				"creation_statements are missing: without rules a user may do nothing; write them into the role"))
 	}
 	if len(rollback) > 0 {
-		return database.MarkUnchanged(fault.New(k.op, fault.Invalid, "rollback_statements: Redis has none; leave them out"))
+		return database.MarkUnchanged(
+			fault.New(k.op, fault.Invalid, "rollback_statements: Redis has none; leave them out"))
 	}
 	given, err := rules(statements)
 	if err != nil {
@@ -78,7 +82,9 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 		return v.change(ctx, func(ctx context.Context, s *session) error { return c.put(ctx, s, u.Name, set) })
 	})
 	if err == nil && len(left) > 0 {
-		database.Warn(ctx, "the user was not made at "+strings.Join(left, ", ")+": the other servers count it as down, and it serves nothing; when it is back it does not know the user")
+		database.Warn(ctx,
+			"the user was not made at "+strings.Join(left, ", ")+": the other servers count it as down, and it "+
+				"serves nothing; when it is back it does not know the user")
 	}
 	return c.explain(k, err)
 }
@@ -104,7 +110,8 @@ func (v *visit) leaveDown(errs []error) (left []string, rest []error) {
 // name is free.
 func fence(ctx context.Context, s *session, u database.User) error {
 	s.broken = true // with the attempt's name it is of no other use
-	replies, err := s.do(ctx, []string{"CLIENT", "SETNAME", sessionName(u.Attempt.ID)}, []string{"TIME"}, []string{"ACL", "GETUSER", u.Name})
+	replies, err := s.do(ctx, []string{"CLIENT", "SETNAME", sessionName(u.Attempt.ID)}, []string{"TIME"},
+		[]string{"ACL", "GETUSER", u.Name})
 	if err != nil {
 		return err
 	}
@@ -226,7 +233,8 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 		return err
 	}
 	if password.Empty() {
-		return database.MarkUnchanged(fault.New(k.op, fault.Invalid, "the new password is empty; check the password policy"))
+		return database.MarkUnchanged(
+			fault.New(k.op, fault.Invalid, "the new password is empty; check the password policy"))
 	}
 	set := func(v *visit, commands ...[]string) error {
 		return v.change(ctx, func(ctx context.Context, s *session) error {
@@ -238,7 +246,8 @@ func (c *conn) SetPassword(ctx context.Context, name string, password secret.Val
 		})
 	}
 	return c.explain(k, c.visit(ctx, func(ctx context.Context, v *visit) error {
-		if err := v.look(ctx, func(ctx context.Context, s *session) error { return present(ctx, s, name) }); err != nil {
+		if err := v.look(ctx,
+			func(ctx context.Context, s *session) error { return present(ctx, s, name) }); err != nil {
 			return &database.NotSent{Err: err}
 		}
 		beside := len(v.servers) > 1
@@ -273,7 +282,8 @@ func (c *conn) Login(ctx context.Context, name string, password secret.Value) (o
 		}
 		return conclusive(ctx, k, v, name, ok)
 	})
-	if said, answered := errors.AsType[*answer](err); answered && said.word() == "WRONGPASS" && name == c.username && password.Equal(c.config.Password) {
+	if said, answered := errors.AsType[*answer](err); answered && said.word() == "WRONGPASS" && name == c.username &&
+		password.Equal(c.config.Password) {
 		return false, nil // it is what the servers were to be asked for with
 	}
 	if fault.Is(err, fault.Unsupported) {
@@ -321,9 +331,12 @@ func conclusive(ctx context.Context, k call, v *visit, name string, ok bool) err
 	case err != nil:
 		return err
 	case !ok && off.Load():
-		return database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "%s cannot log in to Redis: the user is off; ACL SETUSER %s on", name, name))
+		return database.MarkUnchanged(
+			fault.New(k.op, fault.Unsupported, "%s cannot log in to Redis: the user is off; ACL SETUSER %s on", name,
+				name))
 	case ok && others.Load():
-		return database.MarkUnchanged(fault.New(k.op, fault.Unsupported, "%s can log in to Redis with another password, too; rotate it", name))
+		return database.MarkUnchanged(
+			fault.New(k.op, fault.Unsupported, "%s can log in to Redis with another password, too; rotate it", name))
 	}
 	return nil
 }
@@ -388,7 +401,10 @@ const (
 func (c *conn) SettleAttempt(ctx context.Context, a database.Attempt) (settled bool, err error) {
 	k := c.call("SettleAttempt", "settling the attempt")
 	if !a.Valid() {
-		return false, database.MarkUnchanged(fault.New(k.op, fault.Invalid, "the attempt is refused; it must have a deadline, and an id of 1 to 48 of A-Z a-z 0-9 . _ -"))
+		return false,
+			database.MarkUnchanged(
+				fault.New(k.op, fault.Invalid,
+					"the attempt is refused; it must have a deadline, and an id of 1 to 48 of A-Z a-z 0-9 . _ -"))
 	}
 	var later atomic.Bool
 	err = c.visit(ctx, func(ctx context.Context, v *visit) error {

@@ -54,7 +54,8 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 	if c.onExchange != nil {
 		x = x.Ended()
 		if r != nil {
-			x.Status, x.Reply = r.status, rotate.ShowReply(c.eval.redactor, r.status, []byte(r.vars["response"].GetAttr("body").AsString()), st.name == "create")
+			x.Status, x.Reply = r.status, rotate.ShowReply(c.eval.redactor, r.status,
+				[]byte(r.vars["response"].GetAttr("body").AsString()), st.name == "create")
 		}
 		if err != nil {
 			x.Error = fault.Message(err)
@@ -66,7 +67,8 @@ func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error)
 
 // describe describes a request before it is sent.
 func (c *caller) describe(st *step, r *http.Request) rotate.Exchange {
-	x := rotate.Exchange{At: time.Now().UTC(), Step: st.name, Method: r.Method, Host: r.URL.Host, Path: c.eval.redactor.Scrub(r.URL.EscapedPath())}
+	x := rotate.Exchange{At: time.Now().UTC(), Step: st.name, Method: r.Method, Host: r.URL.Host,
+		Path: c.eval.redactor.Scrub(r.URL.EscapedPath())}
 	if c.onExchange == nil {
 		return x
 	}
@@ -116,7 +118,8 @@ func (c *caller) roundTrip(ctx context.Context, st *step, request *http.Request,
 	}
 	data, err := io.ReadAll(resp.Body)
 	if fault.Is(err, fault.TooLarge) {
-		err = fault.New("recipe.send", fault.TooLarge, "the reply to %s is larger than %d KiB; let the recipe ask for less", st.name, maxReply>>10)
+		err = fault.New("recipe.send", fault.TooLarge,
+			"the reply to %s is larger than %d KiB; let the recipe ask for less", st.name, maxReply>>10)
 	}
 	if err != nil && resp.StatusCode < 400 {
 		return nil, c.noReply(ctx, st, request.URL.Host, true, err)
@@ -142,9 +145,11 @@ func (c *caller) noReply(ctx context.Context, st *step, host string, sent bool, 
 			outcome = rotate.Permanent
 		}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded) && !sent:
-		kind, msg = fault.Timeout, "no connection to "+host+" within "+st.timeout.String()+"; check whether a firewall drops this server's packets"
+		kind, msg = fault.Timeout, "no connection to "+host+" within "+st.timeout.String()+
+			"; check whether a firewall drops this server's packets"
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		kind, msg = fault.Timeout, host+" did not answer within "+st.timeout.String()+"; check whether the provider is slow, or give the recipe's request a longer timeout"
+		kind, msg = fault.Timeout, host+" did not answer within "+st.timeout.String()+
+			"; check whether the provider is slow, or give the recipe's request a longer timeout"
 	default:
 		msg = cmp.Or(connectionError(err, host), msg)
 	}
@@ -208,9 +213,11 @@ func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause er
 	case r.status/100 == 3:
 		msg += "; redirects are not followed; correct the address"
 	case r.status == 403 && outcome == rotate.Permanent:
-		msg += ", so it refuses the admin credentials, or they lack a permission, or a limit is reached; see the reply, and correct that at the provider or give other credentials"
+		msg += ", so it refuses the admin credentials, or they lack a permission, or a limit is reached; see the " +
+			"reply, and correct that at the provider or give other credentials"
 	case r.status == 401 && outcome == rotate.Permanent:
-		msg += ", so it refuses the admin credentials, or they lack a permission; correct them, or their permissions at the provider"
+		msg += ", so it refuses the admin credentials, or they lack a permission; correct them, or their " +
+			"permissions at the provider"
 	}
 	if cause == nil && r.status >= 400 {
 		cause = errors.New("the reply: " + strconv.Quote(c.quote(st, r)))
@@ -226,7 +233,8 @@ func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause er
 // call may have created a key all the same, and its reply may hold a secret that no redactor
 // knows.
 func (c *caller) quote(st *step, r *reply) string {
-	whole := rotate.ShowReply(c.eval.redactor, r.status, []byte(r.vars["response"].GetAttr("body").AsString()), st.name == "create")
+	whole := rotate.ShowReply(c.eval.redactor, r.status, []byte(r.vars["response"].GetAttr("body").AsString()),
+		st.name == "create")
 	if len(whole) > maxQuote {
 		whole = strings.ToValidUTF8(whole[:maxQuote], "") + "…"
 	}

@@ -33,13 +33,15 @@ func serve(t *testing.T, h http.HandlerFunc) rotation.Source {
 // plain opens a recipe's text whose only host is http://127.0.0.1 in front of a handler.
 func plain(t *testing.T, text string, h http.HandlerFunc) rotation.Source {
 	t.Helper()
-	text = strings.ReplaceAll(strings.ReplaceAll(text, `["api.example.com"]`, `["http://127.0.0.1"]`), "https://api.example.com", "http://127.0.0.1")
+	text = strings.ReplaceAll(strings.ReplaceAll(text, `["api.example.com"]`, `["http://127.0.0.1"]`),
+		"https://api.example.com", "http://127.0.0.1")
 	d, err := Provider.Parse("x.hcl", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s, err := Provider.Open(rotation.OpenConfig{
-		Definition: d, Admin: map[string]secret.Value{"token": secret.Text(adminCanary)}, Dial: rotationtest.Pipe(t, h),
+		Definition: d, Admin: map[string]secret.Value{"token": secret.Text(adminCanary)},
+		Dial: rotationtest.Pipe(t, h),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +106,8 @@ func TestOutcomes(t *testing.T) {
 			io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 			t.Cleanup(func() { conn.Close() })
 		}, u, tr, tr, u},
-		{"cut before the reply", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, u, tr, tr, u},
+		{"cut before the reply", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, u, tr, tr,
+			u},
 	} {
 		s := serve(t, c.handler)
 		_, created := s.Create(t.Context(), order)
@@ -134,7 +137,8 @@ func TestOutcomes(t *testing.T) {
 				t.Errorf("%s, %s: retry after %v, want 90s", c.name, call, f.RetryAfter)
 			}
 			// Another try makes another key where this one made one that cannot be read.
-			if want := call == "create" && f.Status/100 == 2 && result.want == u; want && !f.Repeats || f.Repeats && f.Status/100 != 2 {
+			if want := call == "create" && f.Status/100 == 2 && result.want == u; want && !f.Repeats || f.Repeats &&
+				f.Status/100 != 2 {
 				t.Errorf("%s, %s: it repeats: %v", c.name, call, f.Repeats)
 			}
 			refuses := strings.Contains(fault.Message(f), "admin credentials")
@@ -179,13 +183,15 @@ func TestUnreadableKeys(t *testing.T) {
 		"neither id nor secret":    {"\x01", "", "l", false, ""},
 		"no label is no hindrance": {"a", "k", "", true, "a"},
 	} {
-		text := strings.Replace(minimal("{}"), "  secret =", "  public = { label = response.json.label }\n  secret =", 1)
+		text := strings.Replace(minimal("{}"), "  secret =", "  public = { label = response.json.label }\n  secret =",
+			1)
 		s := plain(t, text, func(w http.ResponseWriter, r *http.Request) {
 			_ = json.NewEncoder(w).Encode(map[string]string{"id": tt.id, "key": tt.key, "label": tt.label})
 		})
 		c, err := s.Create(t.Context(), order)
 		if tt.fine {
-			if err != nil || c.ID != tt.wantID || c.Secret["api_key"].RevealString() != tt.key || c.Public["label"] != tt.label {
+			if err != nil || c.ID != tt.wantID || c.Secret["api_key"].RevealString() != tt.key ||
+				c.Public["label"] != tt.label {
 				t.Errorf("%s: %.40v, %v", name, c, err)
 			}
 			continue
@@ -227,11 +233,13 @@ func TestVerifyDeadIsNotFooled(t *testing.T) {
 // TestUnreachable: without a connection there surely was no effect.
 func TestUnreachable(t *testing.T) {
 	s := openDemo(t, demo(t), nil)
-	if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent || !fault.Is(err, fault.Denied) {
+	if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent ||
+		!fault.Is(err, fault.Denied) {
 		t.Errorf("without a network: %v", err)
 	}
 	guarded := (&outbound.Dialer{}).DialContext
-	if _, err := openDemo(t, demo(t), guarded).Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent || !fault.Is(err, fault.Denied) {
+	if _, err := openDemo(t, demo(t), guarded).Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent ||
+		!fault.Is(err, fault.Denied) {
 		t.Errorf("loopback without the operator's leave: %v", err)
 	}
 	allowed := (&outbound.Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}).DialContext
@@ -240,11 +248,13 @@ func TestUnreachable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed, err := Provider.Open(rotation.OpenConfig{Definition: d, Admin: map[string]secret.Value{"token": secret.Text("x")}, Dial: allowed})
+	closed, err := Provider.Open(
+		rotation.OpenConfig{Definition: d, Admin: map[string]secret.Value{"token": secret.Text("x")}, Dial: allowed})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := closed.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Transient || !fault.Is(err, fault.Upstream) {
+	if _, err := closed.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Transient ||
+		!fault.Is(err, fault.Upstream) {
 		t.Errorf("a closed port: %v, want transient", err)
 	}
 }
@@ -260,7 +270,8 @@ list {
   next = response.json.next
 }
 `
-	for _, next := range []string{"https://evil.example/keys", "http://127.0.0.1:81/keys", "//evil.example/", "http://127.0.0.1@evil.example/", "file:///etc/passwd", "http://127.0.0.1.evil.example/"} {
+	for _, next := range []string{"https://evil.example/keys", "http://127.0.0.1:81/keys", "//evil.example/",
+		"http://127.0.0.1@evil.example/", "file:///etc/passwd", "http://127.0.0.1.evil.example/"} {
 		calls = 0
 		s := plain(t, text, func(w http.ResponseWriter, r *http.Request) {
 			calls++
@@ -283,15 +294,20 @@ func TestRefusedRequests(t *testing.T) {
 	if _, err := s.Create(t.Context(), rotate.Order{}); rotate.OutcomeOf(err) != rotate.Permanent {
 		t.Errorf("no marker: %v", err)
 	}
-	for _, headers := range []string{`{ Host = "evil.example" }`, `{ "X-A" = "a\r\nX-B: b" }`, `{ "Content-Length" = 1 }`, `{ "a b" = "c" }`} {
-		s := plain(t, strings.Replace(minimal("{}"), "retry =", "headers = "+headers+"\n  retry =", 1), func(w http.ResponseWriter, r *http.Request) { t.Error("called") })
-		if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent || !fault.Is(err, fault.Invalid) {
+	for _, headers := range []string{`{ Host = "evil.example" }`, `{ "X-A" = "a\r\nX-B: b" }`,
+		`{ "Content-Length" = 1 }`, `{ "a b" = "c" }`} {
+		s := plain(t, strings.Replace(minimal("{}"), "retry =", "headers = "+headers+"\n  retry =", 1),
+			func(w http.ResponseWriter, r *http.Request) { t.Error("called") })
+		if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent ||
+			!fault.Is(err, fault.Invalid) {
 			t.Errorf("headers %s: %v", headers, err)
 		}
 	}
 	for _, rest := range []string{"#", "#part", "#pa%20rt", "?a=b#part"} {
-		s := plain(t, strings.Replace(minimal("{}"), `example.com/keys"`, `example.com/keys`+rest+`"`, 1), func(w http.ResponseWriter, r *http.Request) { t.Error("called") })
-		if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent || !strings.Contains(fault.Message(err), "fragment") {
+		s := plain(t, strings.Replace(minimal("{}"), `example.com/keys"`, `example.com/keys`+rest+`"`, 1),
+			func(w http.ResponseWriter, r *http.Request) { t.Error("called") })
+		if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent ||
+			!strings.Contains(fault.Message(err), "fragment") {
 			t.Errorf("a URL that ends in %s: %v", rest, err)
 		}
 	}
@@ -307,7 +323,8 @@ func TestNoNewKeyIsQuoted(t *testing.T) {
 			io.WriteString(w, `{"id": "a", "other": "new-key-canary", "message": "the limit is reached"}`)
 		})
 		_, err := s.Create(t.Context(), order)
-		if cause := fmt.Sprint(err, fault.Cause(err)); err == nil || strings.Contains(cause, "new-key-canary") || strings.Contains(cause, "the limit is reached") != quoted {
+		if cause := fmt.Sprint(err, fault.Cause(err)); err == nil || strings.Contains(cause, "new-key-canary") ||
+			strings.Contains(cause, "the limit is reached") != quoted {
 			t.Errorf("%d: %s", status, cause)
 		}
 	}
@@ -329,19 +346,23 @@ func TestEscapedID(t *testing.T) {
 // TestBodies sends one of each kind.
 func TestBodies(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{`json = { name = marker, n = 3, list = ["a", null], token = admin.token }`, `application/json {"list":["a",null],"n":3,"name":"kt:t1/demo/1/1","token":"` + adminCanary + `"}`},
-		{`form = { name = "a b", list = ["x", "y"], gone = null, n = true }`, "application/x-www-form-urlencoded list=x&list=y&n=true&name=a+b"},
+		{`json = { name = marker, n = 3, list = ["a", null], token = admin.token }`,
+			`application/json {"list":["a",null],"n":3,"name":"kt:t1/demo/1/1","token":"` + adminCanary + `"}`},
+		{`form = { name = "a b", list = ["x", "y"], gone = null, n = true }`,
+			"application/x-www-form-urlencoded list=x&list=y&n=true&name=a+b"},
 		{"raw = \"<a>${marker}</a>\"\n content_type = \"application/xml\"", "application/xml <a>kt:t1/demo/1/1</a>"},
 		{"json = {}\n content_type = \"application/vnd.api+json\"", "application/vnd.api+json {}"},
-		{"graphql {\n query = \"mutation { x }\"\n variables = { a = marker }\n }", `application/json {"query":"mutation { x }","variables":{"a":"kt:t1/demo/1/1"}}`},
+		{"graphql {\n query = \"mutation { x }\"\n variables = { a = marker }\n }",
+			`application/json {"query":"mutation { x }","variables":{"a":"kt:t1/demo/1/1"}}`},
 		{"", " "},
 	} {
 		var got string
-		s := plain(t, strings.Replace(minimal("{}"), "json = {}", c.text, 1), func(w http.ResponseWriter, r *http.Request) {
-			body, _ := io.ReadAll(r.Body)
-			got = r.Header.Get("Content-Type") + " " + string(body)
-			io.WriteString(w, `{"id": 7, "key": "k"}`)
-		})
+		s := plain(t, strings.Replace(minimal("{}"), "json = {}", c.text, 1),
+			func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				got = r.Header.Get("Content-Type") + " " + string(body)
+				io.WriteString(w, `{"id": 7, "key": "k"}`)
+			})
 		made, err := s.Create(t.Context(), order)
 		if err != nil || got != c.want || made.ID != "7" {
 			t.Errorf("%s: sent %s, made %q, %v; want %s", c.text, got, made.ID, err, c.want)
@@ -353,28 +374,35 @@ func TestBodies(t *testing.T) {
 func TestAuth(t *testing.T) {
 	for _, c := range []struct{ auth, header, want string }{
 		{`auth "bearer" { token = admin.token }`, "Authorization", "Bearer " + adminCanary},
-		{"auth \"basic\" {\n username = \"api\"\n password = admin.token\n }", "Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("api:"+adminCanary))},
+		{"auth \"basic\" {\n username = \"api\"\n password = admin.token\n }", "Authorization",
+			"Basic " + base64.StdEncoding.EncodeToString([]byte("api:"+adminCanary))},
 		{`auth "header" { headers = { "X-Key" = admin.token, "X-Version" = 2 } }`, "X-Key", adminCanary},
-		{`auth "header" { headers = { Authorization = "Token token=${admin.token}" } }`, "Authorization", "Token token=" + adminCanary},
+		{`auth "header" { headers = { Authorization = "Token token=${admin.token}" } }`, "Authorization",
+			"Token token=" + adminCanary},
 		{`auth "none" {}`, "Authorization", ""},
 	} {
 		var got string
-		s := plain(t, strings.Replace(minimal("{}"), `auth "bearer" { token = admin.token }`, c.auth, 1), func(w http.ResponseWriter, r *http.Request) {
-			got = r.Header.Get(c.header)
-			io.WriteString(w, `{"id": 7, "key": "k"}`)
-		})
+		s := plain(t, strings.Replace(minimal("{}"), `auth "bearer" { token = admin.token }`, c.auth, 1),
+			func(w http.ResponseWriter, r *http.Request) {
+				got = r.Header.Get(c.header)
+				io.WriteString(w, `{"id": 7, "key": "k"}`)
+			})
 		if _, err := s.Create(t.Context(), order); err != nil || got != c.want {
 			t.Errorf("%s: sent %q, %v; want %q", c.auth, got, err, c.want)
 		}
 	}
 	// What cannot stand in a header, or is not there, is not sent.
 	for old, wrong := range map[string][]string{
-		`auth "bearer" { token = admin.token }`: {`auth "bearer" { token = "" }`, `auth "bearer" { token = "a\nb" }`, `auth "header" { headers = { "X-Key" = "a\nb" } }`},
-		`json = {}`:                             {"raw = \"x\"\n content_type = \"\"", "raw = \"x\"\n content_type = \"a\\nb\""},
+		`auth "bearer" { token = admin.token }`: {`auth "bearer" { token = "" }`, `auth "bearer" { token = "a\nb" }`,
+			`auth "header" { headers = { "X-Key" = "a\nb" } }`},
+		`json = {}`: {"raw = \"x\"\n content_type = \"\"",
+			"raw = \"x\"\n content_type = \"a\\nb\""},
 	} {
 		for _, w := range wrong {
-			s := plain(t, strings.Replace(minimal("{}"), old, w, 1), func(http.ResponseWriter, *http.Request) { t.Errorf("%s: called", w) })
-			if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent || !fault.Is(err, fault.Invalid) {
+			s := plain(t, strings.Replace(minimal("{}"), old, w, 1),
+				func(http.ResponseWriter, *http.Request) { t.Errorf("%s: called", w) })
+			if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent ||
+				!fault.Is(err, fault.Invalid) {
 				t.Errorf("%s: %v", w, err)
 			}
 		}
@@ -385,8 +413,10 @@ func TestAuth(t *testing.T) {
 // it.
 func TestCanaries(t *testing.T) {
 	encoded := []string{
-		adminCanary, url.QueryEscape(adminCanary), strings.ToLower(url.QueryEscape(adminCanary)), url.PathEscape(adminCanary),
-		base64.StdEncoding.EncodeToString([]byte(adminCanary)), strings.ReplaceAll(url.QueryEscape(adminCanary), "+", "%20"),
+		adminCanary, url.QueryEscape(adminCanary), strings.ToLower(url.QueryEscape(adminCanary)),
+		url.PathEscape(adminCanary),
+		base64.StdEncoding.EncodeToString([]byte(adminCanary)),
+		strings.ReplaceAll(url.QueryEscape(adminCanary), "+", "%20"),
 		strings.ReplaceAll(adminCanary, "/", `\/`), "hashed-" + strings.ToUpper(adminCanary), "key-canary-0123",
 	}
 	silent := func(what string, err error) {
@@ -394,7 +424,8 @@ func TestCanaries(t *testing.T) {
 		if err == nil {
 			t.Fatalf("%s: succeeded", what)
 		}
-		for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err), fault.Message(err)} {
+		for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err),
+			fault.Message(err)} {
 			for _, canary := range encoded {
 				if strings.Contains(text, canary) {
 					t.Errorf("%s: %q shows %q", what, text, canary)
@@ -403,10 +434,13 @@ func TestCanaries(t *testing.T) {
 		}
 	}
 	texts := map[string]string{
-		"body":  minimal(`{ t = admin.token, u = "hashed-${upper(admin.token)}" }`),
-		"query": strings.Replace(minimal("{}"), "json = {}", `query = { t = admin.token, u = "hashed-${upper(admin.token)}" }`, 1),
-		"path":  strings.Replace(minimal(`{ u = "hashed-${upper(admin.token)}" }`), `/keys"`, `/keys/${urlencode(admin.token)}"`, 1),
-		"basic": strings.Replace(minimal(`{ u = "hashed-${upper(admin.token)}" }`), "token = admin.token", "username = \"api\"\npassword = admin.token\n", 1),
+		"body": minimal(`{ t = admin.token, u = "hashed-${upper(admin.token)}" }`),
+		"query": strings.Replace(minimal("{}"), "json = {}",
+			`query = { t = admin.token, u = "hashed-${upper(admin.token)}" }`, 1),
+		"path": strings.Replace(minimal(`{ u = "hashed-${upper(admin.token)}" }`), `/keys"`,
+			`/keys/${urlencode(admin.token)}"`, 1),
+		"basic": strings.Replace(minimal(`{ u = "hashed-${upper(admin.token)}" }`), "token = admin.token",
+			"username = \"api\"\npassword = admin.token\n", 1),
 	}
 	const basic = "YXBpOmFkbWlu" // the beginning of base64("api:admin…")
 	texts["basic"] = strings.Replace(texts["basic"], `auth "bearer" { username`, "auth \"basic\" {\n username", 1)
@@ -415,7 +449,8 @@ func TestCanaries(t *testing.T) {
 			s := plain(t, text, func(w http.ResponseWriter, r *http.Request) {
 				w.WriteHeader(status)
 				body, _ := io.ReadAll(r.Body)
-				fmt.Fprintf(w, `{"error": "%s %s %s %s"`+"\n", strings.Join(encoded[:len(encoded)-2], " "), r.Header, r.RequestURI, body)
+				fmt.Fprintf(w, `{"error": "%s %s %s %s"`+"\n", strings.Join(encoded[:len(encoded)-2], " "), r.Header,
+					r.RequestURI, body)
 			})
 			_, err := s.Create(t.Context(), order)
 			silent(fmt.Sprintf("%s, %d", where, status), err)
@@ -427,13 +462,16 @@ func TestCanaries(t *testing.T) {
 		_, err := s.Create(t.Context(), order)
 		silent(where+", cut", err)
 	}
-	broken := strings.Replace(minimal("{}"), `url = "https://api.example.com/keys"`, `url = "https://api.example.com/%zz${admin.token}"`, 1)
-	_, err := plain(t, strings.Replace(broken, "${admin.token}", `${urlencode(lower(admin.token))}`, 1), nil).Create(t.Context(), order)
+	broken := strings.Replace(minimal("{}"), `url = "https://api.example.com/keys"`,
+		`url = "https://api.example.com/%zz${admin.token}"`, 1)
+	_, err := plain(t, strings.Replace(broken, "${admin.token}", `${urlencode(lower(admin.token))}`, 1),
+		nil).Create(t.Context(), order)
 	silent("a bad url", err)
 
 	// A new key must not be quoted from a reply that is not understood.
 	for _, reply := range []string{
-		`{"key": "key-canary-0123"}`, `{"id": {"x": "key-canary-0123"}, "key": "key-canary-0123"}`, `{"id": "key-canary-0123\u0000", "key": "key-canary-0123"}`,
+		`{"key": "key-canary-0123"}`, `{"id": {"x": "key-canary-0123"}, "key": "key-canary-0123"}`,
+		`{"id": "key-canary-0123\u0000", "key": "key-canary-0123"}`,
 		`"key-canary-0123"`, `key-canary-0123`, `{"id": "a", "key": ["key-canary-0123"]}`,
 	} {
 		s := plain(t, minimal("{}"), func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, reply) })
@@ -444,7 +482,9 @@ func TestCanaries(t *testing.T) {
 		w.WriteHeader(400)
 		fmt.Fprintf(w, "wrong key %s", r.Header.Get("Authorization"))
 	})
-	silent("verifying", s.Verify(t.Context(), rotate.Credential{ID: "a", Secret: map[string]secret.Value{"api_key": secret.Text("key-canary-0123")}}))
+	silent("verifying",
+		s.Verify(t.Context(),
+			rotate.Credential{ID: "a", Secret: map[string]secret.Value{"api_key": secret.Text("key-canary-0123")}}))
 }
 
 // TestQuotes: an operator sees why a provider refused.
@@ -455,7 +495,8 @@ func TestQuotes(t *testing.T) {
 	})
 	_, err := s.Create(t.Context(), order)
 	if !strings.Contains(err.Error(), "label is not unique") || strings.Contains(fault.Message(err), "label") {
-		t.Errorf("the log says %q, the client reads %q; want the provider's words in the log only", err, fault.Message(err))
+		t.Errorf("the log says %q, the client reads %q; want the provider's words in the log only", err,
+			fault.Message(err))
 	}
 }
 
@@ -474,16 +515,23 @@ func TestOpenRefuses(t *testing.T) {
 		want   string
 	}{
 		{func(c *rotation.OpenConfig) { c.Params = nil }, fault.Invalid, "params.url is required"},
-		{func(c *rotation.OpenConfig) { c.Params["url"] = json.RawMessage(`null`) }, fault.Invalid, "params.url must be a string"},
-		{func(c *rotation.OpenConfig) { c.Params["url"] = json.RawMessage(`"http://169.254.169.254"`) }, fault.Invalid, "plain http://"},
-		{func(c *rotation.OpenConfig) { c.Params["url"] = json.RawMessage(`"http://127.0.0.1:1/"`) }, fault.Invalid, "refused"},
-		{func(c *rotation.OpenConfig) { c.Params["ur"] = json.RawMessage(`1`) }, fault.Invalid, "params.ur is not known; known are: url"},
+		{func(c *rotation.OpenConfig) { c.Params["url"] = json.RawMessage(`null`) }, fault.Invalid,
+			"params.url must be a string"},
+		{func(c *rotation.OpenConfig) { c.Params["url"] = json.RawMessage(`"http://169.254.169.254"`) }, fault.Invalid,
+			"plain http://"},
+		{func(c *rotation.OpenConfig) { c.Params["url"] = json.RawMessage(`"http://127.0.0.1:1/"`) }, fault.Invalid,
+			"refused"},
+		{func(c *rotation.OpenConfig) { c.Params["ur"] = json.RawMessage(`1`) }, fault.Invalid,
+			"params.ur is not known; known are: url"},
 		{func(c *rotation.OpenConfig) { c.Admin = nil }, fault.Invalid, "admin.token is required"},
-		{func(c *rotation.OpenConfig) { c.Admin["tokn"] = secret.Text("x") }, fault.Invalid, "admin.tokn is not known"},
+		{func(c *rotation.OpenConfig) { c.Admin["tokn"] = secret.Text("x") }, fault.Invalid,
+			"admin.tokn is not known"},
 		{func(c *rotation.OpenConfig) { c.Definition.Hash = "sha256:0" }, fault.Held, "has changed since"},
-		{func(c *rotation.OpenConfig) { c.Definition.Source = append(d.Source, '#') }, fault.Held, "has changed since"},
+		{func(c *rotation.OpenConfig) { c.Definition.Source = append(d.Source, '#') }, fault.Held,
+			"has changed since"},
 		{func(c *rotation.OpenConfig) { c.Definition.Name = "other" }, fault.Invalid, "not \"other\""},
-		{func(c *rotation.OpenConfig) { c.Definition = rotation.Definition{Name: "../recipes"} }, fault.NotFound, "there is no recipe"},
+		{func(c *rotation.OpenConfig) { c.Definition = rotation.Definition{Name: "../recipes"} }, fault.NotFound,
+			"there is no recipe"},
 	} {
 		config := right()
 		c.change(&config)
@@ -513,13 +561,16 @@ admin "token"`, 1)))
 	}
 	for _, tags := range []string{`null`, `["a",null]`, `"[null]"`, `{"a":1}`, `"x"`} {
 		loose.Params["tags"] = json.RawMessage(tags)
-		if _, err := Provider.Open(loose); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "params.tags must be") {
+		if _, err := Provider.Open(loose); !fault.Is(err, fault.Invalid) ||
+			!strings.Contains(fault.Message(err), "params.tags must be") {
 			t.Errorf("tags %s: %v", tags, err)
 		}
 	}
 	for room, fine := range map[int]bool{0: true, 1: false} {
-		loose.Params["tags"] = json.RawMessage(`["` + strings.Repeat("a", maxParams+room-len(`[""]`+`"7"`+`"http://127.0.0.1:1"`)) + `"]`)
-		if _, err := Provider.Open(loose); (err == nil) != fine || !fine && !strings.Contains(fault.Message(err), "params are larger than 16 KiB together") {
+		loose.Params["tags"] = json.RawMessage(`["` +
+			strings.Repeat("a", maxParams+room-len(`[""]`+`"7"`+`"http://127.0.0.1:1"`)) + `"]`)
+		if _, err := Provider.Open(loose); (err == nil) != fine || !fine &&
+			!strings.Contains(fault.Message(err), "params are larger than 16 KiB together") {
 			t.Errorf("%d bytes more than params may have: %v", room, err)
 		}
 	}
@@ -551,7 +602,8 @@ list {
 	s := plain(t, text, func(w http.ResponseWriter, r *http.Request) {
 		p := r.URL.Query().Get("p")
 		if p == "" {
-			w.Header().Set("Link", `<https://x/?0>; rel="prev", <https://x/?a=b,c&d=%20>; title="a, b"; rel="last next"`)
+			w.Header().Set("Link",
+				`<https://x/?0>; rel="prev", <https://x/?a=b,c&d=%20>; title="a, b"; rel="last next"`)
 		}
 		io.WriteString(w, pages[p])
 	})
@@ -561,7 +613,8 @@ list {
 	}
 	want := []rotate.Listed{
 		{ID: "1", Label: "kt:t1/demo/1/1", Marker: order.Marker, Created: time.Unix(1700000000, 0).UTC()},
-		{ID: "z", Created: time.Unix(1, 0).UTC(), LastUsed: time.Date(2026, 1, 2, 2, 4, 5, 0, time.UTC), Disabled: true},
+		{ID: "z", Created: time.Unix(1, 0).UTC(), LastUsed: time.Date(2026, 1, 2, 2, 4, 5, 0, time.UTC),
+			Disabled: true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -576,7 +629,8 @@ list {
 	if _, err := endless.List(t.Context()); rotate.OutcomeOf(err) != rotate.Permanent {
 		t.Errorf("an endless list: %v", err)
 	}
-	for _, page := range []string{`{}`, `null`, `[{}]`, `[{"id":"","at":1,"state":"on"}]`, `[{"id":"a","at":"x","state":"on"}]`, `[1]`, `nonsense`, `[{"id":"a","at":1e99,"state":"on"}]`} {
+	for _, page := range []string{`{}`, `null`, `[{}]`, `[{"id":"","at":1,"state":"on"}]`,
+		`[{"id":"a","at":"x","state":"on"}]`, `[1]`, `nonsense`, `[{"id":"a","at":1e99,"state":"on"}]`} {
 		broken := plain(t, text, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, page) })
 		if keys, err := broken.List(t.Context()); rotate.OutcomeOf(err) != rotate.Permanent || keys != nil {
 			t.Errorf("page %s: %v, %v; want permanent and nothing", page, keys, err)
@@ -610,7 +664,8 @@ func TestPaging(t *testing.T) {
 		if err != nil || len(keys) != 3 {
 			t.Errorf("%s: %d keys, %v; asked %q", name, len(keys), err, asked)
 		}
-		want := map[string][]string{"cursor": {"", "after=c1", "after=c2"}, "number": {"page=1", "page=2", "page=3"}, "address": {"", "1", "2"}}[name]
+		want := map[string][]string{"cursor": {"", "after=c1", "after=c2"}, "number": {"page=1", "page=2", "page=3"},
+			"address": {"", "1", "2"}}[name]
 		if diff := cmp.Diff(want, asked); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}

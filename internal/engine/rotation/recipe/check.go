@@ -28,14 +28,18 @@ const (
 // the size of the text.
 func checkSize(source []byte, file string) hcl.Diagnostics {
 	if bytes.Count(source[bytes.LastIndex(source, []byte("*/"))+1:], []byte("/*")) > maxOpen {
-		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Comment without an end", Detail: "A comment begins with /* but has no */; close it.", Subject: &hcl.Range{Filename: file, Start: hcl.InitialPos}}}
+		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Comment without an end",
+			Detail:  "A comment begins with /* but has no */; close it.",
+			Subject: &hcl.Range{Filename: file, Start: hcl.InitialPos}}}
 	}
 	tokens, diags := hclsyntax.LexConfig(source, file, hcl.InitialPos)
 	var c tokenCounts
 	for _, t := range tokens {
 		c.add(t.Type)
 		if why := c.exceeded(); why != "" {
-			return append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Too large an expression", Detail: why, Subject: t.Range.Ptr()})
+			return append(diags,
+				&hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Too large an expression", Detail: why,
+					Subject: t.Range.Ptr()})
 		}
 	}
 	return diags
@@ -61,7 +65,8 @@ func (c *tokenCounts) add(t hclsyntax.TokenType) {
 	case hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc:
 		c.depth++
 		c.pieces = append(c.pieces, 0)
-	case hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl, hclsyntax.TokenQuotedLit, hclsyntax.TokenStringLit:
+	case hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl, hclsyntax.TokenQuotedLit,
+		hclsyntax.TokenStringLit:
 		if n := len(c.pieces); n > 0 {
 			c.pieces[n-1]++
 		}
@@ -118,7 +123,8 @@ func (l *limitChecker) Enter(node hclsyntax.Node) hcl.Diagnostics {
 	switch n := node.(type) {
 	case *hclsyntax.ScopeTraversalExpr:
 		if l.names++; l.names > maxNames {
-			l.report(n.SrcRange, "the expression refers to variables more than %d times; write a shorter one", maxNames)
+			l.report(n.SrcRange, "the expression refers to variables more than %d times; write a shorter one",
+				maxNames)
 		}
 		if root := n.Traversal.RootName(); l.inLoopBody(n) && slices.Contains([]string{"response", "item"}, root) {
 			l.report(n.SrcRange, "%q cannot be used for each element of a loop; use the loop's own variables", root)

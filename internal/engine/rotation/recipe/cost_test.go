@@ -32,20 +32,24 @@ func TestReadingEvaluatesNothing(t *testing.T) {
 	list := "[" + strings.Repeat(`"a",`, 200) + "]"
 	loops := nest("[for x in "+list+": ", `"a"`, "]", 5)
 	for name, change := range map[string][2]string{
-		"loops in style":        {`style = "two-key"`, "style = " + loops},
-		"loops in a text":       {`description = "d"`, "description = " + loops},
-		"loops in a template":   {`evidence = "e"`, `evidence = "${` + loops + `[0]}"`},
-		"a long number":         {`description = "d"`, "description = 1e10000000"},
-		"a number in a text":    {`description = "d"`, `description = "${1e10000000}"`},
-		"a number that grows":   {`description = "d"`, `description = "${9e999*9e999*9e999}"`},
-		"loops in a duration":   {`description = "d"`, "description = \"d\"\nlate = " + loops},
-		"loops in a flag":       {`admin "token" { description = "d" }`, "admin \"token\" {\ndescription = \"d\"\nsecret = " + loops + "\n}"},
-		"loops in a status":     {`retry = "never"`, "retry = \"never\"\nexpect { status = " + loops + " }"},
-		"loops in a name":       {`secret = { api_key = response.json.key }`, "secret = { (" + loops + "[0]) = response.json.key }"},
-		"a sum as the status":   {`retry = "never"`, "retry = \"never\"\nexpect { status = [100 + 100] }"},
-		"loops in a proof":      {`retire {`, "verify {\nproof = " + loops + "\nurl = \"https://api.example.com\"\n}\nretire {"},
-		"loops in a limit":      {`description = "d"`, "description = \"d\"\nlimits { keys = " + loops + " }"},
-		"three loops in a host": {`hosts = ["api.example.com"]`, "hosts = " + nest("[for x in "+list+": ", `"a"`, "]", 3)},
+		"loops in style":      {`style = "two-key"`, "style = " + loops},
+		"loops in a text":     {`description = "d"`, "description = " + loops},
+		"loops in a template": {`evidence = "e"`, `evidence = "${` + loops + `[0]}"`},
+		"a long number":       {`description = "d"`, "description = 1e10000000"},
+		"a number in a text":  {`description = "d"`, `description = "${1e10000000}"`},
+		"a number that grows": {`description = "d"`, `description = "${9e999*9e999*9e999}"`},
+		"loops in a duration": {`description = "d"`, "description = \"d\"\nlate = " + loops},
+		"loops in a flag": {`admin "token" { description = "d" }`,
+			"admin \"token\" {\ndescription = \"d\"\nsecret = " + loops + "\n}"},
+		"loops in a status": {`retry = "never"`, "retry = \"never\"\nexpect { status = " + loops + " }"},
+		"loops in a name": {`secret = { api_key = response.json.key }`,
+			"secret = { (" + loops + "[0]) = response.json.key }"},
+		"a sum as the status": {`retry = "never"`, "retry = \"never\"\nexpect { status = [100 + 100] }"},
+		"loops in a proof": {`retire {`,
+			"verify {\nproof = " + loops + "\nurl = \"https://api.example.com\"\n}\nretire {"},
+		"loops in a limit": {`description = "d"`, "description = \"d\"\nlimits { keys = " + loops + " }"},
+		"three loops in a host": {`hosts = ["api.example.com"]`,
+			"hosts = " + nest("[for x in "+list+": ", `"a"`, "]", 3)},
 	} {
 		text := strings.Replace(minimal("{}"), change[0], change[1], 1)
 		if text == minimal("{}") {
@@ -84,7 +88,10 @@ func metering(t testing.TB, ctx context.Context, text string, elements, steps in
 		return diags
 	}
 	var ps problems
-	ps.check(e, newMeter(nil, parseSteps).with(scope{"param": cty.ObjectVal(map[string]cty.Value{"list": cty.UnknownVal(cty.List(cty.String))})}), cty.DynamicPseudoType)
+	ps.check(e, newMeter(nil,
+		parseSteps).with(
+		scope{"param": cty.ObjectVal(map[string]cty.Value{"list": cty.UnknownVal(cty.List(cty.String))})}),
+		cty.DynamicPseudoType)
 	if err := ps.err("x"); err != nil {
 		return err
 	}
@@ -93,7 +100,8 @@ func metering(t testing.TB, ctx context.Context, text string, elements, steps in
 		list[i] = cty.StringVal(fmt.Sprint(i))
 	}
 	ev := &evaluator{redactor: new(secret.Redactor)}
-	_, err := ev.value(e, newMeter(ctx, steps).with(scope{"param": cty.ObjectVal(map[string]cty.Value{"list": cty.ListVal(list)})}))
+	_, err := ev.value(e,
+		newMeter(ctx, steps).with(scope{"param": cty.ObjectVal(map[string]cty.Value{"list": cty.ListVal(list)})}))
 	return err
 }
 
@@ -118,7 +126,8 @@ func TestRunningIsMetered(t *testing.T) {
 			t.Errorf("%.80s: %v, want %v", text, err, errSteps)
 		}
 	}
-	for _, text := range []string{"[for a in param.list : upper(a) if a != \"7\"]", "length(param.list)", "param.list[*]", `join(",", param.list)`, "contains(param.list, \"77\")"} {
+	for _, text := range []string{"[for a in param.list : upper(a) if a != \"7\"]", "length(param.list)",
+		"param.list[*]", `join(",", param.list)`, "contains(param.list, \"77\")"} {
 		if err := metering(t, t.Context(), text, 2000, 100_000); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
@@ -133,7 +142,10 @@ func TestSecretsAreMetered(t *testing.T) {
 		t.Fatal(diags)
 	}
 	vars := func(n int) scope {
-		return newMeter(nil, callSteps).with(scope{"list": cty.ListVal(slices.Repeat([]cty.Value{cty.StringVal("x")}, n)), "token": cty.StringVal("a token").Mark(sensitive)})
+		return newMeter(nil,
+			callSteps).with(
+			scope{"list": cty.ListVal(slices.Repeat([]cty.Value{cty.StringVal("x")}, n)),
+				"token": cty.StringVal("a token").Mark(sensitive)})
 	}
 	ev := &evaluator{redactor: new(secret.Redactor)}
 	if _, err := ev.value(e, vars(10)); err != nil {
@@ -161,9 +173,11 @@ func TestRunningIsStopped(t *testing.T) {
 
 // Each page of a list has items whose expressions are metered together, and end with the call.
 func TestCallIsMetered(t *testing.T) {
-	text := strings.Replace(minimal("[for a in param.list : [for b in param.list : [for x in [a, b] : x]]]"), "create {",
+	text := strings.Replace(minimal("[for a in param.list : [for b in param.list : [for x in [a, b] : x]]]"),
+		"create {",
 		"param \"list\" {\n description = \"d\"\n type = list(string)\n}\ncreate {", 1)
-	if _, err := parse("minimal.hcl", []byte(text)); err == nil || !strings.Contains(fault.Message(err), "at most 2 deep") {
+	if _, err := parse("minimal.hcl", []byte(text)); err == nil ||
+		!strings.Contains(fault.Message(err), "at most 2 deep") {
 		t.Errorf("three loops: %v", err)
 	}
 	text = strings.Replace(text, "[for x in [a, b] : x]", "[a, b, a, b]", 1)
@@ -175,11 +189,14 @@ func TestCallIsMetered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := open(rotation.OpenConfig{Definition: d, Params: map[string]json.RawMessage{"list": list}, Admin: map[string]secret.Value{"token": secret.Text("token")}}, &replay{})
+	s, err := open(
+		rotation.OpenConfig{Definition: d, Params: map[string]json.RawMessage{"list": list},
+			Admin: map[string]secret.Value{"token": secret.Text("token")}}, &replay{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Create(t.Context(), rotate.Order{Marker: rotate.Marker{Installation: "aaaaaaaa", Key: "bbbbbbbb", Turn: 1, Attempt: 1}})
+	_, err = s.Create(t.Context(),
+		rotate.Order{Marker: rotate.Marker{Installation: "aaaaaaaa", Key: "bbbbbbbb", Turn: 1, Attempt: 1}})
 	if !strings.Contains(fault.Message(err), errSteps.Error()) {
 		t.Errorf("16 million rounds: %v", err)
 	}
@@ -192,12 +209,19 @@ func FuzzParseCost(f *testing.F) {
 		_, err := parse("x.hcl", []byte(text))
 		return err
 	}},
-		costtest.Shape{Head: "name = <<A\n", Unit: "a\n", Tail: "A\n"}, costtest.Shape{Head: "name = <<-A\n", Unit: "  a\n", Tail: "  A\n"},
-		costtest.Shape{Head: `name = "`, Unit: "$${", Tail: `"`}, costtest.Shape{Head: "name = a", Unit: "?a"}, costtest.Shape{Head: "name = ", Unit: "-", Tail: "1"},
-		costtest.Shape{Head: "name = ", Unit: "9"}, costtest.Shape{Unit: "a = 1\n"}, costtest.Shape{Unit: "a {}\n"}, costtest.Shape{Head: "name = [", Unit: "1,", Tail: "]"},
-		costtest.Shape{Head: "name = a", Unit: "[*]"}, costtest.Shape{Head: "name = <<A\n", Unit: "%{ if a }", Tail: "A\n"}, costtest.Shape{Unit: "<<A\n"}, costtest.Shape{Unit: "/*a"}, costtest.Shape{Head: "/* */", Unit: "\"/*"},
-		costtest.Shape{Head: minimal("{}"), Unit: "param \"a\" { description = \"d\" }\n"}, costtest.Shape{Head: minimal("{}"), Unit: "verify {}\n"},
-		costtest.Shape{Head: strings.TrimSuffix(minimal("{}"), "}\n"), Unit: "fail \"transient\" { when = response.status == 500 }\n", Tail: "}\n"})
+		costtest.Shape{Head: "name = <<A\n", Unit: "a\n", Tail: "A\n"},
+		costtest.Shape{Head: "name = <<-A\n", Unit: "  a\n", Tail: "  A\n"},
+		costtest.Shape{Head: `name = "`, Unit: "$${", Tail: `"`}, costtest.Shape{Head: "name = a", Unit: "?a"},
+		costtest.Shape{Head: "name = ", Unit: "-", Tail: "1"},
+		costtest.Shape{Head: "name = ", Unit: "9"}, costtest.Shape{Unit: "a = 1\n"}, costtest.Shape{Unit: "a {}\n"},
+		costtest.Shape{Head: "name = [", Unit: "1,", Tail: "]"},
+		costtest.Shape{Head: "name = a", Unit: "[*]"},
+		costtest.Shape{Head: "name = <<A\n", Unit: "%{ if a }", Tail: "A\n"}, costtest.Shape{Unit: "<<A\n"},
+		costtest.Shape{Unit: "/*a"}, costtest.Shape{Head: "/* */", Unit: "\"/*"},
+		costtest.Shape{Head: minimal("{}"), Unit: "param \"a\" { description = \"d\" }\n"},
+		costtest.Shape{Head: minimal("{}"), Unit: "verify {}\n"},
+		costtest.Shape{Head: strings.TrimSuffix(minimal("{}"), "}\n"),
+			Unit: "fail \"transient\" { when = response.status == 500 }\n", Tail: "}\n"})
 }
 
 // FuzzEvaluateCost: a step of a meter costs a bounded number of a machine's, whatever is
@@ -213,9 +237,13 @@ func FuzzEvaluateCost(f *testing.F) {
 		}
 		return nil
 	}},
-		costtest.Shape{Head: "[", Unit: "[for a in param.list : contains(param.list, a)],", Tail: "1]"}, costtest.Shape{Head: "[", Unit: "param.list == param.list,", Tail: "1]"},
-		costtest.Shape{Head: "[", Unit: "jsonencode(param.list),", Tail: "1]"}, costtest.Shape{Head: "[for a in param.list : [", Unit: "a,", Tail: "]]"},
-		costtest.Shape{Head: "[", Unit: "can(param.list[*].x),", Tail: "1]"}, costtest.Shape{Head: `"${1`, Unit: "*9e999", Tail: `}"`}, costtest.Shape{Head: "{for a in param.list : a => [", Unit: `"${a}",`, Tail: "]}"})
+		costtest.Shape{Head: "[", Unit: "[for a in param.list : contains(param.list, a)],", Tail: "1]"},
+		costtest.Shape{Head: "[", Unit: "param.list == param.list,", Tail: "1]"},
+		costtest.Shape{Head: "[", Unit: "jsonencode(param.list),", Tail: "1]"},
+		costtest.Shape{Head: "[for a in param.list : [", Unit: "a,", Tail: "]]"},
+		costtest.Shape{Head: "[", Unit: "can(param.list[*].x),", Tail: "1]"},
+		costtest.Shape{Head: `"${1`, Unit: "*9e999", Tail: `}"`},
+		costtest.Shape{Head: "{for a in param.list : a => [", Unit: `"${a}",`, Tail: "]}"})
 }
 
 // FuzzReplyCost: reading what a provider answers costs a bounded number of steps for each byte.
@@ -229,7 +257,9 @@ func FuzzReplyCost(f *testing.F) {
 			size(v)
 		}
 		return nil
-	}}, costtest.Shape{Head: "[", Unit: "1,", Tail: "1]"}, costtest.Shape{Head: "{", Unit: `"k§":[],`, Tail: `"z":1}`}, costtest.Shape{Unit: "["}, costtest.Shape{Unit: "9"}, costtest.Shape{Head: "1e", Unit: "9"}, costtest.Shape{Head: `"`, Unit: `é`, Tail: `"`},
+	}}, costtest.Shape{Head: "[", Unit: "1,", Tail: "1]"}, costtest.Shape{Head: "{", Unit: `"k§":[],`, Tail: `"z":1}`},
+		costtest.Shape{Unit: "["}, costtest.Shape{Unit: "9"}, costtest.Shape{Head: "1e", Unit: "9"},
+		costtest.Shape{Head: `"`, Unit: `é`, Tail: `"`},
 		costtest.Shape{Head: "[", Unit: "1e999,", Tail: "1]"})
 }
 
@@ -241,5 +271,6 @@ func FuzzLinkCost(f *testing.F) {
 		}
 		_, _ = link(text, "next")
 		return nil
-	}}, costtest.Shape{Unit: "<"}, costtest.Shape{Unit: "<a>;"}, costtest.Shape{Unit: `<a>; rel="x", `}, costtest.Shape{Head: "<a>; rel=\"", Unit: "a ", Tail: "\""})
+	}}, costtest.Shape{Unit: "<"}, costtest.Shape{Unit: "<a>;"}, costtest.Shape{Unit: `<a>; rel="x", `},
+		costtest.Shape{Head: "<a>; rel=\"", Unit: "a ", Tail: "\""})
 }

@@ -26,7 +26,8 @@ type evaluator struct {
 // vars returns the variables of one call's expressions. All expressions of the call together take
 // at most callSteps steps, and they stop when ctx ends.
 func (ev *evaluator) vars(ctx context.Context, more scope) scope {
-	return ev.base.with(newMeter(ctx, callSteps)).with(scope{"now": cty.StringVal(time.Now().UTC().Format(time.RFC3339))}).with(more)
+	return ev.base.with(newMeter(ctx, callSteps)).with(
+		scope{"now": cty.StringVal(time.Now().UTC().Format(time.RFC3339))}).with(more)
 }
 
 // value evaluates an expression and removes the marks from the result. The redactor learns every
@@ -55,7 +56,9 @@ func (ev *evaluator) value(e hcl.Expression, vars scope) (cty.Value, error) {
 		return cty.NilVal, err
 	}
 	if !v.IsWhollyKnown() {
-		return cty.NilVal, fault.New("recipe.eval", fault.Invalid, "%s: the expression has no value; check the names in it", position(e.Range()))
+		return cty.NilVal,
+			fault.New("recipe.eval", fault.Invalid, "%s: the expression has no value; check the names in it",
+				position(e.Range()))
 	}
 	return v, nil
 }
@@ -73,7 +76,8 @@ func evaluated(e hcl.Expression, vars scope) (v cty.Value, diags hcl.Diagnostics
 			r, summary = err, "The expression cannot be evaluated: "+err.Error()
 		}
 		if r != nil {
-			v, diags = cty.DynamicVal, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Subject: e.Range().Ptr()}}
+			v, diags = cty.DynamicVal, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary,
+				Subject: e.Range().Ptr()}}
 		}
 	}()
 	return e.Value(&hcl.EvalContext{Variables: vars, Functions: functions})
@@ -94,7 +98,8 @@ func (ev *evaluator) know(text string) {
 }
 
 // quotable lists the summaries of diagnostics whose detail quotes the recipe and never a value.
-var quotable = []string{"Unsupported attribute", "Attempt to get attribute from null value", "Attempt to index null value", "Invalid index", "Unknown variable"}
+var quotable = []string{"Unsupported attribute", "Attempt to get attribute from null value",
+	"Attempt to index null value", "Invalid index", "Unknown variable"}
 
 // evalError returns an error with the position of the failure, and with the reason if the reason
 // quotes no value. A quoted reason passes through the redactor, because an index can be computed
@@ -122,7 +127,9 @@ func (ev *evaluator) text(e hcl.Expression, vars scope) (out string, ok bool, er
 		return "", false, err
 	}
 	if out, ok, err = text(v); err != nil {
-		return "", false, fault.New("recipe.eval", fault.Invalid, "%s: want a string, got %s", position(e.Range()), v.Type().FriendlyName())
+		return "", false,
+			fault.New("recipe.eval", fault.Invalid, "%s: want a string, got %s", position(e.Range()),
+				v.Type().FriendlyName())
 	}
 	return out, ok, nil
 }
@@ -139,7 +146,9 @@ func (ev *evaluator) boolean(e hcl.Expression, vars scope, unset bool) (bool, er
 	}
 	b, err := convert.Convert(v, cty.Bool)
 	if err != nil {
-		return false, fault.New("recipe.eval", fault.Invalid, "%s: want true or false, got %s", position(e.Range()), v.Type().FriendlyName())
+		return false,
+			fault.New("recipe.eval", fault.Invalid, "%s: want true or false, got %s", position(e.Range()),
+				v.Type().FriendlyName())
 	}
 	if b.IsNull() {
 		return unset, nil
@@ -155,7 +164,9 @@ func (ev *evaluator) timestamp(e hcl.Expression, vars scope) (time.Time, error) 
 	}
 	t, err := time.Parse(time.RFC3339, out)
 	if err != nil {
-		return time.Time{}, fault.New("recipe.eval", fault.Invalid, "%s: want an RFC 3339 time; fromunix(…) converts seconds", position(e.Range()))
+		return time.Time{},
+			fault.New("recipe.eval", fault.Invalid, "%s: want an RFC 3339 time; fromunix(…) converts seconds",
+				position(e.Range()))
 	}
 	return t.UTC(), nil
 }
@@ -173,7 +184,8 @@ func (ev *evaluator) pairs(e hcl.Expression, vars scope) (out []pair, err error)
 	if err != nil {
 		return nil, err
 	}
-	wrong := fault.New("recipe.eval", fault.Invalid, "%s: want an object of strings or lists of strings", position(e.Range()))
+	wrong := fault.New("recipe.eval", fault.Invalid, "%s: want an object of strings or lists of strings",
+		position(e.Range()))
 	if v.IsNull() || !v.Type().IsObjectType() && !v.Type().IsMapType() {
 		return nil, wrong
 	}

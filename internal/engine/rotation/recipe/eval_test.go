@@ -38,7 +38,8 @@ func evaluate(t *testing.T, text, reply string) (ev *evaluator, out string, prob
 	if diags.HasErrors() {
 		return nil, "", diags, nil
 	}
-	unknown := scope{"now": cty.UnknownVal(cty.String), "page": cty.DynamicVal, "admin": cty.ObjectVal(map[string]cty.Value{"token": cty.UnknownVal(cty.String)})}
+	unknown := scope{"now": cty.UnknownVal(cty.String), "page": cty.DynamicVal,
+		"admin": cty.ObjectVal(map[string]cty.Value{"token": cty.UnknownVal(cty.String)})}
 	var ps problems
 	ps.check(e, newMeter(nil, parseSteps).with(unknown).with(responseScope), cty.String)
 	if problem := ps.err("x"); problem != nil {
@@ -114,16 +115,20 @@ func TestFunctions(t *testing.T) {
 
 // TestBounds has what would cost a lot, in the recipe or in the reply.
 func TestBounds(t *testing.T) {
-	big := `{"x": "` + strings.Repeat("a", maxReply-100) + `", "n": "1e999999999", "l": [` + strings.Repeat(`"bbbbbbbb",`, 15000) + `0]}`
+	big := `{"x": "` + strings.Repeat("a", maxReply-100) + `", "n": "1e999999999", "l": [` +
+		strings.Repeat(`"bbbbbbbb",`, 15000) + `0]}`
 	start := time.Now()
 	for _, text := range []string{
-		`response.json.n + 1`, `"${response.json.n * 1}"`, `format("%d", response.json.n)`, `"${tonumber(response.json.n)}"`, `format("%099999999d", 1)`, `format("%1000d", 1)`,
+		`response.json.n + 1`, `"${response.json.n * 1}"`, `format("%d", response.json.n)`,
+		`"${tonumber(response.json.n)}"`, `format("%099999999d", 1)`, `format("%1000d", 1)`,
 		`fromunix(response.json.n)`, `1e999999999`, `"${1e99999}"`, `jsondecode("1e999999999")`,
-		`join(response.json.x, response.json.l)`, `replace(response.json.x, "a", response.json.x)`, `replace(response.json.x, "", "b")`, `length(split("a", response.json.x))`,
+		`join(response.json.x, response.json.l)`, `replace(response.json.x, "a", response.json.x)`,
+		`replace(response.json.x, "", "b")`, `length(split("a", response.json.x))`,
 		strings.Repeat("jsonencode(", 40) + `"\"\\"` + strings.Repeat(")", 40),
 		`jsonencode([for a in response.json.l : response.json.x])`,
 		`[for a in response.json.l : [for b in response.json.l : "x"]]`,
-		`env.HOME`, `file("/etc/passwd")`, `timestamp()`, `provider::x()`, `path.module`, `self`, `admin.other`, `response.jsn`, `admin["token"].x`,
+		`env.HOME`, `file("/etc/passwd")`, `timestamp()`, `provider::x()`, `path.module`, `self`, `admin.other`,
+		`response.jsn`, `admin["token"].x`,
 	} {
 		if _, out, problem, err := evaluate(t, text, big); problem == nil && err == nil {
 			t.Errorf("%.60s came to %d bytes", text, len(out))
@@ -135,7 +140,9 @@ func TestBounds(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	for _, reply := range []string{
-		strings.Repeat("[", 100), strings.Repeat("[", 65) + strings.Repeat("]", 65), "[" + strings.Repeat("1,", maxValues) + "1]", "1e9999", strings.Repeat("9", 100), `{"a":1}x`, "{\"a\":1", "\xff", `[1,]`, ``,
+		strings.Repeat("[", 100), strings.Repeat("[", 65) + strings.Repeat("]", 65),
+		"[" + strings.Repeat("1,", maxValues) + "1]", "1e9999", strings.Repeat("9", 100), `{"a":1}x`, "{\"a\":1",
+		"\xff", `[1,]`, ``,
 	} {
 		if v, err := parseJSON([]byte(reply)); err == nil {
 			t.Errorf("%.20s… parsed as %#v", reply, v)
@@ -145,9 +152,12 @@ func TestBounds(t *testing.T) {
 
 func TestDerivedSecretsAreKnown(t *testing.T) {
 	for _, text := range []string{
-		`admin.token`, `"x-${admin.token}-y"`, `upper(admin.token)`, `jsonencode({ a = admin.token })`, `base64encode("a:${admin.token}")`,
-		`replace(admin.token, "+", "-")`, `format("%s!", admin.token)`, `join("", [admin.token, "z"])`, `true ? admin.token : ""`, `try(admin.nothing, admin.token)`,
-		`lookup({ a = admin.token }, "a", "")`, `split("/", admin.token)[0]`, `[for x in [admin.token] : "${x}."][0]`, `coalesce(page, admin.token)`, `urlencode(admin.token)`, `trimprefix(admin.token, "adm")`,
+		`admin.token`, `"x-${admin.token}-y"`, `upper(admin.token)`, `jsonencode({ a = admin.token })`,
+		`base64encode("a:${admin.token}")`,
+		`replace(admin.token, "+", "-")`, `format("%s!", admin.token)`, `join("", [admin.token, "z"])`,
+		`true ? admin.token : ""`, `try(admin.nothing, admin.token)`,
+		`lookup({ a = admin.token }, "a", "")`, `split("/", admin.token)[0]`, `[for x in [admin.token] : "${x}."][0]`,
+		`coalesce(page, admin.token)`, `urlencode(admin.token)`, `trimprefix(admin.token, "adm")`,
 	} {
 		ev, out, problem, err := evaluate(t, text, "{}")
 		if problem != nil || err != nil {
@@ -163,7 +173,8 @@ func TestDerivedSecretsAreKnown(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 3, 9, 12, 0, 0, 0, time.UTC)
 	for header, want := range map[string]time.Duration{
-		"": 0, "7": 7 * time.Second, "0": 0, "-7": 0, "soon": 0, "999999999": 24 * time.Hour, "99999999999999999999": 0,
+		"": 0, "7": 7 * time.Second, "0": 0, "-7": 0, "soon": 0, "999999999": 24 * time.Hour,
+		"99999999999999999999":                       0,
 		now.Add(time.Minute).Format(http.TimeFormat): time.Minute, now.Add(-time.Minute).Format(http.TimeFormat): 0,
 	} {
 		if got := retryAfter(header, now); got != want {
@@ -176,19 +187,25 @@ func TestRetryAfter(t *testing.T) {
 // error, or make more than they may.
 func FuzzEvaluate(f *testing.F) {
 	for _, text := range []string{
-		`jsonencode([for x in response.json.list : upper(x) if x != null])`, `"${admin.token}/${urlencode(response.json.id)}"`, `format("%s%05d", response.body, response.status)`,
-		`try(link(response.headers["link"], "next"), response.json[0].a, null)`, `formatdate("YYYY", timeadd(now, "${response.json.n}h"))`, `replace(lower(admin.token), "a", response.json.x)`,
-		`split(",", response.json)[response.status]`, `jsondecode(response.json).x[*].y`, `{ for k, v in response.json : k => v... }`, `merge(response.json, { a = admin.token })["a"]`, `-tonumber(response.json.n) % 7`,
+		`jsonencode([for x in response.json.list : upper(x) if x != null])`,
+		`"${admin.token}/${urlencode(response.json.id)}"`, `format("%s%05d", response.body, response.status)`,
+		`try(link(response.headers["link"], "next"), response.json[0].a, null)`,
+		`formatdate("YYYY", timeadd(now, "${response.json.n}h"))`, `replace(lower(admin.token), "a", response.json.x)`,
+		`split(",", response.json)[response.status]`, `jsondecode(response.json).x[*].y`,
+		`{ for k, v in response.json : k => v... }`, `merge(response.json, { a = admin.token })["a"]`,
+		`-tonumber(response.json.n) % 7`,
 	} {
 		f.Add(text, `{"list": ["a", null], "id": "x/y", "n": 3, "x": "yy"}`)
 		f.Add(text, `["a", 1e300, {"a": true}]`)
 		f.Add(text, `"{\"x\": [{\"y\": 1}]}"`)
 	}
 	f.Fuzz(func(t *testing.T, text, reply string) {
-		if len(text) > 1000 || len(reply) > 10_000 || strings.Contains(text, adminCanary) || strings.Contains(reply, adminCanary) {
+		if len(text) > 1000 || len(reply) > 10_000 || strings.Contains(text, adminCanary) ||
+			strings.Contains(reply, adminCanary) {
 			return
 		}
-		watchdog := time.AfterFunc(10*time.Second, func() { panic("slow: " + strconv.Quote(text) + " of " + strconv.Quote(reply)) })
+		watchdog := time.AfterFunc(10*time.Second,
+			func() { panic("slow: " + strconv.Quote(text) + " of " + strconv.Quote(reply)) })
 		_, out, problem, err := evaluate(t, text, reply)
 		watchdog.Stop()
 		if problem == nil && err != nil && strings.Contains(err.Error(), adminCanary) {
@@ -267,7 +284,8 @@ func TestWhatErrorsQuote(t *testing.T) {
 		}
 		if err == nil || strings.Contains(err.Error(), "canary-text") {
 			t.Errorf("%s = %q, %v; want an error without a value", text, out, err)
-		} else if !strings.Contains(err.Error(), want) && want != "cannot be evaluated" && want != "Invalid function argument" {
+		} else if !strings.Contains(err.Error(), want) && want != "cannot be evaluated" &&
+			want != "Invalid function argument" {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}
@@ -275,7 +293,8 @@ func TestWhatErrorsQuote(t *testing.T) {
 
 // TestKnownForms: a secret is found in each form in which a URL or a reply may have it.
 func TestKnownForms(t *testing.T) {
-	for _, form := range []string{"a/B+c d", "a%2FB%2Bc+d", "a%2FB%2Bc%20d", "a%2fB%2bc+d", "a%2fB%2bc%20d", "a%2fB+c%20d", "a%2FB+c%20d", `a\/B+c d`} {
+	for _, form := range []string{"a/B+c d", "a%2FB%2Bc+d", "a%2FB%2Bc%20d", "a%2fB%2bc+d", "a%2fB%2bc%20d",
+		"a%2fB+c%20d", "a%2FB+c%20d", `a\/B+c d`} {
 		ev := &evaluator{redactor: new(secret.Redactor)}
 		ev.know("a/B+c d")
 		if got := ev.redactor.Scrub("it says " + form + "."); strings.Contains(got, form) {

@@ -79,7 +79,8 @@ func (e *exampleReplies) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errConnectionCut
 	}
 	e.mu.Lock()
-	vars := scope{"marker": cty.StringVal(e.marker), "key": cty.ObjectVal(map[string]cty.Value{"id": cty.StringVal(e.id)})}.with(made.vars)
+	vars := scope{"marker": cty.StringVal(e.marker),
+		"key": cty.ObjectVal(map[string]cty.Value{"id": cty.StringVal(e.id)})}.with(made.vars)
 	dead := e.dead
 	e.mu.Unlock()
 	st := made.step
@@ -100,7 +101,8 @@ func (e *exampleReplies) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // setReply copies the value of an example into a reply.
 func setReply(answer *http.Response, v cty.Value, at string) error {
-	wrong := fault.New("recipe.example", fault.Invalid, "%s: the example is not a reply; write an object such as { status = 200, json = { … } }, with status, json, body and headers", at)
+	wrong := fault.New("recipe.example", fault.Invalid, "%s: the example is not a reply; write an object such as { "+
+		"status = 200, json = { … } }, with status, json, body and headers", at)
 	if v.IsNull() || !v.Type().IsObjectType() {
 		return wrong
 	}

@@ -12,7 +12,8 @@ import (
 )
 
 // try rehearses a recipe with its examples, and returns what was reported and sent.
-func try(t *testing.T, d rotation.Definition, params map[string]json.RawMessage) (steps []string, sent []rotate.Exchange, err error) {
+func try(t *testing.T, d rotation.Definition, params map[string]json.RawMessage) (steps []string,
+	sent []rotate.Exchange, err error) {
 	t.Helper()
 	s, err := Provider.OpenExamples(rotation.OpenConfig{
 		Definition: d, Params: params, Admin: map[string]secret.Value{"token": secret.Text("canary-admin")},
@@ -41,7 +42,8 @@ func TestExamples(t *testing.T) {
 		if err != nil || len(steps) < 4 || steps[len(steps)-1] != "verify dead true" {
 			t.Errorf("%s: %q, %v", d.Name, steps, err)
 		}
-		if shown := fmt.Sprintf("%+v", sent); strings.Contains(shown, "canary-admin") || strings.Contains(shown, "ks_live_example") {
+		if shown := fmt.Sprintf("%+v", sent); strings.Contains(shown, "canary-admin") ||
+			strings.Contains(shown, "ks_live_example") {
 			t.Errorf("%s: shows a secret: %s", d.Name, shown)
 		}
 	}
@@ -83,14 +85,18 @@ func TestExamplesThatFail(t *testing.T) {
 		create, verify, retire string
 		steps, want            string
 	}{
-		"all is well":         {created, "", "", "create true, verify true, publish true, retire true, verify dead true", ""},
-		"no example":          {"", "", "", "create false", "small.hcl"},
-		"another field":       {`example = { status = 201, json = { id = "1", token = "k" } }`, "", "", "create false, retire true", "small.hcl:14:33"},
-		"not a reply":         {`example = { state = 201 }`, "", "", "create false", "the example is not a reply"},
-		"no object":           {`example = "ok"`, "", "", "create false", "the example is not a reply"},
-		"a status":            {`example = { status = 1 }`, "", "", "create false", "the example is not a reply"},
-		"refused":             {created, `example = { status = 401 }`, "", "create true, verify false, retire true, verify dead true", "401"},
-		"alive":               {created, `example_refused = { status = 200 }`, "", "create true, verify true, publish true, retire true, verify dead false", "still accepts"},
+		"all is well": {created, "", "",
+			"create true, verify true, publish true, retire true, verify dead true", ""},
+		"no example": {"", "", "", "create false", "small.hcl"},
+		"another field": {`example = { status = 201, json = { id = "1", token = "k" } }`, "", "",
+			"create false, retire true", "small.hcl:14:33"},
+		"not a reply": {`example = { state = 201 }`, "", "", "create false", "the example is not a reply"},
+		"no object":   {`example = "ok"`, "", "", "create false", "the example is not a reply"},
+		"a status":    {`example = { status = 1 }`, "", "", "create false", "the example is not a reply"},
+		"refused": {created, `example = { status = 401 }`, "",
+			"create true, verify false, retire true, verify dead true", "401"},
+		"alive": {created, `example_refused = { status = 200 }`, "",
+			"create true, verify true, publish true, retire true, verify dead false", "still accepts"},
 		"a body that is text": {`example = { status = 201, body = "{\"id\":\"2\",\"key\":\"k\"}", headers = { X-A = "b" } }`, "", "", "create true, verify true, publish true, retire true, verify dead true", ""},
 	} {
 		d, err := Provider.Parse("small.hcl", fmt.Appendf(nil, small, tt.create, tt.verify, tt.retire))
@@ -98,7 +104,8 @@ func TestExamplesThatFail(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		steps, _, err := try(t, d, nil)
-		if got := strings.Join(steps, ", "); got != tt.steps || (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+		if got := strings.Join(steps, ", "); got != tt.steps || (err == nil) != (tt.want == "") || err != nil &&
+			!strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %s, %v; want %s, %q", name, got, err, tt.steps, tt.want)
 		}
 	}

@@ -76,7 +76,8 @@ func urlProblem(s *step, params cty.Value, origins []outbound.Origin) string {
 	end := strings.IndexAny(rest, "/?")
 	switch {
 	case !absolute && (whole || strings.Contains(text, "/")):
-		return fmt.Sprintf("the url of %s begins with %q, which is not a URL: it must begin with https://, or with http:// and a loopback address; write that before the host", s.name, clip(text))
+		return fmt.Sprintf("the url of %s begins with %q, which is not a URL: it must begin with https://, or with "+
+			"http:// and a loopback address; write that before the host", s.name, clip(text))
 	case !absolute, end < 0 && !whole:
 		return "" // the rest is known only at the call
 	case end >= 0:
@@ -87,7 +88,8 @@ func urlProblem(s *step, params cty.Value, origins []outbound.Origin) string {
 	case err != nil:
 		return fmt.Sprintf("the url of %s: %s", s.name, fault.Message(err))
 	case len(origins) > 0 && !slices.Contains(origins, origin):
-		return fmt.Sprintf("the url of %s leads to %q, but hosts allows only %q; a host without a scheme means https; write %q in hosts, or correct the url", s.name, origin, origins, scheme+"://"+rest)
+		return fmt.Sprintf("the url of %s leads to %q, but hosts allows only %q; a host without a scheme means "+
+			"https; write %q in hosts, or correct the url", s.name, origin, origins, scheme+"://"+rest)
 	}
 	return ""
 }

@@ -115,9 +115,11 @@ func (m *meter) failure(at hcl.Range) error {
 	case errors.Is(m.err, errSteps):
 		return fault.New("recipe.eval", fault.Invalid, "%s: %v", position(at), m.err)
 	case errors.Is(m.err, context.DeadlineExceeded):
-		return fault.New("recipe.eval", fault.Timeout, "%s: evaluating the expression took too long; loop over shorter lists", position(at))
+		return fault.New("recipe.eval", fault.Timeout,
+			"%s: evaluating the expression took too long; loop over shorter lists", position(at))
 	}
-	return fault.New("recipe.eval", fault.Unavailable, "%s: evaluating the expression was stopped, because the request was cancelled; try again", position(at))
+	return fault.New("recipe.eval", fault.Unavailable,
+		"%s: evaluating the expression was stopped, because the request was cancelled; try again", position(at))
 }
 
 // meterPanic is the panic value with which a meter ends an evaluation. An error would not end it,
@@ -189,7 +191,8 @@ func (meterer) Enter(hclsyntax.Node) hcl.Diagnostics { return nil }
 func (meterer) Exit(node hclsyntax.Node) hcl.Diagnostics {
 	switch n := node.(type) {
 	case *hclsyntax.ForExpr:
-		n.CollExpr, n.KeyExpr, n.ValExpr, n.CondExpr = meterOperand(n.CollExpr), meterEach(n.KeyExpr), meterEach(n.ValExpr), meterEach(n.CondExpr)
+		n.CollExpr, n.KeyExpr, n.ValExpr, n.CondExpr = meterOperand(n.CollExpr), meterEach(n.KeyExpr), meterEach(
+			n.ValExpr), meterEach(n.CondExpr)
 	case *hclsyntax.SplatExpr:
 		n.Source, n.Each = meterOperand(n.Source), meterEach(n.Each)
 	case *hclsyntax.FunctionCallExpr:

@@ -21,7 +21,8 @@ func TestHostsThatNoURLReaches(t *testing.T) {
 	}
 	for _, c := range []struct{ hosts, url, want string }{
 		{`["127.0.0.1:8410"]`, "http://127.0.0.1:8410", `write "http://127.0.0.1:8410" in hosts`},
-		{`["api.example.com"]`, "https://api.example.org", `leads to "https://api.example.org:443", but hosts allows only ["https://api.example.com:443"]`},
+		{`["api.example.com"]`, "https://api.example.org",
+			`leads to "https://api.example.org:443", but hosts allows only ["https://api.example.com:443"]`},
 		{`["api.example.com"]`, "api.example.com", `the url of create begins with "api.example.com/`},
 		{`["http://api.example.com"]`, "http://api.example.com", "plain http:// is only for loopback addresses"},
 		{`["http://127.0.0.1:8410"]`, "http://127.0.0.1:8410", ""},
@@ -39,7 +40,8 @@ func TestHostsThatNoURLReaches(t *testing.T) {
 	} {
 		param, _ := json.Marshal(url)
 		_, err := Provider.Open(rotation.OpenConfig{
-			Definition: demo(t), Params: map[string]json.RawMessage{"url": param}, Admin: map[string]secret.Value{"token": secret.Text("x")},
+			Definition: demo(t), Params: map[string]json.RawMessage{"url": param},
+			Admin: map[string]secret.Value{"token": secret.Text("x")},
 		})
 		if got := fault.Message(err); want == "" && err != nil || !strings.Contains(got, want) {
 			t.Errorf("param url %s: %q, want %q", url, got, want)
@@ -50,7 +52,8 @@ func TestHostsThatNoURLReaches(t *testing.T) {
 // TestUnknownFunctionInACondition: a condition that can never be met, because it names a function
 // that there is not, is refused when the recipe is written, wherever it stands.
 func TestUnknownFunctionInACondition(t *testing.T) {
-	for _, when := range []string{`strcontains("a", "b")`, `response.status == 403 && strcontains("a", "b")`, `response.status == 403 || !strcontains("a", "b")`} {
+	for _, when := range []string{`strcontains("a", "b")`, `response.status == 403 && strcontains("a", "b")`,
+		`response.status == 403 || !strcontains("a", "b")`} {
 		text := strings.Replace(minimal("{}"), "  retry = ", "  fail \"exhausted\" { when = "+when+" }\n  retry = ", 1)
 		if _, err := parse("x", []byte(text)); !strings.Contains(fault.Message(err), "strcontains") {
 			t.Errorf("%s: %v", when, err)
@@ -76,13 +79,16 @@ func TestVerifyOfSomebodysKey(t *testing.T) {
 		reply  string
 		want   string // outcome; "": it works
 	}{
-		"its id":               {verify("response.json.id == key.id"), 200, `{"id":"ak_7"}`, ""},
-		"the other way round":  {verify("key.id == response.json.id"), 200, `{"id":"ak_7"}`, ""},
-		"its id, and more":     {verify("response.json.ok && response.json.id == key.id"), 200, `{"id":"ak_7","ok":true}`, ""},
-		"not what else counts": {verify("response.json.ok && response.json.id == key.id"), 200, `{"id":"ak_7","ok":false}`, "permanent"},
-		"no id in the answer":  {verify("response.json.id == key.id"), 200, `{}`, "permanent"},
-		"dead":                 {verify("response.json.id == key.id"), 401, `{}`, "rejected"},
-		"by its id alone":      {strings.Replace(verify("true"), "com/me", "com/keys/${urlencode(key.id)}", 1), 200, `{}`, "untested"},
+		"its id":              {verify("response.json.id == key.id"), 200, `{"id":"ak_7"}`, ""},
+		"the other way round": {verify("key.id == response.json.id"), 200, `{"id":"ak_7"}`, ""},
+		"its id, and more": {verify("response.json.ok && response.json.id == key.id"), 200,
+			`{"id":"ak_7","ok":true}`, ""},
+		"not what else counts": {verify("response.json.ok && response.json.id == key.id"), 200,
+			`{"id":"ak_7","ok":false}`, "permanent"},
+		"no id in the answer": {verify("response.json.id == key.id"), 200, `{}`, "permanent"},
+		"dead":                {verify("response.json.id == key.id"), 401, `{}`, "rejected"},
+		"by its id alone": {strings.Replace(verify("true"), "com/me", "com/keys/${urlencode(key.id)}", 1), 200,
+			`{}`, "untested"},
 	} {
 		s := plain(t, tt.text, func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(tt.status)
@@ -97,8 +103,11 @@ func TestVerifyOfSomebodysKey(t *testing.T) {
 			t.Errorf("%s: %q (%v), want %q", name, got, err, tt.want)
 		}
 	}
-	s := plain(t, verify("response.json.id == key.id"), func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"id":"ak_7"}`) })
-	if err := s.Verify(t.Context(), rotate.Credential{ID: "ak_1", Secret: map[string]secret.Value{"api_key": secret.Text("k")}}); rotate.OutcomeOf(err) != rotate.Permanent {
+	s := plain(t, verify("response.json.id == key.id"),
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"id":"ak_7"}`) })
+	if err := s.Verify(t.Context(),
+		rotate.Credential{ID: "ak_1", Secret: map[string]secret.Value{"api_key": secret.Text("k")}}); rotate.OutcomeOf(
+		err) != rotate.Permanent {
 		t.Errorf("the provider names another key than the one that was created: %v", err)
 	}
 }
@@ -113,7 +122,8 @@ func TestHostsOfEachBlock(t *testing.T) {
 	disable := "disable {\n  method = \"POST\"\n  url = \"%s/keys/${urlencode(key.id)}/off\"\n}\n"
 	all := func(of string) string {
 		text := minimal("{}")
-		for name, block := range map[string]string{"verify": verify, "list": list, "last_used": used, "disable": disable} {
+		for name, block := range map[string]string{"verify": verify, "list": list, "last_used": used,
+			"disable": disable} {
 			host := "https://api.example.com"
 			if name == of {
 				host = evil
@@ -126,7 +136,8 @@ func TestHostsOfEachBlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"verify", "list", "last_used", "disable"} {
-		if _, err := parse("x", []byte(all(name))); !strings.Contains(fault.Message(err), "the url of "+name+" leads to") {
+		if _, err := parse("x", []byte(all(name))); !strings.Contains(fault.Message(err),
+			"the url of "+name+" leads to") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -138,7 +149,8 @@ func TestHostsOfEachBlock(t *testing.T) {
 		`"https://evil.example.com${admin.token}"`: "", // more of the host may come with the call
 		`"keys"`: "which is not a URL",
 	} {
-		_, err := parse("x", []byte(strings.Replace(minimal("{}"), `url = "https://api.example.com/keys"`, "url = "+url, 1)))
+		_, err := parse("x",
+			[]byte(strings.Replace(minimal("{}"), `url = "https://api.example.com/keys"`, "url = "+url, 1)))
 		if got := fault.Message(err); want == "" && strings.Contains(got, "leads to") || !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want %q", url, got, want)
 		}

@@ -50,7 +50,8 @@ func open(c rotation.OpenConfig, replay http.RoundTripper) (*source, error) {
 	if len(wrong) > 0 {
 		return nil, refused(r, wrong)
 	}
-	client := outbound.NewClient(outbound.ClientConfig{Origins: origins, Dial: c.Dial, Roots: c.Roots, Replay: replay, MaxReply: maxReply})
+	client := outbound.NewClient(
+		outbound.ClientConfig{Origins: origins, Dial: c.Dial, Roots: c.Roots, Replay: replay, MaxReply: maxReply})
 	return &source{r, ev, &caller{recipe: r.def.Name, eval: ev, client: client, onExchange: c.OnExchange}}, nil
 }
 
@@ -69,11 +70,13 @@ func boundRecipe(d rotation.Definition) (*recipe, error) {
 		}
 	}
 	if hash := hashOf(source); hash != d.Hash {
-		return nil, fault.New("recipe.Open", fault.Held, "recipe %q has changed since the key was bound to it (its hash is %s now); bind the key again: write keys/NAME/rebind", d.Name, hash)
+		return nil, fault.New("recipe.Open", fault.Held, "recipe %q has changed since the key was bound to it (its "+
+			"hash is %s now); bind the key again: write keys/NAME/rebind", d.Name, hash)
 	}
 	r, err := parse(d.Name+".hcl", source)
 	if err == nil && r.def.Name != d.Name {
-		err = fault.New("recipe.Open", fault.Invalid, "the text names the recipe %q, not %q; write it under its own name", r.def.Name, d.Name)
+		err = fault.New("recipe.Open", fault.Invalid,
+			"the text names the recipe %q, not %q; write it under its own name", r.def.Name, d.Name)
 	}
 	return r, err
 }
@@ -172,7 +175,8 @@ func checkNames(given []string, fields []rotation.Field, what string, wrong *[]s
 		unknown = append(unknown[:maxUnknown], fmt.Sprintf("%d more", n))
 	}
 	if len(unknown) > 0 {
-		*wrong = append(*wrong, fmt.Sprintf("%s is not known; known are: %s", strings.Join(unknown, ", "), strings.Join(known, ", ")))
+		*wrong = append(*wrong,
+			fmt.Sprintf("%s is not known; known are: %s", strings.Join(unknown, ", "), strings.Join(known, ", ")))
 	}
 }
 

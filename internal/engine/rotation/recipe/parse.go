@@ -17,8 +17,10 @@ import (
 )
 
 var (
-	paramSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "description", Required: true}, {Name: "type"}, {Name: "default"}}}
-	adminSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "description", Required: true}, {Name: "secret"}}}
+	paramSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "description", Required: true},
+		{Name: "type"}, {Name: "default"}}}
+	adminSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "description", Required: true},
+		{Name: "secret"}}}
 )
 
 // fields reads the blocks param and admin, and builds the scopes of the other expressions.
@@ -179,7 +181,8 @@ func hostText(e hcl.Expression, m scope) string {
 
 var (
 	limitsSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "keys"}, {Name: "label"}}}
-	settleSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "successes"}, {Name: "interval"}, {Name: "timeout"}}}
+	settleSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "successes"}, {Name: "interval"},
+		{Name: "timeout"}}}
 )
 
 func (p *parser) limits(blocks []*hcl.Block) {
@@ -209,7 +212,9 @@ func (p *parser) settle(blocks []*hcl.Block) {
 		s.Interval = p.duration(content, "interval", s.Interval, time.Hour)
 		s.Timeout = p.duration(content, "timeout", s.Timeout, 24*time.Hour)
 		if least := time.Duration(s.Successes) * s.Interval; s.Timeout < least {
-			p.problems.add(block.DefRange, "settle's timeout %v is too short for %d successes %v apart; make it longer", s.Timeout, s.Successes, s.Interval)
+			p.problems.add(block.DefRange,
+				"settle's timeout %v is too short for %d successes %v apart; make it longer", s.Timeout, s.Successes,
+				s.Interval)
 		}
 	}
 }

@@ -62,7 +62,8 @@ func TestParseLimits(t *testing.T) {
 		{minimal("<<E\n" + strings.Repeat("a\n", maxPieces+1) + "E"), "lines, escapes and templates"},
 		{minimal(`"` + strings.Repeat(`${1}`, maxPieces+1) + `"`), "lines, escapes and templates"},
 	} {
-		if _, err := parse("x.hcl", []byte(c.source)); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), c.want) {
+		if _, err := parse("x.hcl", []byte(c.source)); !fault.Is(err, fault.Invalid) ||
+			!strings.Contains(fault.Message(err), c.want) {
 			t.Errorf("%.40s…: got %v, want %q", c.source, err, c.want)
 		}
 	}
@@ -100,8 +101,10 @@ func TestDefinition(t *testing.T) {
 	want := rotation.Definition{
 		Provider: "recipe", Name: "http-demo", Description: d.Description, Doc: d.Doc, Evidence: d.Evidence,
 		Style: rotate.TwoKey, Hosts: []string{"${param.url}"},
-		Admin:   []rotation.Field{{Name: "token", Type: "string", Description: "The provider's admin token", Secret: true, Required: true}},
-		Params:  []rotation.Field{{Name: "url", Type: "string", Description: d.Params[0].Description, Required: true, Routes: true, Acts: true, Locates: true}},
+		Admin: []rotation.Field{{Name: "token", Type: "string", Description: "The provider's admin token",
+			Secret: true, Required: true}},
+		Params: []rotation.Field{{Name: "url", Type: "string", Description: d.Params[0].Description, Required: true,
+			Routes: true, Acts: true, Locates: true}},
 		Outputs: []rotation.Output{{Name: "api_key", Secret: true}, {Name: "label"}},
 		Limits:  rotation.Limits{Label: 255},
 		Settle:  rotate.Settle{Successes: 2, Interval: 1e9, Timeout: 120e9},
@@ -168,39 +171,44 @@ func TestSteps(t *testing.T) {
 	const asked = "url = \"https://api.example.com/keys/${urlencode(key.id)}\"\nproof = \"management\"\n"
 	const listed = "url = \"https://api.example.com/keys\"\nitems = response.json.keys\nid = item.id\n"
 	for name, tt := range map[string]struct{ text, want string }{ // "": it is right
-		"timeout":                   {in("create", `timeout = "5m"`), ""},
-		"short timeout":             {in("create", `timeout = "1s"`), ""},
-		"longer timeout":            {in("create", `timeout = "5m1s"`), "from 1s to 5m"},
-		"shorter timeout":           {in("create", `timeout = "999ms"`), "from 1s to 5m"},
-		"no timeout":                {in("create", `timeout = "soon"`), "from 1s to 5m"},
-		"create, transient":         {in("create", fails("transient")), ""},
-		"create, permanent":         {in("create", fails("permanent")), ""},
-		"create, exhausted":         {in("create", fails("exhausted")), ""},
-		"create, unknown":           {in("create", fails("unknown")), ""},
-		"create, rejected":          {in("create", fails("rejected")), "cannot fail as"},
-		"create, alive":             {in("create", fails("alive")), "cannot fail as"},
-		"create, odd":               {in("create", fails("odd")), "cannot fail as"},
-		"retire, unknown":           {in("retire", fails("unknown")), ""},
-		"retire, exhausted":         {in("retire", fails("exhausted")), "cannot fail as"},
-		"verify, rejected":          {in("verify", verify+fails("rejected")), ""},
-		"verify, unknown":           {in("verify", verify+fails("unknown")), "cannot fail as"},
-		"verify, exhausted":         {in("verify", verify+fails("exhausted")), "cannot fail as"},
-		"verify by use":             {in("verify", verify+`proof = "use"`), ""},
-		"verify by management":      {in("verify", asked), ""},
-		"verify by nothing":         {in("verify", verify+`proof = "none"`), "proof must be"},
-		"verify by no text":         {in("verify", verify+`proof = 1`), "proof must be"},
-		"a computed output":         {strings.Replace(minimal("{}"), "{ api_key =", "{ (now) =", 1), "the name of an output"},
-		"an output with a template": {strings.Replace(minimal("{}"), "{ api_key =", `{ "a${now}" =`, 1), "the name of an output"},
-		"an output in quotes":       {strings.Replace(minimal("{}"), "{ api_key =", "{ \"api_key\" =", 1), ""},
-		"an output named id":        {strings.Replace(minimal("{}"), "{ api_key =", "{ id =", 1), "the name of an output"},
-		"an output in capitals":     {strings.Replace(minimal("{}"), "{ api_key =", "{ Key =", 1), "the name of an output"},
-		"a step in brackets":        {strings.Replace(minimal("{}"), "response.json.key", `response["json"]["key"]`, 1), ""},
-		"list":                      {in("list", listed), ""},
-		"list, when it was used":    {in("list", listed+"last_used = item.used\n"), ""},
-		"statuses":                  {in("retire", "expect {\n status = [200, 299]\n}"), ""},
-		"no statuses":               {in("retire", "expect {\n status = []\n}"), "status"},
-		"signs, as many as may":     {minimal(strings.Repeat("!", maxUnary) + "true"), ""},
-		"more signs":                {minimal(strings.Repeat("!", maxUnary+1) + "true"), "in a row"},
+		"timeout":              {in("create", `timeout = "5m"`), ""},
+		"short timeout":        {in("create", `timeout = "1s"`), ""},
+		"longer timeout":       {in("create", `timeout = "5m1s"`), "from 1s to 5m"},
+		"shorter timeout":      {in("create", `timeout = "999ms"`), "from 1s to 5m"},
+		"no timeout":           {in("create", `timeout = "soon"`), "from 1s to 5m"},
+		"create, transient":    {in("create", fails("transient")), ""},
+		"create, permanent":    {in("create", fails("permanent")), ""},
+		"create, exhausted":    {in("create", fails("exhausted")), ""},
+		"create, unknown":      {in("create", fails("unknown")), ""},
+		"create, rejected":     {in("create", fails("rejected")), "cannot fail as"},
+		"create, alive":        {in("create", fails("alive")), "cannot fail as"},
+		"create, odd":          {in("create", fails("odd")), "cannot fail as"},
+		"retire, unknown":      {in("retire", fails("unknown")), ""},
+		"retire, exhausted":    {in("retire", fails("exhausted")), "cannot fail as"},
+		"verify, rejected":     {in("verify", verify+fails("rejected")), ""},
+		"verify, unknown":      {in("verify", verify+fails("unknown")), "cannot fail as"},
+		"verify, exhausted":    {in("verify", verify+fails("exhausted")), "cannot fail as"},
+		"verify by use":        {in("verify", verify+`proof = "use"`), ""},
+		"verify by management": {in("verify", asked), ""},
+		"verify by nothing":    {in("verify", verify+`proof = "none"`), "proof must be"},
+		"verify by no text":    {in("verify", verify+`proof = 1`), "proof must be"},
+		"a computed output": {strings.Replace(minimal("{}"), "{ api_key =", "{ (now) =", 1),
+			"the name of an output"},
+		"an output with a template": {strings.Replace(minimal("{}"), "{ api_key =", `{ "a${now}" =`, 1),
+			"the name of an output"},
+		"an output in quotes": {strings.Replace(minimal("{}"), "{ api_key =", "{ \"api_key\" =", 1), ""},
+		"an output named id": {strings.Replace(minimal("{}"), "{ api_key =", "{ id =", 1),
+			"the name of an output"},
+		"an output in capitals": {strings.Replace(minimal("{}"), "{ api_key =", "{ Key =", 1),
+			"the name of an output"},
+		"a step in brackets": {strings.Replace(minimal("{}"), "response.json.key", `response["json"]["key"]`,
+			1), ""},
+		"list":                   {in("list", listed), ""},
+		"list, when it was used": {in("list", listed+"last_used = item.used\n"), ""},
+		"statuses":               {in("retire", "expect {\n status = [200, 299]\n}"), ""},
+		"no statuses":            {in("retire", "expect {\n status = []\n}"), "status"},
+		"signs, as many as may":  {minimal(strings.Repeat("!", maxUnary) + "true"), ""},
+		"more signs":             {minimal(strings.Repeat("!", maxUnary+1) + "true"), "in a row"},
 	} {
 		r, err := parse("x.hcl", []byte(tt.text))
 		if tt.want != "" {
@@ -221,10 +229,13 @@ func TestSteps(t *testing.T) {
 			wantProof = rotate.ProofManagement
 		}
 		can := r.def.Can
-		if can.Proof != wantProof || can.List != strings.HasPrefix(name, "list") || can.LastUsed != (name == "list, when it was used") || can.Label || can.Disable {
+		if can.Proof != wantProof || can.List != strings.HasPrefix(name, "list") ||
+			can.LastUsed != (name == "list, when it was used") || can.Label || can.Disable {
 			t.Errorf("%s: it can %+v", name, can)
 		}
-		if want := map[string]time.Duration{"timeout": 5 * time.Minute, "short timeout": time.Second}[name]; want != 0 && can.Timeout != want || want == 0 && can.Timeout != 30*time.Second {
+		if want := map[string]time.Duration{"timeout": 5 * time.Minute,
+			"short timeout": time.Second}[name]; want != 0 && can.Timeout != want || want == 0 &&
+			can.Timeout != 30*time.Second {
 			t.Errorf("%s: creating takes %s at most", name, can.Timeout)
 		}
 	}

@@ -52,7 +52,8 @@ func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyCo
 	known.Blocks = nil
 	for _, block := range b.Blocks {
 		if slices.Contains(plannedBlocks, block.Type) {
-			p.problems.unsupported(block.TypeRange, "block %q is planned but not supported yet; leave it out", block.Type)
+			p.problems.unsupported(block.TypeRange, "block %q is planned but not supported yet; leave it out",
+				block.Type)
 			continue
 		}
 		known.Blocks = append(known.Blocks, block)
@@ -63,7 +64,8 @@ func (p *parser) content(b *hclsyntax.Body, schema *hcl.BodySchema) (*hcl.BodyCo
 	for _, block := range content.Blocks {
 		before := blocks[block.Type]
 		if len(before) > 0 && block.Type != "param" && block.Type != "admin" && block.Type != "fail" {
-			p.problems.add(block.DefRange, "there is already a block %q at line %d; remove one", block.Type, before[0].DefRange.Start.Line)
+			p.problems.add(block.DefRange, "there is already a block %q at line %d; remove one", block.Type,
+				before[0].DefRange.Start.Line)
 			continue
 		}
 		blocks[block.Type] = append(before, block)
@@ -94,7 +96,8 @@ func isLiteral(e hcl.Expression, depth int) bool {
 			return !ok || literal.Val.Type() != cty.String
 		})
 	case *hclsyntax.TupleConsExpr:
-		return depth == 0 && !slices.ContainsFunc(n.Exprs, func(each hclsyntax.Expression) bool { return !isLiteral(each, depth+1) })
+		return depth == 0 &&
+			!slices.ContainsFunc(n.Exprs, func(each hclsyntax.Expression) bool { return !isLiteral(each, depth+1) })
 	}
 	return false
 }

@@ -44,7 +44,8 @@ func builtIn() ([]rotation.Definition, error) {
 			return nil, fault.Wrap("recipe.Definitions", fault.Internal, err)
 		}
 		if name := strings.TrimSuffix(entry.Name(), ".hcl"); name != r.def.Name {
-			return nil, fault.New("recipe.Definitions", fault.Internal, "the file %s holds recipe %q", entry.Name(), r.def.Name)
+			return nil, fault.New("recipe.Definitions", fault.Internal, "the file %s holds recipe %q", entry.Name(),
+				r.def.Name)
 		}
 		out = append(out, r.def)
 	}

@@ -48,7 +48,8 @@ func (p *parser) recipe(b *hclsyntax.Body) {
 	d.Provider = family
 	d.Name = p.literalString(content, "name")
 	if at := content.Attributes["name"]; at != nil && d.Name != "" && !recipeName.MatchString(d.Name) {
-		p.problems.add(at.Expr.Range(), "the name must be 1 to 64 of a-z, 0-9 and -, and begin and end with a letter or digit")
+		p.problems.add(at.Expr.Range(),
+			"the name must be 1 to 64 of a-z, 0-9 and -, and begin and end with a letter or digit")
 	}
 	d.Description = p.literalString(content, "description")
 	d.Doc = p.literalString(content, "doc")
@@ -83,7 +84,8 @@ func (p *parser) style(b *hclsyntax.Body) bool {
 	case rotate.TwoKey:
 		return true
 	case rotate.Slots, rotate.Promote, rotate.GraceRoll, rotate.InPlace, rotate.Manual:
-		p.problems.unsupported(at.Expr.Range(), "style %q is planned but not supported yet; only %q is", style, rotate.TwoKey)
+		p.problems.unsupported(at.Expr.Range(), "style %q is planned but not supported yet; only %q is", style,
+			rotate.TwoKey)
 	default:
 		p.problems.add(at.Expr.Range(), "style must be %q (later also %q, %q, %q, %q and %q)", rotate.TwoKey,
 			rotate.Slots, rotate.Promote, rotate.GraceRoll, rotate.InPlace, rotate.Manual)
@@ -99,11 +101,14 @@ func hashOf(source []byte) string {
 
 var recipeSchema = &hcl.BodySchema{
 	Attributes: []hcl.AttributeSchema{
-		{Name: "name", Required: true}, {Name: "description", Required: true}, {Name: "doc"}, {Name: "style", Required: true},
+		{Name: "name", Required: true}, {Name: "description", Required: true}, {Name: "doc"},
+		{Name: "style", Required: true},
 		{Name: "evidence", Required: true}, {Name: "hosts", Required: true}, {Name: "late"},
 	},
 	Blocks: []hcl.BlockHeaderSchema{
-		{Type: "param", LabelNames: []string{"name"}}, {Type: "admin", LabelNames: []string{"name"}}, {Type: "auth", LabelNames: []string{"kind"}},
-		{Type: "limits"}, {Type: "settle"}, {Type: "create"}, {Type: "verify"}, {Type: "list"}, {Type: "last_used"}, {Type: "disable"}, {Type: "retire"},
+		{Type: "param", LabelNames: []string{"name"}}, {Type: "admin", LabelNames: []string{"name"}},
+		{Type: "auth", LabelNames: []string{"kind"}},
+		{Type: "limits"}, {Type: "settle"}, {Type: "create"}, {Type: "verify"}, {Type: "list"}, {Type: "last_used"},
+		{Type: "disable"}, {Type: "retire"},
 	},
 }

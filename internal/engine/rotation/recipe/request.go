@@ -33,7 +33,8 @@ func (ev *evaluator) request(ctx context.Context, st *step, vars scope) (*http.R
 	}
 	r, err := http.NewRequestWithContext(ctx, st.method, u.String(), payload)
 	if err != nil {
-		return nil, fault.New("recipe.request", fault.Invalid, "%s: the request cannot be made; check method, url and headers", position(st.at))
+		return nil, fault.New("recipe.request", fault.Invalid,
+			"%s: the request cannot be made; check method, url and headers", position(st.at))
 	}
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("User-Agent", "keyturn")
@@ -50,10 +51,12 @@ func (ev *evaluator) request(ctx context.Context, st *step, vars scope) (*http.R
 // outside the recipe can select another path.
 func (ev *evaluator) address(st *step, vars scope) (*url.URL, error) {
 	bad := func(why string) (*url.URL, error) {
-		return nil, fault.New("recipe.request", fault.Invalid, "%s: the url is refused: %s", position(st.url.Range()), why)
+		return nil, fault.New("recipe.request", fault.Invalid, "%s: the url is refused: %s", position(st.url.Range()),
+			why)
 	}
 	// Refuse an empty key ID, because the URL would then name the collection of all keys.
-	if key, ok := vars["key"]; ok && uses([]hcl.Expression{st.url}, "key", "id") && key.Type().IsObjectType() && key.Type().HasAttribute("id") {
+	if key, ok := vars["key"]; ok && uses([]hcl.Expression{st.url}, "key", "id") && key.Type().IsObjectType() &&
+		key.Type().HasAttribute("id") {
 		if id := key.GetAttr("id"); id.IsKnown() && !id.IsNull() && id.Type() == cty.String && id.AsString() == "" {
 			return bad("the ID of the key is empty; store its ID with the key")
 		}
@@ -124,7 +127,10 @@ func (ev *evaluator) content(st *step, vars scope) (content, contentType string,
 			return "", "", err
 		}
 		if contentType == "" || !httpguts.ValidHeaderFieldValue(contentType) {
-			return "", "", fault.New("recipe.request", fault.Invalid, "%s: the content type is not valid; write one such as application/json", position(b.contentType.Range()))
+			return "", "",
+				fault.New("recipe.request", fault.Invalid,
+					"%s: the content type is not valid; write one such as application/json",
+					position(b.contentType.Range()))
 		}
 	}
 	return content, contentType, nil
@@ -142,7 +148,8 @@ func (ev *evaluator) json(e hcl.Expression, vars scope) (string, error) {
 	})
 	out, err := ctyjson.Marshal(v, v.Type())
 	if err != nil || !fits || size(v) > maxText {
-		return "", fault.New("recipe.request", fault.Invalid, "%s: the value has no JSON form; use numbers, strings, lists and objects", position(e.Range()))
+		return "", fault.New("recipe.request", fault.Invalid,
+			"%s: the value has no JSON form; use numbers, strings, lists and objects", position(e.Range()))
 	}
 	return string(out), nil
 }
@@ -168,7 +175,8 @@ func (ev *evaluator) graphql(b *body, vars scope) (string, error) {
 }
 
 // hopHeaders are the headers that only the transport may set.
-var hopHeaders = []string{"Host", "Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "Te", "Trailer", "Keep-Alive", "Expect", "Proxy-Authorization", "Proxy-Connection"}
+var hopHeaders = []string{"Host", "Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "Te", "Trailer",
+	"Keep-Alive", "Expect", "Proxy-Authorization", "Proxy-Connection"}
 
 func (ev *evaluator) addHeaders(r *http.Request, e hcl.Expression, vars scope) error {
 	pairs, err := ev.pairs(e, vars)
@@ -178,8 +186,11 @@ func (ev *evaluator) addHeaders(r *http.Request, e hcl.Expression, vars scope) e
 	first := map[string]bool{}
 	for _, p := range pairs {
 		name := http.CanonicalHeaderKey(p.name)
-		if !httpguts.ValidHeaderFieldName(p.name) || !httpguts.ValidHeaderFieldValue(p.value) || slices.Contains(hopHeaders, name) {
-			return fault.New("recipe.request", fault.Invalid, "%s: the header %q is not valid, or a recipe may not set it; leave it out", position(e.Range()), ev.redactor.Scrub(p.name))
+		if !httpguts.ValidHeaderFieldName(p.name) || !httpguts.ValidHeaderFieldValue(p.value) ||
+			slices.Contains(hopHeaders, name) {
+			return fault.New("recipe.request", fault.Invalid,
+				"%s: the header %q is not valid, or a recipe may not set it; leave it out", position(e.Range()),
+				ev.redactor.Scrub(p.name))
 		}
 		if !first[name] {
 			first[name] = true
@@ -203,7 +214,9 @@ func (ev *evaluator) authenticate(r *http.Request, a *auth, vars scope) error {
 			return err
 		}
 		if token == "" || !httpguts.ValidHeaderFieldValue(token) {
-			return fault.New("recipe.request", fault.Invalid, "%s: the token is empty or cannot be put in a header; check the admin credentials", position(a.token.Range()))
+			return fault.New("recipe.request", fault.Invalid,
+				"%s: the token is empty or cannot be put in a header; check the admin credentials",
+				position(a.token.Range()))
 		}
 		r.Header.Set("Authorization", "Bearer "+token)
 	case "basic":

@@ -87,7 +87,8 @@ func replayScript(ctx context.Context, d rotation.Definition, text []byte) error
 	run := scriptRun{source: s, replay: replay, succeeded: map[string]bool{}}
 	for i, step := range sc.Steps {
 		if err := run.step(ctx, step); err != nil {
-			return fault.New("recipe.Replay", fault.Invalid, "step %d, %s: %s", i+1, step.Call, s.eval.redactor.Error(err))
+			return fault.New("recipe.Replay", fault.Invalid, "step %d, %s: %s", i+1, step.Call,
+				s.eval.redactor.Error(err))
 		}
 	}
 	for _, call := range s.calls() {
@@ -257,7 +258,8 @@ func (p *replay) RoundTrip(r *http.Request) (*http.Response, error) {
 	for name, value := range next.Reply.Headers {
 		header.Set(name, value)
 	}
-	return &http.Response{StatusCode: next.Reply.Status, Header: header, Body: io.NopCloser(bytes.NewReader(content)), Request: r}, nil
+	return &http.Response{StatusCode: next.Reply.Status, Header: header, Body: io.NopCloser(bytes.NewReader(content)),
+		Request: r}, nil
 }
 
 func (p *replay) fail(format string, args ...any) {
@@ -283,7 +285,8 @@ func (p *replay) compare(r *http.Request, sent []byte, want scriptRequest) {
 		return
 	}
 	var got, wanted any
-	if json.Unmarshal(sent, &got) != nil || json.Unmarshal(want.JSON, &wanted) != nil || !reflect.DeepEqual(got, wanted) {
+	if json.Unmarshal(sent, &got) != nil || json.Unmarshal(want.JSON, &wanted) != nil ||
+		!reflect.DeepEqual(got, wanted) {
 		p.fail("body: got %s, want %s", sent, want.JSON)
 	}
 }

@@ -47,9 +47,11 @@ func (s *source) Create(ctx context.Context, o rotate.Order) (rotate.Credential,
 	marker := o.Marker.String()
 	switch limit := s.recipe.def.Limits.Label; {
 	case !o.Marker.Valid():
-		return rotate.Credential{}, s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the marker is not valid", nil)
+		return rotate.Credential{},
+			s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the marker is not valid", nil)
 	case limit > 0 && len(marker) > limit:
-		return rotate.Credential{}, s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the marker is longer than a label may be", nil)
+		return rotate.Credential{},
+			s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the marker is longer than a label may be", nil)
 	}
 	vars := s.eval.vars(ctx, scope{
 		"marker":  cty.StringVal(marker),
@@ -71,14 +73,16 @@ func (s *source) Create(ctx context.Context, o rotate.Order) (rotate.Credential,
 func (s *source) credential(st *createStep, r *reply) (rotate.Credential, error) {
 	c := rotate.Credential{Secret: map[string]secret.Value{}, Public: map[string]string{}}
 	lost := func(err error) (rotate.Credential, error) {
-		f := s.call.failure(&st.step, rotate.Unknown, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
+		f := s.call.failure(&st.step, rotate.Unknown, fault.Upstream,
+			"the reply does not hold what the recipe says: "+fault.Message(err), nil)
 		f.ID, f.Status, f.Repeats = c.ID, r.status, true
 		return rotate.Credential{}, f
 	}
 	for _, o := range st.secret { // first, so that no error below can show one
 		v, _, err := s.eval.text(o.expr, r.vars)
 		if err == nil && (v == "" || len(v) > maxSecret) {
-			err = fault.New("recipe.create", fault.Upstream, "secret %q is empty or too long; check its expression against the provider's reply", o.name)
+			err = fault.New("recipe.create", fault.Upstream,
+				"secret %q is empty or too long; check its expression against the provider's reply", o.name)
 		}
 		if err != nil {
 			if id, _, bad := s.eval.text(st.id, r.vars); bad == nil && validID(id) {
@@ -91,7 +95,8 @@ func (s *source) credential(st *createStep, r *reply) (rotate.Credential, error)
 	}
 	id, _, err := s.eval.text(st.id, r.vars)
 	if err == nil && !validID(id) {
-		err = fault.New("recipe.create", fault.Upstream, "the id is empty, too long or not printable; check its expression against the provider's reply")
+		err = fault.New("recipe.create", fault.Upstream,
+			"the id is empty, too long or not printable; check its expression against the provider's reply")
 	}
 	if err != nil {
 		return lost(err)
@@ -100,7 +105,8 @@ func (s *source) credential(st *createStep, r *reply) (rotate.Credential, error)
 	for _, o := range st.public {
 		v, ok, err := s.eval.text(o.expr, r.vars)
 		if err == nil && len(v) > maxSecret {
-			err = fault.New("recipe.create", fault.Upstream, "%q is too long; check its expression against the provider's reply", o.name)
+			err = fault.New("recipe.create", fault.Upstream,
+				"%q is too long; check its expression against the provider's reply", o.name)
 		}
 		if err != nil {
 			return lost(err)
@@ -126,7 +132,8 @@ func (s *source) sendVerify(ctx context.Context, c rotate.Credential) error {
 	key := map[string]cty.Value{"id": cty.StringVal(c.ID)}
 	unknownID := c.ID == "" // somebody else created the key, and only its secret is known
 	if unknownID && uses(st.expressions(), "key", "id") {
-		return s.call.failure(&st.step, rotate.Untested, fault.Invalid, "the request needs the key's id, which is not known", nil)
+		return s.call.failure(&st.step, rotate.Untested, fault.Invalid,
+			"the request needs the key's id, which is not known", nil)
 	}
 	for _, o := range s.recipe.def.Outputs {
 		if !o.Secret {
@@ -182,7 +189,8 @@ func (s *source) completeKey(st *verifyStep, r *reply, key map[string]cty.Value)
 				if v, known := key[name]; !known || name != "id" && !v.IsNull() {
 					continue
 				}
-				if name == "id" && key["id"].AsString() != "" || slices.ContainsFunc(s.recipe.create.secret, func(o output) bool { return o.name == name }) {
+				if name == "id" && key["id"].AsString() != "" ||
+					slices.ContainsFunc(s.recipe.create.secret, func(o output) bool { return o.name == name }) {
 					continue
 				}
 				if text, ok, err := s.eval.text(sides[1], r.vars); err == nil && ok {
@@ -221,7 +229,8 @@ func (s *source) VerifyDead(ctx context.Context, c rotate.Credential) error {
 	err := s.sendVerify(ctx, c)
 	switch {
 	case err == nil:
-		return s.call.failure(&s.recipe.verify.step, rotate.Alive, fault.Upstream, "the provider still accepts the key", nil)
+		return s.call.failure(&s.recipe.verify.step, rotate.Alive, fault.Upstream,
+			"the provider still accepts the key", nil)
 	case rotate.OutcomeOf(err) == rotate.Rejected:
 		return nil
 	}
@@ -235,7 +244,8 @@ func (s *source) List(ctx context.Context) ([]rotate.Listed, error) {
 		return nil, s.call.unsupported("list")
 	}
 	broken := func(err error) ([]rotate.Listed, error) {
-		return nil, s.call.failure(&st.step, rotate.Permanent, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
+		return nil, s.call.failure(&st.step, rotate.Permanent, fault.Upstream,
+			"the reply does not hold what the recipe says: "+fault.Message(err), nil)
 	}
 	out, seen := []rotate.Listed{}, map[string]bool{}
 	page := cty.NullVal(cty.DynamicPseudoType)
@@ -258,11 +268,16 @@ func (s *source) List(ctx context.Context) ([]rotate.Listed, error) {
 			return out, nil
 		}
 		if next.RawEquals(page) {
-			return broken(fault.New("recipe.list", fault.Upstream, "the next page is the same as this one; check the recipe's list.next"))
+			return broken(
+				fault.New("recipe.list", fault.Upstream,
+					"the next page is the same as this one; check the recipe's list.next"))
 		}
 		page = next
 	}
-	return broken(fault.New("recipe.list", fault.TooLarge, "the list has more than %d pages; let the recipe request larger pages, or delete keys that nobody uses", maxPages))
+	return broken(
+		fault.New("recipe.list", fault.TooLarge,
+			"the list has more than %d pages; let the recipe request larger pages, or delete keys that nobody uses",
+			maxPages))
 }
 
 // nextPage evaluates the variable "page" of the next request. nextPage returns null after the last
@@ -279,7 +294,8 @@ func (s *source) nextPage(st *listStep, r *reply) (cty.Value, error) {
 	t, ok, err := text(v)
 	switch {
 	case err != nil || len(t) > maxURL:
-		return end, fault.New("recipe.list", fault.Upstream, "%s: want a string or a number", position(st.next.Range()))
+		return end, fault.New("recipe.list", fault.Upstream, "%s: want a string or a number",
+			position(st.next.Range()))
 	case !ok || t == "":
 		return end, nil
 	}
@@ -313,7 +329,8 @@ func (s *source) addPage(st *listStep, r *reply, seen map[string]bool, out *[]ro
 			continue
 		}
 		if seen[l.ID] = true; len(seen) > maxListed {
-			return fault.New("recipe.list", fault.TooLarge, "the list has more than %d keys; delete those that nobody uses at the provider", maxListed)
+			return fault.New("recipe.list", fault.TooLarge,
+				"the list has more than %d keys; delete those that nobody uses at the provider", maxListed)
 		}
 		*out = append(*out, l)
 	}
@@ -326,7 +343,8 @@ func (s *source) listedKey(st *listStep, vars scope) (l rotate.Listed, err error
 		return l, err
 	}
 	if !validID(l.ID) {
-		return l, fault.New("recipe.list", fault.Upstream, "%s: the id is empty, too long or not printable; check the expression for the id", position(st.id.Range()))
+		return l, fault.New("recipe.list", fault.Upstream,
+			"%s: the id is empty, too long or not printable; check the expression for the id", position(st.id.Range()))
 	}
 	if l.Label, _, err = s.eval.text(st.label, vars); err != nil {
 		return l, err
@@ -357,7 +375,9 @@ func (s *source) LastUsed(ctx context.Context, id string) (time.Time, error) {
 	}
 	used, err := s.eval.timestamp(st.value, r.vars)
 	if err != nil {
-		return time.Time{}, s.call.failure(&st.step, rotate.Permanent, fault.Upstream, "the reply does not hold what the recipe says: "+fault.Message(err), nil)
+		return time.Time{},
+			s.call.failure(&st.step, rotate.Permanent, fault.Upstream,
+				"the reply does not hold what the recipe says: "+fault.Message(err), nil)
 	}
 	return used, nil
 }

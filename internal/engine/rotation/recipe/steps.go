@@ -17,9 +17,12 @@ import (
 // the attributes in more.
 func stepSchema(more ...string) *hcl.BodySchema {
 	return &hcl.BodySchema{
-		Attributes: append(attributes("method", "url", "query", "headers", "json", "form", "raw", "content_type", "timeout", "example"), attributes(more...)...),
+		Attributes: append(
+			attributes("method", "url", "query", "headers", "json", "form", "raw", "content_type", "timeout",
+				"example"), attributes(more...)...),
 		Blocks: []hcl.BlockHeaderSchema{
-			{Type: "auth", LabelNames: []string{"kind"}}, {Type: "graphql"}, {Type: "expect"}, {Type: "fail", LabelNames: []string{"outcome"}},
+			{Type: "auth", LabelNames: []string{"kind"}}, {Type: "graphql"}, {Type: "expect"},
+			{Type: "fail", LabelNames: []string{"outcome"}},
 		},
 	}
 }
@@ -44,7 +47,8 @@ func (p *parser) steps(b *hclsyntax.Body, blocks map[string][]*hcl.Block) {
 	}
 	for _, block := range blocks["last_used"] {
 		s := &lastUsedStep{}
-		content, _ := p.step(&s.step, block, stepSchema("value"), p.calls.with(id), defaults{method: "GET", status: []int{200}})
+		content, _ := p.step(&s.step, block, stepSchema("value"), p.calls.with(id),
+			defaults{method: "GET", status: []int{200}})
 		s.value = p.required(content, block, "value", p.calls.with(id).with(responseScope), cty.String)
 		p.out.lastUsed = s
 	}
@@ -96,12 +100,15 @@ func (p *parser) checkRetry(blocks map[string][]*hcl.Block) {
 	labelled := uses(p.out.create.expressions(), "marker", "")
 	switch retry := p.out.def.Can.Retry; {
 	case retry == rotate.RetryAdopt && p.out.list == nil && len(blocks["list"]) == 0:
-		p.problems.add(at.DefRange, "retry \"adopt\" needs a block \"list\", to find a key whose create reply was lost")
+		p.problems.add(at.DefRange,
+			"retry \"adopt\" needs a block \"list\", to find a key whose create reply was lost")
 	case retry == rotate.RetrySafe && !labelled:
-		p.problems.add(at.DefRange, "retry \"safe\" needs the marker in the request: the provider must recognise a second call by it")
+		p.problems.add(at.DefRange,
+			"retry \"safe\" needs the marker in the request: the provider must recognise a second call by it")
 	}
 	if p.out.list != nil && p.out.list.label != nil && !labelled {
-		p.problems.add(at.DefRange, "the list has a label but the request does not use the marker; put it where the label comes from")
+		p.problems.add(at.DefRange,
+			"the list has a label but the request does not use the marker; put it where the label comes from")
 	}
 }
 
@@ -119,7 +126,8 @@ func uses(es []hcl.Expression, root, name string) bool {
 
 // expressions returns all expressions of a step's request.
 func (s *step) expressions() (out []hcl.Expression) {
-	all := []hcl.Expression{s.url, s.query, s.headers, s.body.json, s.body.form, s.body.raw, s.body.query, s.body.variables, s.body.contentType}
+	all := []hcl.Expression{s.url, s.query, s.headers, s.body.json, s.body.form, s.body.raw, s.body.query,
+		s.body.variables, s.body.contentType}
 	if s.auth != nil {
 		all = append(all, s.auth.token, s.auth.username, s.auth.password, s.auth.headers)
 	}
@@ -133,7 +141,9 @@ func (s *step) expressions() (out []hcl.Expression) {
 
 func (p *parser) createStep(block *hcl.Block) {
 	s := &createStep{step: step{changes: true}}
-	in := p.calls.with(scope{"marker": cty.UnknownVal(cty.String), "current": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})})
+	in := p.calls.with(
+		scope{"marker": cty.UnknownVal(cty.String),
+			"current": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})})
 	schema := stepSchema("id", "secret", "public", "expires", "retry")
 	content, _ := p.step(&s.step, block, schema, in, defaults{method: "POST", status: []int{200, 201}})
 	reply := in.with(responseScope)
@@ -142,11 +152,13 @@ func (p *parser) createStep(block *hcl.Block) {
 	s.secret = p.outputs(content, "secret", reply)
 	s.public = p.outputs(content, "public", reply)
 	if len(s.secret) == 0 {
-		p.problems.add(block.DefRange, "create must name the secret outputs, such as secret = { api_key = response.json.key }")
+		p.problems.add(block.DefRange,
+			"create must name the secret outputs, such as secret = { api_key = response.json.key }")
 	}
 	for i, o := range s.public {
 		if slices.ContainsFunc(s.secret, func(x output) bool { return x.name == o.name }) {
-			p.problems.add(content.Attributes["public"].Expr.Range(), "%q is both secret and public; name it in one of the two", o.name)
+			p.problems.add(content.Attributes["public"].Expr.Range(),
+				"%q is both secret and public; name it in one of the two", o.name)
 			s.public = slices.Delete(s.public, i, i+1)
 			break
 		}
@@ -155,7 +167,8 @@ func (p *parser) createStep(block *hcl.Block) {
 	case rotate.RetrySafe, rotate.RetryAdopt, rotate.RetryNever:
 		p.out.def.Can.Retry = retry
 	default:
-		p.problems.add(block.DefRange, "create must give what may follow a lost reply: retry = \"safe\", \"adopt\" or \"never\"")
+		p.problems.add(block.DefRange,
+			"create must give what may follow a lost reply: retry = \"safe\", \"adopt\" or \"never\"")
 	}
 	p.out.create = s
 }
@@ -168,12 +181,14 @@ func (p *parser) outputs(c *hcl.BodyContent, name string, in scope) (out []outpu
 	}
 	pairs, diags := hcl.ExprMap(at.Expr)
 	if diags.HasErrors() {
-		p.problems.add(at.Expr.Range(), "%s must be an object with literal names, such as { api_key = response.json.key }", name)
+		p.problems.add(at.Expr.Range(),
+			"%s must be an object with literal names, such as { api_key = response.json.key }", name)
 		return nil
 	}
 	for _, pair := range pairs {
 		key, ok := p.outputName(pair.Key)
-		if !ok || key.Type() != cty.String || key.IsNull() || !fieldName.MatchString(key.AsString()) || key.AsString() == "id" {
+		if !ok || key.Type() != cty.String || key.IsNull() || !fieldName.MatchString(key.AsString()) ||
+			key.AsString() == "id" {
 			p.problems.add(pair.Key.Range(), "the name of an output must be a-z, then a-z, 0-9 and _, and not \"id\"")
 			continue
 		}
@@ -214,7 +229,8 @@ func (p *parser) verifyStep(block *hcl.Block) {
 		v, ok := p.literal(at.Expr)
 		if !ok || v.Type() != cty.String || v.IsNull() ||
 			!slices.Contains([]string{string(rotate.ProofUse), string(rotate.ProofManagement)}, v.AsString()) {
-			p.problems.add(at.Expr.Range(), "proof must be \"use\" (the new key is used) or \"management\" (the provider is asked about it)")
+			p.problems.add(at.Expr.Range(),
+				"proof must be \"use\" (the new key is used) or \"management\" (the provider is asked about it)")
 		} else {
 			proof = rotate.Proof(v.AsString())
 		}
@@ -231,7 +247,8 @@ func (p *parser) verifyStep(block *hcl.Block) {
 		}
 	}
 	if proof == rotate.ProofUse && !used {
-		p.problems.add(block.DefRange, "verify does not use the new credential; use key.…, or set proof = \"management\"")
+		p.problems.add(block.DefRange,
+			"verify does not use the new credential; use key.…, or set proof = \"management\"")
 	}
 }
 
@@ -251,7 +268,8 @@ func (p *parser) listStep(block *hcl.Block) {
 	s.lastUsed = p.optional(content, "last_used", item, cty.String)
 	s.disabled = p.optional(content, "disabled", item, cty.Bool)
 	if s.next != nil && !uses(s.expressions(), "page", "") {
-		p.problems.add(content.Attributes["next"].Expr.Range(), "the request does not use page, so next would request the same page again; put it into url or query")
+		p.problems.add(content.Attributes["next"].Expr.Range(),
+			"the request does not use page, so next would request the same page again; put it into url or query")
 	}
 	p.out.list = s
 }
@@ -261,7 +279,8 @@ func (p *parser) removalStep(block *hcl.Block, in scope) *removalStep {
 	content, _ := p.step(&s.step, block, stepSchema("absent"), in, defaults{status: []int{200, 202, 204}})
 	s.absent = p.optional(content, "absent", in.with(responseScope), cty.Bool)
 	if !uses(s.expressions(), "key", "id") {
-		p.problems.add(block.DefRange, "%s does not use key.id, so it cannot select one key; put it into the request", block.Type)
+		p.problems.add(block.DefRange, "%s does not use key.id, so it cannot select one key; put it into the request",
+			block.Type)
 	}
 	return s
 }
@@ -274,13 +293,15 @@ type defaults struct {
 }
 
 // step reads the parts that every step has.
-func (p *parser) step(s *step, block *hcl.Block, schema *hcl.BodySchema, in scope, d defaults) (*hcl.BodyContent, map[string][]*hcl.Block) {
+func (p *parser) step(s *step, block *hcl.Block, schema *hcl.BodySchema, in scope, d defaults) (*hcl.BodyContent,
+	map[string][]*hcl.Block) {
 	content, blocks := p.content(blockBody(block), schema)
 	s.name, s.at, s.status, s.method = block.Type, block.DefRange, d.status, d.method
 	if m := p.literalString(content, "method"); m != "" {
 		s.method = m
 		if !slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}, m) {
-			p.problems.add(content.Attributes["method"].Expr.Range(), "method must be GET, HEAD, POST, PUT, PATCH or DELETE")
+			p.problems.add(content.Attributes["method"].Expr.Range(),
+				"method must be GET, HEAD, POST, PUT, PATCH or DELETE")
 		}
 	}
 	if s.method == "" && content.Attributes["method"] == nil {
@@ -295,7 +316,9 @@ func (p *parser) step(s *step, block *hcl.Block, schema *hcl.BodySchema, in scop
 	s.auth = p.authOf(blocks["auth"], in)
 	switch {
 	case s.auth == nil && d.ownAuth:
-		p.problems.add(block.DefRange, "%s must have its own auth block, with the new credential (or auth \"none\" where it is in the request)", block.Type)
+		p.problems.add(block.DefRange,
+			"%s must have its own auth block, with the new credential (or auth \"none\" where it is in the request)",
+			block.Type)
 	case s.auth == nil:
 		s.auth = p.auth
 	}
@@ -306,7 +329,8 @@ func (p *parser) step(s *step, block *hcl.Block, schema *hcl.BodySchema, in scop
 
 // exampleScope holds the variables that example replies may use in addition to those of the
 // request.
-var exampleScope = scope{"marker": cty.UnknownVal(cty.String), "key": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})}
+var exampleScope = scope{"marker": cty.UnknownVal(cty.String),
+	"key": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})}
 
 // checkEscaped reports values that enter a URL without urlencode(…). An ID with a slash would name
 // something else, and an ID with a question mark would add parameters. Only the operator's own
@@ -388,8 +412,12 @@ func (p *parser) expect(s *step, blocks map[string][]*hcl.Block, reply scope) {
 		f := fail{when: p.required(content, block, "when", reply, cty.Bool)}
 		var ok bool
 		if f.outcome, ok = rotate.ParseOutcome(block.Labels[0]); !ok || f.outcome == rotate.Alive ||
-			f.outcome == rotate.Rejected && s.name != "verify" || f.outcome == rotate.Exhausted && s.name != "create" || f.outcome == rotate.Unknown && !s.changes {
-			p.problems.add(block.LabelRanges[0], "%s cannot fail as %q; the outcomes are transient and permanent, for create also exhausted, for verify also rejected, and for steps that change something also unknown", s.name, block.Labels[0])
+			f.outcome == rotate.Rejected && s.name != "verify" || f.outcome == rotate.Exhausted &&
+			s.name != "create" || f.outcome == rotate.Unknown && !s.changes {
+			p.problems.add(block.LabelRanges[0], "%s cannot fail as %q; the outcomes are transient and permanent, "+
+				"for create also exhausted, for verify also rejected, and for steps that change "+
+				"something also unknown",
+				s.name, block.Labels[0])
 		}
 		s.fails = append(s.fails, f)
 	}
@@ -436,9 +464,11 @@ func (p *parser) authOf(blocks []*hcl.Block, in scope) *auth {
 	names, ok := authKinds[kind]
 	if !ok {
 		if slices.Contains(plannedAuth, kind) {
-			p.problems.unsupported(block.LabelRanges[0], "auth %q is planned but not supported yet; use bearer, basic, header or none", kind)
+			p.problems.unsupported(block.LabelRanges[0],
+				"auth %q is planned but not supported yet; use bearer, basic, header or none", kind)
 		} else {
-			p.problems.add(block.LabelRanges[0], "auth must be bearer, basic, header or none (later also digest, sigv4, oauth and jwt), not %q", kind)
+			p.problems.add(block.LabelRanges[0],
+				"auth must be bearer, basic, header or none (later also digest, sigv4, oauth and jwt), not %q", kind)
 		}
 		return &auth{kind: kind}
 	}

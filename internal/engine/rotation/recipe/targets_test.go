@@ -63,7 +63,8 @@ func TestTargets(t *testing.T) {
 	rotatetest.Targets(t, func(t *testing.T) rotatetest.Fixture {
 		server := rotationtest.NewVendor(rotationtest.VendorConfig{AdminToken: adminCanary})
 		opened := &target{openDemo(t, d, rotationtest.Pipe(t, server.Handler())), d.Can}
-		current, err := opened.Create(t.Context(), rotate.Order{Marker: rotate.Marker{Installation: "test0001", Key: "current", Turn: 1, Attempt: 1}})
+		current, err := opened.Create(t.Context(),
+			rotate.Order{Marker: rotate.Marker{Installation: "test0001", Key: "current", Turn: 1, Attempt: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +74,8 @@ func TestTargets(t *testing.T) {
 				_, err := server.Use(context.Background(), c.Secret["api_key"].RevealString())
 				return err == nil
 			},
-			Hidden: []string{adminCanary}, Break: rotationtest.Breaker(server, time.Minute), Live: rotationtest.LiveIDs(server),
+			Hidden: []string{adminCanary}, Break: rotationtest.Breaker(server, time.Minute),
+			Live: rotationtest.LiveIDs(server),
 		}
 	})
 }

@@ -17,18 +17,24 @@ func TestURLEscapes(t *testing.T) {
 	}
 	const base = "https://api.example.com/keys/"
 	for _, bad := range []string{
-		`"` + base + `${key.id}"`, `"` + base + `${lower(key.id)}"`, `"` + base + `${format("%s", key.id)}"`, `format("` + base + `%s", key.id)`,
-		`join("/", ["` + base + `", key.id])`, `"` + base + `${true ? key.id : "x"}"`, `"` + base + `${[key.id][0]}"`, `"` + base + `${(key.id)}"`,
-		`"` + base + `${coalesce(key.id, "x")}"`, `"` + base + `${trimspace(urlencode(key.id))}${key["id"]}"`, `"` + base + `${{ a = key.id }.a}"`,
-		`"` + base + `${join("", [for k in [key.id] : k])}"`, `key.id`, `"${key.id}"`, `"` + base + `${admin.token}"`, `coalesce(key.id, "` + base + `")`,
-		`"` + base + `${try(key.id, "x")}"`, `"` + base + `%{ if true }${key.id}%{ endif }"`, `"` + base + `${replace(key.id, "/", "")}"`,
+		`"` + base + `${key.id}"`, `"` + base + `${lower(key.id)}"`, `"` + base + `${format("%s", key.id)}"`,
+		`format("` + base + `%s", key.id)`,
+		`join("/", ["` + base + `", key.id])`, `"` + base + `${true ? key.id : "x"}"`, `"` + base + `${[key.id][0]}"`,
+		`"` + base + `${(key.id)}"`,
+		`"` + base + `${coalesce(key.id, "x")}"`, `"` + base + `${trimspace(urlencode(key.id))}${key["id"]}"`,
+		`"` + base + `${{ a = key.id }.a}"`,
+		`"` + base + `${join("", [for k in [key.id] : k])}"`, `key.id`, `"${key.id}"`, `"` + base + `${admin.token}"`,
+		`coalesce(key.id, "` + base + `")`,
+		`"` + base + `${try(key.id, "x")}"`, `"` + base + `%{ if true }${key.id}%{ endif }"`,
+		`"` + base + `${replace(key.id, "/", "")}"`,
 	} {
 		if _, err := parse("r.hcl", []byte(with(bad))); err == nil || !strings.Contains(err.Error(), "urlencode(…)") {
 			t.Errorf("%s: %v, want a refusal that names urlencode", bad, err)
 		}
 	}
 	for _, good := range []string{
-		`"` + base + `${urlencode(key.id)}"`, `"` + base + `${urlencode(lower(key.id))}"`, `"` + base + `${key.id == "x" ? "y" : urlencode(key.id)}"`,
+		`"` + base + `${urlencode(key.id)}"`, `"` + base + `${urlencode(lower(key.id))}"`,
+		`"` + base + `${key.id == "x" ? "y" : urlencode(key.id)}"`,
 		`format("` + base + `%s", urlencode(key.id))`, `"` + base + `${lower(urlencode(key.id))}"`,
 	} {
 		if _, err := parse("r.hcl", []byte(with(good))); err != nil {

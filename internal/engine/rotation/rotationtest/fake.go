@@ -43,7 +43,8 @@ func Fake(s *keyserver.Server) rotation.Provider {
 		Definitions: func() ([]rotation.Definition, error) { return []rotation.Definition{d}, nil },
 		Open: func(c rotation.OpenConfig) (rotation.Source, error) {
 			if c.Definition.Name != d.Name || c.Definition.Hash != d.Hash {
-				return nil, fault.New("fake.Open", fault.Invalid, "there is no definition %q with hash %q", c.Definition.Name, c.Definition.Hash)
+				return nil, fault.New("fake.Open", fault.Invalid, "there is no definition %q with hash %q",
+					c.Definition.Name, c.Definition.Hash)
 			}
 			if c.Admin["token"].Empty() {
 				return nil, fault.New("fake.Open", fault.Invalid, `admin credential "token" is required`)
@@ -99,7 +100,8 @@ func (f *fake) Verify(ctx context.Context, c rotate.Credential) error {
 	defer cancel()
 	_, err := f.server.Use(ctx, c.Secret["api_key"].RevealString())
 	if errors.Is(err, keyserver.ErrUnauthorized) {
-		return &rotate.Failure{Outcome: rotate.Rejected, Status: 401, Err: fault.Wrap("fake.Verify", fault.Upstream, err)}
+		return &rotate.Failure{Outcome: rotate.Rejected, Status: 401,
+			Err: fault.Wrap("fake.Verify", fault.Upstream, err)}
 	}
 	return f.failure("fake.Verify", err, false)
 }
@@ -108,7 +110,8 @@ func (f *fake) VerifyDead(ctx context.Context, c rotate.Credential) error {
 	err := f.Verify(ctx, c)
 	switch {
 	case err == nil:
-		return &rotate.Failure{Outcome: rotate.Alive, Err: fault.New("fake.VerifyDead", fault.Upstream, "the provider still accepts the key")}
+		return &rotate.Failure{Outcome: rotate.Alive,
+			Err: fault.New("fake.VerifyDead", fault.Upstream, "the provider still accepts the key")}
 	case rotate.OutcomeOf(err) == rotate.Rejected:
 		return nil
 	}
@@ -125,7 +128,9 @@ func (f *fake) List(ctx context.Context) ([]rotate.Listed, error) {
 	out := make([]rotate.Listed, 0, len(keys))
 	for _, k := range keys {
 		m, _ := rotate.ParseMarker(k.Label)
-		out = append(out, rotate.Listed{ID: k.ID, Label: k.Label, Marker: m, Created: k.Created, LastUsed: k.LastUsed, Disabled: !k.Disabled.IsZero()})
+		out = append(out,
+			rotate.Listed{ID: k.ID, Label: k.Label, Marker: m, Created: k.Created, LastUsed: k.LastUsed,
+				Disabled: !k.Disabled.IsZero()})
 	}
 	return out, nil
 }

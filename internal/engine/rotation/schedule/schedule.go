@@ -94,7 +94,8 @@ func (p Policy) Problems() (problems []string) {
 		bad(`field "rotation_period": %s is less than %s`, p.Period, MinPeriod)
 	}
 	if p.Grace >= p.Period {
-		bad(`field "grace_period": %s must be less than rotation_period %s, or two rotations would overlap`, p.Grace, p.Period)
+		bad(`field "grace_period": %s must be less than rotation_period %s, or two rotations would overlap`, p.Grace,
+			p.Period)
 	}
 	if p.ReadTTL < time.Second || p.ReadTTL > MaxReadTTL {
 		bad(`field "read_ttl": %s must be from 1s to %s`, p.ReadTTL, MaxReadTTL)
@@ -113,6 +114,7 @@ const restLimit = 10 * time.Minute
 // two read TTLs after publishing: a read may be under way, and then the reader waits one TTL.
 func (p Policy) Timing() rotate.Timing {
 	return rotate.Timing{
-		When: cron.When{Period: p.Period}, Grace: p.Grace, Idle: p.Idle, MaxHold: p.MaxHold, DisabledWait: min(restLimit, p.Grace), Sleep: 2 * p.ReadTTL,
+		When: cron.When{Period: p.Period}, Grace: p.Grace, Idle: p.Idle, MaxHold: p.MaxHold,
+		DisabledWait: min(restLimit, p.Grace), Sleep: 2 * p.ReadTTL,
 	}
 }

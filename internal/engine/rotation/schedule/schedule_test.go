@@ -20,10 +20,12 @@ func TestDefaultsAreSound(t *testing.T) {
 		}
 	}
 	d := Policy{}.WithDefaults(Policy{})
-	if want := (Policy{Class: Standard, Period: 60 * day, Grace: 48 * time.Hour, ReadTTL: time.Minute, Idle: time.Hour, MaxHold: 7 * day}); d != want {
+	if want := (Policy{Class: Standard, Period: 60 * day, Grace: 48 * time.Hour, ReadTTL: time.Minute, Idle: time.Hour,
+		MaxHold: 7 * day}); d != want {
 		t.Errorf("defaults are %+v, want %+v", d, want)
 	}
-	if rest, short := d.Timing().DisabledWait, (Policy{Grace: time.Minute}).Timing().DisabledWait; rest != 10*time.Minute || short != time.Minute {
+	rest, short := d.Timing().DisabledWait, (Policy{Grace: time.Minute}).Timing().DisabledWait
+	if rest != 10*time.Minute || short != time.Minute {
 		t.Errorf("a disabled key rests for %s, with a short grace for %s", rest, short)
 	}
 	if got := (Policy{}).WithDefaults(Policy{Grace: 24 * time.Hour}); got.Grace != 24*time.Hour {
@@ -59,7 +61,8 @@ func TestAsleep(t *testing.T) {
 	for _, tt := range []struct {
 		published time.Time
 		want      time.Duration
-	}{{time.Time{}, 2 * time.Minute}, {now, 2 * time.Minute}, {now.Add(-90 * time.Second), 30 * time.Second}, {now.Add(-time.Hour), 0}} {
+	}{{time.Time{}, 2 * time.Minute}, {now, 2 * time.Minute}, {now.Add(-90 * time.Second),
+		30 * time.Second}, {now.Add(-time.Hour), 0}} {
 		if got := p.Timing().Asleep(tt.published, now); got != tt.want {
 			t.Errorf("published %v: %v, want %v", tt.published, got, tt.want)
 		}
