@@ -43,7 +43,7 @@ func (s *rootRotation) kind() rotate.Kind {
 					return fault.New("aws.rotateRoot", fault.Invalid,
 						"user %s has two keys, as many as AWS allows, and "+
 							"a scheduled rotation deletes none of them; delete %s, or write config/rotate-root, "+
-							"says "+
+							"which says "+
 							"what it deletes", user, keys[i].ID)
 				}}
 			return t, nil
