@@ -1,6 +1,7 @@
 package rotate
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -82,6 +83,9 @@ func (m *Manager) edit(k *Kind, r *Record) *Edit {
 func (k *Kind) decode(row storage.Entry, into *Record) (*Secrets, error) {
 	name := into.Name
 	err := decode(row, into)
+	if err == nil {
+		err = readOldLook(row, into)
+	}
 	_, other := errors.AsType[*json.UnmarshalTypeError](err)
 	if k.Migrate == nil || err != nil && !other {
 		return nil, err
@@ -94,6 +98,22 @@ func (k *Kind) decode(row storage.Entry, into *Record) (*Secrets, error) {
 		aerr = err
 	}
 	return s, aerr
+}
+
+// readOldLook reads the plan of the next look from a row of an earlier version, which had it in
+// three fields of their own.
+func readOldLook(row storage.Entry, r *Record) error {
+	if r.Look != (Look{}) || !bytes.Contains(row.Value, []byte(`"look":`)) {
+		return nil
+	}
+	var old struct {
+		At     time.Time `json:"look"`
+		Failed int       `json:"looks"`
+		By     string    `json:"wrote"`
+	}
+	err := decode(row, &old)
+	r.Look = Look{At: old.At, Failed: old.Failed, By: old.By}
+	return err
 }
 
 // New reports whether the record is not stored yet.

@@ -69,5 +69,6 @@ func planOwedLook(ctx context.Context, e *Edit) ([]storage.Op, error) {
 		return []storage.Op{storage.Expect(key, 0)}, nil
 	}
 	e.Rec.Look.At, e.Rec.Look.By = e.Now, string(mark.Value)
+	e.Rec.Journaled = maxJournal + trimmed // the rows of such writes are not counted: read the journal now
 	return []storage.Op{storage.Remove(key).If(mark.Version)}, nil
 }

@@ -84,6 +84,14 @@ func (c Control) Adopt(ctx context.Context, given Credential) error {
 	if err := claim(ctx, e); err != nil {
 		return err
 	}
+	for kind := range e.m.kinds {
+		for r, err := range e.m.Records(ctx, kind) {
+			if err == nil && r.Orphan == given.ID && r.CallUntil.After(time.Now()) {
+				return fault.New("rotate.Adopt", fault.Conflict,
+					"the key %s is being retired as an orphan at this moment; name another one", given.ID)
+			}
+		}
+	}
 	e.Rec.Current = &Ref{ID: given.ID, At: e.Now, Adopted: true}
 	e.Sec.Keys = map[string]Credential{}
 	if len(given.Secret) > 0 {
@@ -140,6 +148,7 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 	}
 	e.addDetail("key_id", id)
 	e.addDetail("by", by)
+	e.Rec.Orphan = id
 	failure, err := destructiveCall(ctx, e, "retiring-orphan", callTimeout,
 		func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) })
 	if err != nil {

@@ -43,6 +43,12 @@ func (m *Manager) Overwrite(ctx context.Context, kind, name string, o Overwrite,
 	if err := trim(ctx, e); err != nil {
 		return err
 	}
+	if len(e.Ops) > 0 { // the write itself may fill a commit
+		if _, err := m.cfg.Store.Commit(ctx, e.Ops...); err != nil {
+			return err
+		}
+		e.Ops = nil
+	}
 	defer recoverExchanges(e)()
 	w := newPlaceWrite(e, o, func(along []storage.Op) error {
 		err := commit(along)
@@ -169,9 +175,13 @@ func (w *placeWrite) endDoubt() {
 // checkVictim checks a write of the credential that the rotation in flight retires.
 func (w *placeWrite) checkVictim(ctx, short context.Context) error {
 	t, which := w.e.turn(), w.past.describe(ctx, w.e.turn().Victim())
-	switch {
-	case t.leaked():
+	if t.leaked() {
 		return w.refuseAlways("%s has leaked; %s", which, adviceRotate(w.e))
+	}
+	if w.o.Force { // it is stored in any case; once the right value is back, its readers read again first
+		t.End.Held = w.e.Now
+	}
+	switch {
 	case !t.End.Disabled.IsZero():
 		return w.refuse("%s has been disabled since %s; enable it at the provider and write it again, or %s", which,
 			date(t.End.Disabled), adviceFor(w))

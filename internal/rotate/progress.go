@@ -139,7 +139,7 @@ func destructiveCall(ctx context.Context, e *Edit, what string, within time.Dura
 			"the storage was too slow to record the next call, or this machine was suspended; the call is retried")
 	}
 	e.m.returnedCalls.Store(e.kind.Records+e.Rec.Name, e.Rec.CallUntil)
-	e.Now, e.Rec.CallUntil = time.Now().UTC(), time.Time{} // the next commit says so
+	e.Now, e.Rec.CallUntil, e.Rec.Orphan = time.Now().UTC(), time.Time{}, "" // the next commit says so
 	return failure, err
 }
 

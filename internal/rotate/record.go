@@ -51,6 +51,8 @@ type Record struct {
 	// CallUntil is until when a destructive call may be under way; zero means none is. Due is not
 	// before CallUntil.
 	CallUntil time.Time `json:"calling,omitzero"`
+	// Orphan is the credential that a request retires until CallUntil.
+	Orphan string `json:"orphan,omitempty"`
 	// Look plans the next look at what consumers read.
 	Look Look `json:"next_look,omitzero"`
 	// Hand counts writes of the place by hand.
@@ -104,7 +106,7 @@ func (r *Ref) hasLeaked() bool { return r != nil && r.Leaked }
 // markLeaked marks a credential as leaked, wherever the record refers to it.
 func (r *Record) markLeaked(id string) {
 	for _, ref := range r.refs() {
-		if ref.ID == id {
+		if ref.ID == id && id != "" {
 			ref.Leaked = true
 		}
 	}

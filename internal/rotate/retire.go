@@ -101,6 +101,7 @@ func keepOldIfLiveRefused(ctx context.Context, e *Edit) (done bool, err error) {
 	e.recordError(err)
 	remedy := "enable the first key again"
 	switch by := e.kind.RollBack; {
+	case t.Back != nil: // it cannot be rolled back again
 	case by != nil:
 		remedy += ", or go back to the second: " + by(e.Rec.Name)
 	case e.kind.Resumable:
@@ -313,8 +314,9 @@ func checkEndState(ctx context.Context, e *Edit) error {
 	if missing := t.Live(); len(wrong) == 0 && missing != nil &&
 		!slices.ContainsFunc(all, func(l Listed) bool { return l.ID == missing.ID }) {
 		wrong = append(wrong, fmt.Sprintf("the current key %s is not listed", missing.ID))
-		// somebody has deleted it: the next rotation makes it good, and must not wait for this one
-		if t.End.WrongLists >= maxTries {
+		// Somebody has deleted it. The next rotation replaces it, and must not wait for this one, above
+		// all if a person has ended a rollback for it.
+		if t.End.WrongLists >= maxTries || t.Back != nil && t.End.Now {
 			t.unproven(wrong[0])
 			return finish(ctx, e)
 		}

@@ -239,6 +239,35 @@ func TestNewKeyIsDeletedInAWS(t *testing.T) {
 	})
 }
 
+// TestRestoredKeyIsDeletedInAWS: after a rollback, somebody deletes the key that is published
+// again. The other key is kept until replace_key names it.
+func TestRestoredKeyIsDeletedInAWS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, awstest.Options{}, enginetest.Config{})
+		w.aws.AddUser(awstest.Account, "svc")
+		w.Must(t, route.Write, "static-roles/svc", svc)
+		first, _ := w.given("svc")
+		w.Must(t, route.Write, "rotate-role/svc", nil)
+		second, _ := w.given("svc")
+		w.Must(t, route.Write, "rotate-role/svc", fields{"roll_back": true})
+		w.aws.DropKey(awstest.Account, "svc", first)
+		time.Sleep(36 * time.Hour)
+		for status, err := range w.Engine.(engine.Rotator).Rotations().Statuses(t.Context()) {
+			if err != nil || strings.Contains(status.Alert, "roll_back") {
+				t.Errorf("the alert is %q, %v: nothing is left to roll back", status.Alert, err)
+			}
+		}
+		w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Unavailable, "send replace_key="+second)
+		if _, err := w.Do(route.Write, "rotate-role/svc", fields{"replace_key": second}); err != nil {
+			time.Sleep(time.Minute) // it is verified that the key is deleted
+			w.Must(t, route.Write, "rotate-role/svc", nil)
+		}
+		if third, _ := w.given("svc"); third == first || third == second {
+			t.Errorf("%s is given out", third)
+		}
+	})
+}
+
 func TestReplaceKeyThatIsGivenOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := enginetest.Memory()

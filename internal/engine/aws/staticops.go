@@ -80,11 +80,10 @@ func (s *staticRoutes) finishRotation(ctx context.Context, e *rotate.Edit, repla
 		return nil
 	}
 	const op = "aws.rotate"
-	if t.Replaced() && t.Old != nil {
-		if replace != t.Old.ID {
+	if v := t.Victim(); v != nil && !t.Published().IsZero() && t.End.Retired.IsZero() { // in its grace period
+		if replace != v.ID {
 			return fault.New(op, fault.Unavailable, "the key before, %s, is not retired yet, and AWS allows two; "+
-				"wait until %s, or send replace_key=%s to delete it now", t.Old.ID, e.Rec.Due.Format(time.RFC3339),
-				t.Old.ID)
+				"wait until %s, or send replace_key=%s to delete it now", v.ID, e.Rec.Due.Format(time.RFC3339), v.ID)
 		}
 		e.Control().RetireNow()
 	}

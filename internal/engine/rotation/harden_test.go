@@ -406,3 +406,36 @@ func TestDisabledKeyThatWasRead(t *testing.T) {
 		w.wantLive(w.idOf(fresh))
 	})
 }
+
+// TestDisabledKeyThatWasForced is TestDisabledKeyThatWasRead for a key that is published by force
+// and replaced between two looks, so that no look sees it.
+func TestDisabledKeyThatWasForced(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.rotatedOnce()
+		old := w.value()
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.until(rotate.Grace)
+		fresh := w.value()
+		rotationtest.Inject(w.vendor, rotationtest.VendorFault{Call: "disable", Times: 1}, "lie")
+		next, err := time.Parse(time.RFC3339, w.until(rotate.Retiring)["next_step"].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.after(time.Until(next) - 10*time.Second)
+		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, force: true}); err != nil {
+			t.Fatal(err)
+		}
+		nap(2 * time.Second)
+		read := time.Now() // by consumers
+		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": fresh}}); err != nil {
+			t.Fatal(err)
+		}
+		w.hook = func(what string, before bool) error {
+			if what == "retire" && before && time.Since(read) < 30*time.Second {
+				t.Errorf("the key is retired %s after consumers read it", time.Since(read))
+			}
+			return nil
+		}
+		w.until(rotate.Scheduled)
+	})
+}

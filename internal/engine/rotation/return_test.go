@@ -170,6 +170,36 @@ func TestOrphanIsAdoptedMeanwhile(t *testing.T) {
 	})
 }
 
+// TestOrphanIsAdoptedDuringCall: another key of the mount, on another server, adopts an orphan
+// while the call that retires it is under way.
+func TestOrphanIsAdoptedDuringCall(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.rotatedOnce()
+		all, err := w.vendor.List(w.Context(), adminToken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		orphan, err := w.vendor.Create(w.Context(), adminToken, all[0].Label)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nap(10 * time.Second)
+		other, asked := w.another(), false
+		adopt := basic(map[string]any{"path": "secret/second", "current_key_id": orphan.ID, "skip_import": true})
+		w.hook = func(what string, before bool) error {
+			if what == "retire" && before {
+				w.hook, asked = nil, true
+				other.Refused(t, route.Write, "keys/second", adopt, fault.Conflict, "is being retired as an orphan")
+			}
+			return nil
+		}
+		w.must(route.Write, "keys/demo/orphans", map[string]any{"confirm": orphan.ID})
+		if !asked {
+			t.Error("the orphan was not retired")
+		}
+	})
+}
+
 // TestOrphans: a key with our label that no record knows is listed, and exactly the one that is
 // confirmed is retired, while the record's own keys, somebody else's, and those of lost calls are
 // left alone.
