@@ -314,8 +314,8 @@ func checkEndState(ctx context.Context, e *Edit) error {
 	if missing := t.Live(); len(wrong) == 0 && missing != nil &&
 		!slices.ContainsFunc(all, func(l Listed) bool { return l.ID == missing.ID }) {
 		wrong = append(wrong, fmt.Sprintf("the current key %s is not listed", missing.ID))
-		// Somebody has deleted it. The next rotation replaces it, and must not wait for this one, above
-		// all if a person has ended a rollback for it.
+		// Somebody has deleted it. The next rotation replaces it, and must not wait for this one,
+		// above all if a person has ended a rollback for it.
 		if t.End.WrongLists >= maxTries || t.Back != nil && t.End.Now {
 			t.unproven(wrong[0])
 			return finish(ctx, e)
