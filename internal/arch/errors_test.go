@@ -53,7 +53,7 @@ func TestErrors(t *testing.T) {
 	}
 	for text := range evident {
 		if !used[text] {
-			t.Errorf("evident: %q needs no exemption, or is no message any more: take it out", text)
+			t.Errorf("evident: %q needs no exemption, or is no message any more: remove it", text)
 		}
 	}
 	var lines []string

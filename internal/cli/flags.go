@@ -118,7 +118,7 @@ type ttlValue string
 
 func (v *ttlValue) Set(s string) error {
 	if _, err := parseutil.ParseDurationSecond(s); err != nil {
-		return fmt.Errorf("it is no duration; write 3600, 90s, 30m or 24h")
+		return fmt.Errorf("it is not a duration; write 3600, 90s, 30m or 24h")
 	}
 	*v = ttlValue(s)
 	return nil
@@ -130,7 +130,7 @@ type intValue int
 func (v *intValue) Set(s string) error {
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		return fmt.Errorf("it is no whole number")
+		return fmt.Errorf("it is not a whole number")
 	}
 	*v = intValue(n)
 	return nil

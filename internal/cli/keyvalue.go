@@ -115,7 +115,7 @@ func (p *dataParser) addObject(b []byte, origin string) error {
 		return fmt.Errorf("%s is JSON, but no object", origin)
 	}
 	if err != nil {
-		return fmt.Errorf("%s is no JSON object: %w", origin, err)
+		return fmt.Errorf("%s is not a JSON object: %w", origin, err)
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return fmt.Errorf("%s has more than one JSON object", origin)

@@ -36,7 +36,7 @@ func TestParseData(t *testing.T) {
 		{name: "no object", stdin: "[]", args: []string{"-"}, fails: "no object"},
 		{name: "null", stdin: "null", args: []string{"-"}, fails: "no object"},
 		{name: "two objects", stdin: "{}{}", args: []string{"-"}, fails: "more than one"},
-		{name: "broken", stdin: "{", args: []string{"-"}, fails: "no JSON object"},
+		{name: "broken", stdin: "{", args: []string{"-"}, fails: "not a JSON object"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := parseData(strings.NewReader(c.stdin), c.args)

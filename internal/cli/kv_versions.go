@@ -20,7 +20,7 @@ func versionNumbers(lists []string) ([]string, error) {
 		for text := range strings.SplitSeq(list, ",") {
 			text = strings.TrimSpace(text)
 			if n, err := strconv.Atoi(text); err != nil || n < 1 {
-				return nil, usagef("-versions: %q is no version's number", text)
+				return nil, usagef("-versions: %q is not a version number", text)
 			}
 			numbers = append(numbers, text)
 		}

@@ -177,8 +177,8 @@ func recipeNew() *command {
 		run: func(_ context.Context, s *session) error {
 			name := s.args[0]
 			if !recipeName.MatchString(name) {
-				return usagef("%q is no name of a recipe; use 1 to 64 of a-z, 0-9 and -, beginning and ending with "+
-					"a letter or digit", name)
+				return usagef("%q is not the name of a recipe; use 1 to 64 of a-z, 0-9 and -, beginning and ending "+
+					"with a letter or digit", name)
 			}
 			content := strings.ReplaceAll(newRecipe, "NAME", name)
 			if file == "-" {
@@ -212,7 +212,7 @@ func recipeNew() *command {
 // newRecipe is the file that "recipe new" writes.
 const newRecipe = `# How keys of … are rotated.
 #
-# What each marked line says depends on the provider; take the mark out when it is right.
+# What each marked line says depends on the provider; remove the mark when it is right.
 #
 #     keyturn recipe test NAME.hcl              plays it with the examples below; nothing is sent
 #     keyturn recipe test -live NAME.hcl        creates one real key, verifies it and retires it

@@ -155,7 +155,7 @@ func newTrial(ctx context.Context, s *session, live bool) (*trial, error) {
 		return nil, hinted(
 			refuse(exitLocal, "Error: %s is not filled in: lines %s are marked with %s", file,
 				strings.Join(lines, ", "), changeMark),
-			"fill in what the provider's documentation says, and take the marks out")
+			"fill in what the provider's documentation says, and remove the marks")
 	}
 	t := &trial{
 		s: s, definition: d, live: live,

@@ -108,7 +108,7 @@ func (c *Core) serve(parent context.Context, o order) error {
 		select {
 		case <-ended:
 		case <-time.After(time.Second):
-			c.cfg.Log.Warn("background work still hangs; sealing all the same")
+			c.cfg.Log.Warn("background work still hangs; sealing anyway")
 		}
 	}
 	u.close()

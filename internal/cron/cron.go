@@ -45,7 +45,7 @@ func Parse(text string) (Schedule, error) {
 	at, err := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor).Parse(text)
 	if err != nil {
 		return Schedule{}, &fault.Error{Op: op, Kind: fault.Invalid, Err: err, Msg: "\"" + fault.Clip(text, maxShown) +
-			"\" is no schedule; write five fields – minute, hour, day of the month, month, day of the week – " +
+			"\" is not a schedule; write five fields – minute, hour, day of the month, month, day of the week – " +
 			"such as \"0 3 * * SAT\""}
 	}
 	s := Schedule{at}

@@ -23,7 +23,7 @@ func TestWhenCheck(t *testing.T) {
 		{When{Period: time.Hour, Window: time.Hour}, `needs rotation_schedule`},
 		{When{Schedule: "@daily", Window: time.Minute}, `field "rotation_window": 1m0s is less than 1h0m0s`},
 		{When{Schedule: "0 3 30 2 *"}, `field "rotation_schedule": "0 3 30 2 *" never comes`},
-		{When{Schedule: "nonsense"}, `field "rotation_schedule": "nonsense" is no schedule`},
+		{When{Schedule: "nonsense"}, `field "rotation_schedule": "nonsense" is not a schedule`},
 	} {
 		err := tt.w.Check(time.Minute)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(fault.Message(err), tt.want) {

@@ -233,7 +233,7 @@ type Overwrite struct {
 	By      string                  // display name of the client
 	Of      []string                // its policies
 	Shown   bool                    // they allow to read the record that is told, so that answers may name it
-	Force   bool                    // a value that cannot be right is written nevertheless
+	Force   bool                    // a value that cannot be right is written anyway
 	// Custom is called before the write is stored, with what its judgement knows of it; values
 	// replace those of the secret's custom metadata.
 	Custom func(values map[string]string)

@@ -53,7 +53,7 @@ func (j *jsonReader) bad(format string, args ...any) *Error { return bad(j.line(
 func (j *jsonReader) value() (ast.Node, *Error) {
 	t, err := j.dec.Token()
 	if err != nil {
-		return nil, j.bad("it is no valid JSON")
+		return nil, j.bad("it is not valid JSON")
 	}
 	literal := func(kind token.Type, text string) (ast.Node, *Error) {
 		return &ast.LiteralType{
@@ -101,7 +101,7 @@ func (j *jsonReader) object() (ast.Node, *Error) {
 	for j.dec.More() {
 		t, err := j.dec.Token()
 		if err != nil {
-			return nil, j.bad("it is no valid JSON")
+			return nil, j.bad("it is not valid JSON")
 		}
 		name, _ := t.(string)
 		if seen[name] && !j.repeated {
@@ -125,7 +125,7 @@ func (j *jsonReader) object() (ast.Node, *Error) {
 // end takes the closing bracket.
 func (j *jsonReader) end() *Error {
 	if _, err := j.dec.Token(); err != nil {
-		return j.bad("it is no valid JSON")
+		return j.bad("it is not valid JSON")
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func ParseOrigin(s string) (Origin, error) {
 	case err == nil:
 		host = addr.String()
 	case len(host) > 253 || !hostForm.MatchString(host):
-		return bad("it is no host name; want one such as api.example.com:8443")
+		return bad("it is not a host name; want one such as api.example.com:8443")
 	}
 	if scheme == "http" && (err != nil || !addr.Unmap().IsLoopback()) {
 		return bad("plain http:// is only for loopback addresses such as 127.0.0.1; use https")

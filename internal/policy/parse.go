@@ -202,7 +202,7 @@ func (b *block) attribute(item *ast.ObjectItem) {
 		b.rule.maxWrap = b.duration(item)
 	case "comment", "expiration", "list_scan_response_keys_filter_path", "subscribe_event_types", "control_group",
 		"mfa_methods":
-		b.bad(line, "%s is not built; take it out", name)
+		b.bad(line, "%s is not built; remove it", name)
 	default:
 		b.bad(line,
 			"unknown key %.100q; there are capabilities, policy, allowed_parameters, denied_parameters, "+

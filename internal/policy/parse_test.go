@@ -58,7 +58,7 @@ func TestParseRefuses(t *testing.T) {
 		"{\"path\": {\"a\": {\"capabilities\": [\"read\"],\n\"capabilities\": [\"deny\"]}}}": `line 2: the key "capabilities" is given twice`,
 		`{"path": {"a": {"capabilities": ["read"]}, "\u0061": {"capabilities": ["deny"]}}}`:  `the key "a" is given twice`,
 		`{"path": {}} {"path": {}}`:                                                          "something follows",
-		"{\"path\":\n{\"a\": }}":                                                             "line 2: it is no valid JSON",
+		"{\"path\":\n{\"a\": }}":                                                             "line 2: it is not valid",
 		`[]`:                                                                                 "",
 		strings.Repeat("a {", 17):                                                            "deeper than 16",
 		"\n a = " + strings.Repeat("[",

@@ -107,7 +107,7 @@ func (r *rule) parameters(body []byte, form *wire.Form) string {
 			return nil
 		})
 		if err != nil {
-			return "the body is no object"
+			return "the body is not an object"
 		}
 	}
 	for _, name := range r.required {

@@ -120,7 +120,7 @@ func (m *Manager) Unfinished(ctx context.Context) (kind string, r *Record, err e
 			if err != nil {
 				return "", nil, err
 			}
-			if r.Turn != nil && !r.Gone { // who has deleted it, and does not wait, has decided
+			if r.Turn != nil && !r.Gone { // the user has deleted it, and does not wait for its end
 				return name, r, nil
 			}
 		}

@@ -14,7 +14,7 @@ type Control struct{ e *Edit }
 // Control returns the requests that may be made for the record.
 func (e *Edit) Control() Control { return Control{e} }
 
-// An RotateRequest is a request for a rotation now.
+// A RotateRequest is a request for a rotation now.
 type RotateRequest struct {
 	By     string
 	Leaked bool
@@ -23,7 +23,7 @@ type RotateRequest struct {
 	KeyID string
 }
 
-// An RotateResult says what a request for a rotation has begun.
+// A RotateResult says what a request for a rotation has begun.
 type RotateResult struct {
 	Queued  bool // behind the one in flight
 	Retires bool // the previous credential without waiting for its readers
@@ -103,10 +103,10 @@ func requestInFlight(e *Edit, ask RotateRequest, why Start, out *RotateResult) e
 	}
 	if fresh := ask.KeyID != "" && ask.KeyID == t.New.Key() && t.Back == nil && t.Put.At.IsZero(); fresh &&
 		e.kind.Style == TwoKey {
-		why.Leaked = t.Start.Leaked // the old one has not
+		why.Leaked = t.Start.Leaked // the old one has not leaked
 		e.Rec.markLeaked(t.New.Key())
 		e.Rec.Queued, out.Queued = &why, true
-		if t.mayBeRead() { // it may be read already: it is replaced at once
+		if t.mayBeRead() { // readers may have it already: it is replaced at once
 			out.Retires, t.Start.Leaked, why.Leaked = true, true, true
 			return nil
 		}
@@ -204,7 +204,7 @@ func mayRollBack(ctx context.Context, e *Edit, force bool) error {
 	t := e.turn()
 	switch {
 	case t == nil:
-		return refuse("no rotation of %s is in flight, and the key before %q has been retired; rotate instead",
+		return refuse("no rotation of %s is in flight, and the key that %q replaced has been retired; rotate instead",
 			e.name(), e.Rec.Current.Key())
 	case t.Back != nil:
 		return refuse("rotation %d of %s is already being rolled back (%s); wait until it has ended", t.N, e.name(),
@@ -216,7 +216,7 @@ func mayRollBack(ctx context.Context, e *Edit, force bool) error {
 	case len(e.Sec.Previous) == 0 && !canPublishOld(ctx, e):
 		return refuse("nothing was published before rotation %d of %s; there is nothing to go back to", t.N, e.name())
 	case (t.Start.Leaked || t.Old.hasLeaked()) && !force:
-		return refuse("the old key is known to have leaked; give force=true to publish it nevertheless")
+		return refuse("the old key is known to have leaked; give force=true to publish it anyway")
 	}
 	return nil
 }
@@ -237,7 +237,7 @@ func checkOldWorks(ctx context.Context, e *Edit, force bool) error {
 		return nil
 	}
 	return fault.New("rotate.RollBack", fault.Conflict, "the provider refuses the old key %q: somebody has deleted "+
-		"or disabled it there; %s, or give force=true to publish it nevertheless", old.ID, adviceRotate(e))
+		"or disabled it there; %s, or give force=true to publish it anyway", old.ID, adviceRotate(e))
 }
 
 // canPublishOld reports whether a rollback is possible although consumers read nothing before the
@@ -274,7 +274,7 @@ func (c Control) Pause(ctx context.Context, reason string) error {
 func (c Control) Resume(ctx context.Context) error {
 	e := c.e
 	p := e.Rec.Paused
-	if t := e.Rec.Turn; p == nil && t != nil && t.Back != nil && t.Back.Pause { // it would ask at its end
+	if t := e.Rec.Turn; p == nil && t != nil && t.Back != nil && t.Back.Pause { // else the rollback ends in a pause
 		t.Back.Pause, e.Rec.Alert = false, nil
 		return e.Commit(ctx, "resumed", e.Planned())
 	}
@@ -293,10 +293,10 @@ func (c Control) Resume(ctx context.Context) error {
 		return err
 	}
 	if mayBegin(ctx, e) != nil || e.busy("rotate.Resume") != nil || inGrace(e) {
-		return nil // it is due, and goes on when that is over
+		return nil // the record is due, and continues when that has ended
 	}
 	if err := steps[e.kind.Style][e.Rec.State()](ctx, e); err != nil || e.Rec.Paused == nil {
-		return err // what has failed otherwise is due
+		return err // after any other failure, the record is due
 	}
 	return fault.New("rotate.Resume", fault.Held, "it is paused again: %s", e.Rec.Paused.Reason)
 }
@@ -477,7 +477,7 @@ func (c Control) DeleteWhenDone(ctx context.Context) error {
 		c.RollBackUnpublished("its record was deleted", true)
 		due = e.Now
 	case t.mayBeRead() && t.Back == nil && t.Old != nil && t.Old.Adopted && !ours:
-		t.Old = nil // it was there before the record, and goes on to work
+		t.Old = nil // it existed before the record, and continues to work
 		due = e.Now
 	}
 	return e.Commit(ctx, "deleting", due)

@@ -29,7 +29,7 @@ func create(ctx context.Context, e *Edit) error {
 	}
 	for i := range t.Attempts {
 		if !t.Attempts[i].unresolved() {
-			t.Attempts[i].Before = nil // nothing of it is looked for any more, and a record has its limit
+			t.Attempts[i].Before = nil // the search is over, and the size of a record is limited
 		}
 	}
 	if !again {
@@ -178,12 +178,12 @@ func stopForPerson(ctx context.Context, e *Edit, why string) error {
 		}
 	}
 	t.Back = &Back{At: e.Now, Reason: why, Pause: true}
-	if a := t.last(); a != nil && len(a.IDs) > 0 { // it is known, and retired without a person
+	if a := t.last(); a != nil && len(a.IDs) > 0 { // the key is known, and is retired without a person
 		e.alertPerson("%s: %s; the key %s, which the call left behind, is retired; correct the cause, then resume",
 			e.name(), why, strings.Join(a.IDs, ", "))
 	} else {
 		t.unproven("a creating call of unknown outcome may have left a key at the provider")
-		e.alertPerson("%s: %s; look at the provider for a key that belongs to %q, remove it, then resume", e.name(),
+		e.alertPerson("%s: %s; look at the provider for a key of the call %q, delete it, then resume", e.name(),
 			why, markers)
 	}
 	e.Rec.Queued = nil
@@ -353,7 +353,7 @@ func inWindow(created time.Time, a *Attempt) bool {
 func sweepOne(ctx context.Context, e *Edit, a *Attempt) error {
 	for _, id := range a.IDs {
 		if id == e.Rec.Current.Key() {
-			continue // whoever says what: the key in use is never swept
+			continue // the key in use is never swept
 		}
 		failure, err := destructiveCall(ctx, e, "sweeping", callTimeout,
 			func(ctx context.Context) error { return e.target.(Creator).Retire(ctx, id) })

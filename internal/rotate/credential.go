@@ -12,11 +12,11 @@ type Style string
 
 // The styles. A definition of a style that is not implemented yet is refused when it is read.
 const (
-	TwoKey    Style = "two-key"    // old and new live side by side: create, verify, publish, retire
+	TwoKey    Style = "two-key"    // old and new work side by side: create, verify, publish, retire
 	Slots     Style = "slots"      // a fixed number of slots; the idle one is regenerated
 	Promote   Style = "promote"    // a staged credential is promoted, which ends the old one
 	GraceRoll Style = "grace-roll" // one call; the provider ends the old one after a time of its own
-	InPlace   Style = "in-place"   // the value changes where it is; the old value dies at once
+	InPlace   Style = "in-place"   // the value changes where it is; the old value stops working at once
 	Manual    Style = "manual"     // a person creates the new one
 )
 
@@ -26,7 +26,7 @@ type Retry string
 // The retries.
 const (
 	RetrySafe  Retry = "safe"  // call again: the same marker cannot create a second credential
-	RetryAdopt Retry = "adopt" // list, retire what the call left, then create anew
+	RetryAdopt Retry = "adopt" // list, retire what the call left, then create again
 	// RetryNever: stop and wait for a person, because a second call does harm. In place, a secret
 	// that the provider may have is never replaced by another one. Otherwise a late effect of the
 	// first call would leave nobody knowing which secret is in force.
@@ -77,7 +77,7 @@ type Order struct {
 // A Credential is one key or password, with everything that its user needs.
 type Credential struct {
 	ID      string // what Retire takes
-	Account string // whose secret it is, where accounts take turns or keep their name
+	Account string // whose secret it is, where accounts alternate or keep their name
 	Secret  map[string]secret.Value
 	Public  map[string]string
 	Expires time.Time // when the provider ends it on its own; zero: never, or unknown
@@ -87,7 +87,7 @@ type Credential struct {
 type Listed struct {
 	ID       string
 	Label    string // as shown
-	Marker   Marker // of Label; zero where it is not a Keyturn's
+	Marker   Marker // of Label; zero if the label is not Keyturn's
 	Created  time.Time
 	LastUsed time.Time // zero: no use known
 	Disabled bool

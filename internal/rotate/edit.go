@@ -36,11 +36,11 @@ type Edit struct {
 	working   bool            // on a due item, which must move
 	retryNow  bool            // the step in flight is tried at once
 	details   map[string]string
-	auditErr  error      // of the call outside, for the audit log
-	logErr    *Error     // of the call outside, for the log, once it is committed
+	auditErr  error      // of the external call, for the audit log
+	logErr    *Error     // of the external call, for the log, once it is committed
 	exchanges []Exchange // requests that no commit holds yet
 	counted   int        // of them in Kept of the rotation in flight
-	quiet     bool       // the commit that is made holds none
+	quiet     bool       // the commit in progress has no journal row, no event and no exchanges
 	missed    time.Time  // the rotation whose window is over, for the log, once it is committed
 }
 
@@ -347,7 +347,7 @@ func (e *Edit) batch(what string, due time.Time) (ops, abs []storage.Op, err err
 }
 
 // roundDue rounds a time up to whole milliseconds, which the due index can hold. While the record
-// works on the item at from, tick returns a different time than from, because the due loop takes
+// works on the item at from, roundDue returns a time other than from, because the due loop takes
 // an unchanged row for the one that it has just done.
 func roundDue(due, from time.Time, working bool) time.Time {
 	due = due.UTC().Add(time.Millisecond - 1).Truncate(time.Millisecond)

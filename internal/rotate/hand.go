@@ -12,7 +12,7 @@ import (
 // that is recorded as current is written without a call.
 const (
 	handCalls = 20              // calls to the provider at once
-	handEvery = 3 * time.Minute // and one more each
+	handEvery = 3 * time.Minute // the time until one more is allowed
 	// countEvery is how often a refused write without a call to the provider is counted.
 	// journalEvery is how often refused writes are journaled.
 	countEvery   = time.Minute
@@ -24,7 +24,7 @@ const (
 func (r *Record) spend(now time.Time) (wait time.Duration) {
 	const most = (handCalls - 1) * handEvery
 	h := r.handWrites()
-	free := earlier(later(h.Free, now), now.Add(most+handEvery)) // whatever the clock was before
+	free := earlier(later(h.Free, now), now.Add(most+handEvery)) // even if the clock was wrong before
 	if ahead := free.Sub(now); ahead > most {
 		return ahead - most
 	}

@@ -75,7 +75,7 @@ func look(ctx context.Context, e *Edit) error {
 	case w.isValueOf(e.Rec.Current):
 		return tryCurrent(ctx, w)
 	case onlyLooks(e) && alertedAbout(e, about(there)):
-		// who has written that, and what there is to do about it, is known
+		// the alert names the writer and the remedy
 		endLooks(e)
 		return e.Commit(ctx, nothingWrong, e.Planned())
 	}

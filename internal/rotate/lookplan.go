@@ -15,8 +15,8 @@ const (
 	dailyLook   = 24 * time.Hour
 	firstLook   = time.Minute
 	longestLook = time.Hour
-	// after so many that have failed, an alert stands: the value may be one that can never be
-	// tried
+	// looksBeforeAlert is how many looks must fail before an alert is raised. The value may be
+	// one that can never be tried.
 	looksBeforeAlert = 4
 	// refusalsBeforeAlert is how often in a row the provider must refuse the current credential
 	// before an alert is raised.

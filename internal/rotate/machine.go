@@ -38,7 +38,7 @@ func (m *Manager) Work(ctx context.Context, kind, name string) error {
 // step does what is due, if anything is due.
 func (e *Edit) step(ctx context.Context) error {
 	if e.Rec.Due.IsZero() || e.Rec.Due.After(e.Now) {
-		return nil // an item of the past
+		return nil // the item is stale
 	}
 	if e.m.cfg.ClockHeld != nil && e.m.cfg.ClockHeld() {
 		return errClockHeld("rotate.Work")
@@ -55,7 +55,7 @@ func (e *Edit) step(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if on && onlyLooks(e) { // it can wait for another day, and is not asked for again and again
+		if on && onlyLooks(e) { // the daily look waits for the next day
 			endLooks(e)
 			return e.Commit(ctx, braked, e.Planned())
 		}
@@ -102,7 +102,7 @@ func audited(ctx context.Context, e *Edit, do step) error {
 	case stepErr != nil:
 		return stepErr
 	case err != nil && e.auditErr == nil:
-		return err // the second line is owed
+		return err // the second line must still be written
 	}
 	return nil
 }
@@ -143,7 +143,7 @@ func begin(ctx context.Context, e *Edit) error {
 func planAfterMissed(ctx context.Context, e *Edit, when cron.When) error {
 	if e.Rec.Failures == 0 { // else the last error says why
 		e.Rec.LastError = "the window of " + e.Rec.Next.UTC().Format(time.RFC3339) +
-			" was missed: the server did not run, or waited for its clock; it is rotated in the next window"
+			" was missed: the server was not running, or its clock was held; the next rotation is in the next window"
 	}
 	e.alertPerson("%s was not rotated at %s: its window is over; it is rotated in the next window", e.name(),
 		e.Rec.Next.UTC().Format(time.RFC3339))

@@ -82,7 +82,7 @@ func Tag(name string) string {
 	return b.String() + "." + hex.EncodeToString(sum[:8])
 }
 
-// NewTag makes a marker's Key for one life of a name. A key that is deleted and created again, or
+// NewTag makes a marker's Key for one record. A key that is deleted and created again, or
 // created on two mounts, must not take the other key's leftovers for its own.
 func NewTag(name string) string {
 	var b [4]byte

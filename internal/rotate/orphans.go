@@ -31,7 +31,7 @@ func (c Control) Orphans(ctx context.Context) (all []Orphan, err error) {
 	}
 	if !e.can.List || !e.can.Label {
 		return nil, fault.New("rotate.Orphans", fault.Unsupported, "the provider of %s does not list keys with "+
-			"their labels, so Keyturn cannot tell which of them are ours; check the provider yourself", e.name())
+			"their labels, so Keyturn cannot tell which of them it created; check the provider yourself", e.name())
 	}
 	listed, err := list(ctx, e)
 	if err != nil {
@@ -132,8 +132,8 @@ func (c Control) RetireOrphan(ctx context.Context, id, by string) error {
 	i := slices.IndexFunc(all, func(o Orphan) bool { return o.ID == id })
 	switch {
 	case i < 0:
-		return fault.New(op, fault.Invalid, "field \"confirm\": %q is no orphan of %s: it is not listed with our "+
-			"label, or a record knows it; list the orphans first", id, e.name())
+		return fault.New(op, fault.Invalid, "field \"confirm\": %q is not an orphan of %s: it is not listed with "+
+			"Keyturn's label, or it belongs to a record; list the orphans first", id, e.name())
 	case all[i].Keep != "":
 		return fault.New(op, fault.Conflict, "the key %s is not retired by request: %s", id, all[i].Keep)
 	}

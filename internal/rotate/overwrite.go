@@ -186,8 +186,8 @@ func (w *placeWrite) checkVictim(ctx, short context.Context) error {
 		return w.refuse("%s has been disabled since %s; enable it at the provider and write it again, or %s", which,
 			date(t.End.Disabled), adviceFor(w))
 	case t.Swaps > 0 && !w.e.Now.Before(t.Hold):
-		return w.refuse("two keys have replaced each other there %d times since %s, and neither is retired "+
-			"meanwhile; wait for the end of rotation %d, or rotate with leaked=true", t.Swaps, date(t.Put.IntendedAt),
+		return w.refuse("two keys have replaced each other there %d times since %s, so neither is retired; wait for "+
+			"the end of rotation %d, or rotate with leaked=true", t.Swaps, date(t.Put.IntendedAt),
 			t.N)
 	case t.State == Retiring:
 		return w.refuse("%s is being retired by rotation %d, and may stop working at any moment; %s", which, t.N,
@@ -403,7 +403,7 @@ func (w *placeWrite) findOrigin(ctx context.Context) (*origin, error) {
 			continue
 		}
 		if made, err := w.past.ofPublication(ctx, p.ID); made != nil || err != nil {
-			return made, err // else it was put back there: an older version says who made it
+			return made, err // else somebody put it back: an older version names its rotation
 		}
 	}
 	return nil, nil

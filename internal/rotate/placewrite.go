@@ -16,8 +16,8 @@ type placeWrite struct {
 	commit func(along []storage.Op) error
 	past   pastRotations
 
-	alreadyWritten bool // at what is written already
-	calledProvider bool // the provider was
+	alreadyWritten bool // the value is stored already: the write is a look
+	calledProvider bool // the provider was asked about the value
 	refused        bool // nothing is written
 }
 
@@ -45,7 +45,7 @@ type Overwrite struct {
 	Lacks   []string                // fields with a secret that consumers will not find any more
 	// without Fields: the command by which consumers read something again, if there is one
 	Remedy string
-	Force  bool // what is refused is written nevertheless
+	Force  bool // what is refused is written anyway
 	Shown  bool // the client may know which record publishes there
 	Warn   func(format string, args ...any)
 	// Reads is called before the write with what consumers will read after it. nil means that the
@@ -199,11 +199,11 @@ func (w *placeWrite) refuse(format string, args ...any) error {
 	if !w.o.Force {
 		w.refused = true
 		return fault.New("rotate.Overwrite", fault.Invalid,
-			"%s refuses the write: %s, or write it nevertheless with -force (options.force in the API)", title(w), why)
+			"%s refuses the write: %s, or write it anyway with -force (options.force in the API)", title(w), why)
 	}
 	w.e.alertPlace(aboutWrite(w), "%s wrote a value to the published secret that is not a working key: %s", w.o.by(),
 		why)
-	w.o.Warn("it was written nevertheless: %s", why)
+	w.o.Warn("it was written anyway: %s", why)
 	endLooks(w.e)
 	return w.store("forced", w.e.unchangedDue())
 }

@@ -25,7 +25,7 @@ func (e *Edit) Planned() time.Time {
 		at = rec.Look.At
 	}
 	if at.IsZero() {
-		return at // by request alone
+		return at // on request only
 	}
 	return later(at, e.Now)
 }

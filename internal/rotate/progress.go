@@ -22,8 +22,8 @@ func retryRotation(failures int) time.Duration {
 	return cron.Backoff(failures, time.Hour, 24*time.Hour)
 }
 
-// moveTo moves the rotation to state s. If the table of transitions does not allow the move, to
-// panics.
+// moveTo moves the rotation to state s. If the table of transitions does not allow the move,
+// moveTo panics.
 func (e *Edit) moveTo(s State) {
 	t := e.turn()
 	if !slices.Contains(transitions[e.kind.Style][t.State].next, s) {
@@ -187,7 +187,7 @@ const (
 	// callTimeout bounds each call that has no timeout of its own.
 	callTimeout = 2 * time.Minute
 	// brakeWait is how long a record that is due waits before it checks the brake again. Half of
-	// the wait is random, so that not all records rotate at once when the brake is lifted.
+	// the wait is random, so that not all records rotate at once when the brake is released.
 	brakeWait = 2 * time.Minute
 	// readyWait is how long a record waits before it checks again whether a rotation may begin.
 	readyWait = time.Hour

@@ -49,7 +49,7 @@ func rejected(ctx context.Context, e *Edit, err error) error {
 		e.recordError(err)
 		return giveUp(ctx, e, "the new key was still refused when settling ended: %s", e.Rec.LastError)
 	}
-	if e.Rec.Alert == nil { // else it is about what the alert says
+	if e.Rec.Alert == nil { // else LastError stays the error that the alert is about
 		e.Rec.LastError = e.errorText(err)
 	}
 	e.addDetail("outcome", Rejected.String())

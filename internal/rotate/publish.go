@@ -148,7 +148,8 @@ func retireAfter(e *Edit, old *Ref, asked time.Time, leaked bool) time.Time {
 	return asked.Add(e.timing().Hold(leaked))
 }
 
-// publishOnce publishes. If done is false, put has committed what went wrong or returns an error.
+// publishOnce publishes. If done is false, publishOnce has committed what went wrong or returns an
+// error.
 func publishOnce(ctx context.Context, e *Edit, p Publication, to *Put) (done bool, err error) {
 	p.Along = append(p.Along, expectUnchangedAbs(e))
 	version, err := e.target.Place().Publish(ctx, p)
@@ -190,7 +191,7 @@ func publishFailed(ctx context.Context, e *Edit, err error) error {
 	switch fault.KindOf(err) {
 	case fault.Denied, fault.Invalid, fault.NotFound, fault.Unsupported:
 		e.recordError(err)
-		e.pauseWithAlert("%s cannot be published: %s; correct that, then resume", e.name(), e.Rec.LastError)
+		e.pauseWithAlert("%s cannot be published: %s; correct the cause, then resume", e.name(), e.Rec.LastError)
 		return e.Commit(ctx, "paused", time.Time{})
 	}
 	return e.retry(ctx, err)

@@ -31,7 +31,7 @@ const (
 // A Record is everything known about one credential that rotates, except its secrets.
 type Record struct {
 	Name    string    `json:"name"`
-	Tag     string    `json:"tag"` // of its markers; another for each life of a name
+	Tag     string    `json:"tag"` // of its markers; a reused name gets a new one
 	Created time.Time `json:"created"`
 
 	Turns       uint32    `json:"turns"`        // the last rotation's number

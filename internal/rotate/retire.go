@@ -36,7 +36,7 @@ func wait(ctx context.Context, e *Edit) error {
 		return e.retry(ctx, err)
 	}
 	if used.After(e.Now) {
-		used = e.Now // its clock is ahead, or it says what cannot be
+		used = e.Now // the provider's clock is ahead, or its answer is impossible
 	}
 	idle := e.timing().Idle
 	t.End.Used = used
@@ -121,7 +121,7 @@ func retire(ctx context.Context, e *Edit) error {
 		if err := e.Unlock(ctx); err != nil {
 			return err
 		}
-		return finish(ctx, e) // the provider has nothing of this turn
+		return finish(ctx, e) // the provider has nothing of this rotation
 	}
 	if err := e.open(ctx); err != nil {
 		return openFailed(ctx, e, err)
@@ -212,8 +212,8 @@ func retireVictim(ctx context.Context, e *Edit) error {
 	return conclude(ctx, e)
 }
 
-// callOnVictim makes a repeatable call that disables or retires the victim. If done is false, undo
-// has committed what went wrong or returns an error.
+// callOnVictim makes a repeatable call that disables or retires the victim. If done is false,
+// callOnVictim has committed what went wrong or returns an error.
 func callOnVictim(ctx context.Context, e *Edit, intent string, do func(context.Context, string) error) (done bool,
 	err error) {
 	id := e.turn().Victim().ID
@@ -234,7 +234,7 @@ func callOnVictim(ctx context.Context, e *Edit, intent string, do func(context.C
 	case failure != nil:
 		return false, e.retry(ctx, failure)
 	}
-	if e.turn().End.Accepted == 0 { // else the alert that it lives stands until it is refused
+	if e.turn().End.Accepted == 0 { // else the alert that the key still works stands until the provider refuses it
 		callSucceeded(e)
 	}
 	e.addDetail("key_id", id)
@@ -250,8 +250,8 @@ const maxAccepted = 3
 // not list it. In that time neither proves that a credential is gone which was never published.
 const newKeyLag = time.Minute
 
-// verifyRetired verifies that the provider refuses the retired key. If done is false, bury has
-// committed what went wrong or returns an error.
+// verifyRetired verifies that the provider refuses the retired key. If done is false,
+// verifyRetired has committed what went wrong or returns an error.
 func verifyRetired(ctx context.Context, e *Edit) (done bool, err error) {
 	t := e.turn()
 	end := &t.End
@@ -416,7 +416,7 @@ func finish(ctx context.Context, e *Edit) error {
 		rec.Failures++
 		rec.LastError = t.Back.Reason
 		planRetry(e)
-		if t.Start.Leaked && rec.Queued == nil { // what leaked does not wait for the schedule
+		if t.Start.Leaked && rec.Queued == nil { // a leaked credential does not wait for the schedule
 			rec.Queued = &Start{Reason: "retry", By: t.Start.By, Leaked: true,
 				After: e.Now.Add(retryRotation(rec.Failures))}
 		}

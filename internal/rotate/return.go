@@ -63,7 +63,7 @@ func (c Control) ReturnTo(ctx context.Context, r Return) error {
 		return c.RollBack(ctx, reason, r.Force)
 	default:
 		return fault.New("rotate.ReturnTo", fault.Conflict,
-			"rotation %d of %s is in flight (%s), and can only be rolled back to the key %q; to go on, %s", t.N,
+			"rotation %d of %s is in flight (%s), and can only be rolled back to the key %q; to continue, %s", t.N,
 			e.name(), t.State, t.Old.Key(), t.Advice())
 	}
 }
@@ -125,7 +125,7 @@ func (w *placeWrite) checkNotRetired(ctx context.Context, made *origin) error {
 		return errors.Join(err, lerr)
 	case at.IsZero() && leaked && !w.o.Force && made.ref.Key() != w.e.Rec.Current.Key():
 		err = fault.New("rotate.ReturnTo", fault.Conflict,
-			"the key of rotation %d is known to have leaked; give force=true to publish it nevertheless", made.n)
+			"the key of rotation %d is known to have leaked; give force=true to publish it anyway", made.n)
 	case !at.IsZero():
 		err = fault.New("rotate.ReturnTo", fault.Invalid,
 			"the key of rotation %d was retired on %s; it cannot be used again; %s", made.n, date(at),

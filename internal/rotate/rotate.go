@@ -22,8 +22,8 @@
 //
 // # Invariants
 //
-//   - A state is a row of a table. A step is one function that makes at most one call to the
-//     outside. The intent of the call is durable before the call, and its result is the next
+//   - A state is a row of a table. A step is one function that makes at most one external
+//     call. The intent of the call is durable before the call, and its result is the next
 //     commit. Every commit asserts the record's version and holds the moved due item, an event
 //     and a row of the journal.
 //   - A destructive call – it retires, disables or sets a credential – comes right after a commit

@@ -33,7 +33,7 @@ func set(ctx context.Context, e *Edit) error {
 			return setFailed(ctx, e, maybeSet, err)
 		}
 	}
-	if ctx.Err() != nil { // the client has gone away in time
+	if ctx.Err() != nil { // the client hung up before anything was sent
 		return ctx.Err()
 	}
 	return setNew(ctx, calls, e, maybeSet)
@@ -84,7 +84,7 @@ func setNew(ctx, calls context.Context, e *Edit, maybeSet bool) error {
 		return makeCurrent(ctx, e, err)
 	case OutcomeOf(err) == Rejected:
 		return setRefused(ctx, e, err)
-	default: // a login that had no effect says nothing of the call that has set the secret
+	default: // a login that had no effect says nothing about the call that has set the secret
 		return setFailed(ctx, e, true, err)
 	}
 }
@@ -191,7 +191,7 @@ func setRefused(ctx context.Context, e *Edit, err error) error {
 		return err
 	}
 	rerr := restore(ctx, e)
-	e.auditErr = err // whatever became of the old one
+	e.auditErr = err // even if the old secret is in force again
 	return rerr
 }
 
@@ -227,7 +227,7 @@ func restore(ctx context.Context, e *Edit) error {
 	switch {
 	case err == nil || OutcomeOf(err) == Untested:
 	case OutcomeOf(err) == Permanent && e.can.Retry != RetryNever:
-		e.recordError(err) // the provider does not take the old one again; the next rotation sets another one
+		e.recordError(err) // the provider does not accept the old one again; the next rotation sets another one
 	default:
 		return e.retry(context.WithoutCancel(ctx), err)
 	}

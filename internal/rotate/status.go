@@ -81,7 +81,7 @@ func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 			k := m.kinds[name]
 			for r, err := range m.Records(ctx, name) {
 				s := Status{Kind: k.Noun}
-				if r.Name != "" { // else the store has not answered, which is no record's fault
+				if r.Name != "" { // else the store has not answered
 					s.Path = m.cfg.Mount() + k.Path(r.Name)
 				}
 				if err == nil {
@@ -154,13 +154,13 @@ func (r *Record) Summary(now time.Time) string {
 	}
 	known := ""
 	if r.Paused != nil {
-		known = r.Paused.Reason // it is said already
+		known = r.Paused.Reason // activity has said it
 	}
-	if alarm, _ := r.alertTextExcept(known); alarm != "" {
-		if known != "" && strings.Contains(alarm, known) {
+	if alert, _ := r.alertTextExcept(known); alert != "" {
+		if known != "" && strings.Contains(alert, known) {
 			text = strings.Replace(text, "paused: "+known, "paused", 1)
 		}
-		text = "alert: " + alarm + "; " + text
+		text = "alert: " + alert + "; " + text
 	}
 	return text
 }
@@ -177,23 +177,23 @@ func (r *Record) activity(now time.Time) string {
 		return "idle"
 	case t.Tries > 0 && t.End.WrongLists == t.Tries:
 		return "the provider's list is not as expected (" + r.LastError + "), and is read again " + when(r.Due, now)
-	case t.Tries > 0 && r.alerts().step != nil: // it says how often
+	case t.Tries > 0 && r.alerts().step != nil: // the alert says how often
 		return string(t.State) + " is retried " + when(r.Due, now)
 	case t.Tries > 0:
 		return fmt.Sprintf("%s failed %s, and is retried %s", t.State, times(t.Tries), when(r.Due, now))
 	}
-	until := when(r.Due, now)
+	until, next := bareWhen(r.Due, now), when(r.Due, now)
 	switch t.State {
 	case Creating:
 		if a := t.last(); a != nil && a.unresolved() && !a.Late.IsZero() && r.Due.Sub(a.Late).Abs() < time.Second {
 			return "waiting in case a lost create call (" + a.Marker + ") takes effect, until " +
-				strings.TrimPrefix(until, "at ")
+				until
 		}
 		return "creating the new key"
 	case Setting:
 		return "setting the new secret"
 	case Settling, Verifying:
-		return "verifying the new key " + t.New.Key() + ", next " + until
+		return "verifying the new key " + t.New.Key() + ", next " + next
 	case Publishing:
 		return "publishing the new key " + t.New.Key()
 	case RollingBack:
@@ -203,14 +203,14 @@ func (r *Record) activity(now time.Time) string {
 	}
 	switch end := t.End; {
 	case t.Victim() == nil && t.last() != nil && t.last().unresolved() && r.Due.After(now.Add(time.Second)):
-		return "waiting in case a lost create call takes effect, until " + strings.TrimPrefix(until, "at ")
+		return "waiting in case a lost create call takes effect, until " + until
 	case t.Victim() == nil:
 		return "checking that the provider lists exactly the expected keys"
 	case end.Retired.IsZero() && !end.Disabled.IsZero():
-		return "the old key " + t.Victim().Key() + " is disabled and will be deleted " + until
+		return "the old key " + t.Victim().Key() + " is disabled and will be deleted " + next
 	case !end.Dead.IsZero() && r.Due.After(now.Add(time.Second)):
 		return "the old key is retired; waiting in case a lost create call takes effect, until " +
-			strings.TrimPrefix(until, "at ")
+			until
 	}
 	return "retiring the old key " + t.Victim().Key()
 }
@@ -231,8 +231,8 @@ func (r *Record) graceActivity(now time.Time) string {
 	case old == "":
 		return "published; there is no old key to retire"
 	case now.Before(t.End.After):
-		return "published; readers have until " + strings.TrimPrefix(when(t.End.After, now), "at ") +
-			" to leave the old key " + old
+		return "published; readers have until " + bareWhen(t.End.After, now) +
+			" to switch from the old key " + old
 	}
 	return "published; the old key " + old + " is still in use, and is checked again " + when(r.Due, now)
 }

@@ -41,7 +41,7 @@ type Target interface {
 	VerifyDead(ctx context.Context, c Credential) error
 }
 
-// A Creator is a target whose old and new credentials live side by side.
+// A Creator is a target whose old and new credentials work side by side.
 type Creator interface {
 	// Create creates one credential and labels it with o.Marker if the provider has labels.
 	// Create sends the provider's creating request at most once. Create is not repeatable: after

@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -33,6 +34,11 @@ func when(at, now time.Time) string {
 		return fmt.Sprintf("at %s (in %s)", at.UTC().Format("15:04"), Rough(left))
 	}
 	return fmt.Sprintf("on %s (in %s)", at.UTC().Format("2006-01-02 15:04"), Rough(left))
+}
+
+// bareWhen is when without its preposition, to follow "until".
+func bareWhen(at, now time.Time) string {
+	return strings.TrimPrefix(strings.TrimPrefix(when(at, now), "at "), "on ")
 }
 
 // notBefore returns at, or now if at has passed. A zero time stays zero.

@@ -2,7 +2,7 @@ package rotate
 
 import "context"
 
-// A step does the work of one state, and commits. A step makes at most one call to the outside.
+// A step does the work of one state, and commits. A step makes at most one external call.
 // The exception is set, which makes two calls, because only trying the credential shows whether
 // setting it worked.
 type step func(ctx context.Context, e *Edit) error

@@ -56,14 +56,14 @@ func reconcile(ctx context.Context, e *Edit) (done bool, err error) {
 			"value, or " + adviceWorking(e)
 	}
 	switch {
-	case t.PlaceProblem != "" && alertedAbout(e, about(there)): // with who has done that, and the way back
+	case t.PlaceProblem != "" && alertedAbout(e, about(there)): // that alert names the writer and the remedy
 	case t.PlaceProblem != "":
 		e.alertPlace(about(there), "%s", t.PlaceProblem)
 	default:
 		e.endPlaceAlert()
 	}
 	if sleep := e.timing().Sleep; !t.End.Held.IsZero() && sleep > 0 && !t.leaked() {
-		t.End.Held = time.Time{} // who has read the victim until now reads again
+		t.End.Held = time.Time{} // readers of the victim must read again
 		return true, e.Commit(ctx, "waiting", e.Now.Add(sleep))
 	}
 	return false, nil
@@ -119,7 +119,7 @@ func victimWritten(ctx context.Context, e *Edit, there *Published) error {
 	switch {
 	case !t.End.Disabled.IsZero():
 		e.alertPerson(
-			"%s: the published secret holds the key %s again, which is disabled; enable it at the provider, or %s",
+			"%s: the published secret holds the disabled key %s again; enable it at the provider, or %s",
 			e.name(), victim.ID, adviceWorking(e))
 		t.End.Held = e.Now
 		return e.Commit(ctx, "held", e.Now.Add(personWait))
@@ -142,7 +142,7 @@ func victimWritten(ctx context.Context, e *Edit, there *Published) error {
 		err := call(ctx, func(ctx context.Context) error { return e.target.Verify(ctx, made) })
 		e.Now = time.Now().UTC()
 		if err != nil && OutcomeOf(err) == Rejected {
-			e.alertPerson("%s: the published secret holds the key %s again, which the provider refuses; %s", e.name(),
+			e.alertPerson("%s: the published secret holds the key %s again, but the provider refuses it; %s", e.name(),
 				victim.ID, adviceWorking(e))
 			t.End.Held = e.Now
 			return e.Commit(ctx, "held", e.Now.Add(personWait))
@@ -152,7 +152,7 @@ func victimWritten(ctx context.Context, e *Edit, there *Published) error {
 		}
 	}
 	swapVictim(e, there.Version, fmt.Sprintf("somebody wrote the key %s to the published secret", victim.ID))
-	if victim.hasLeaked() { // and there is no other one that consumers could read again
+	if victim.hasLeaked() { // and no other credential can be published
 		e.alertPerson("%s: consumers read the leaked key %s again, because somebody wrote it to the published "+
 			"secret; it is replaced", e.name(), victim.ID)
 		e.Rec.Queued = &Start{Reason: "leaked", Leaked: true}
@@ -188,8 +188,8 @@ const manySwaps = 3
 // report the problem.
 func alertSwaps(e *Edit) {
 	if t := e.turn(); t.Swaps >= manySwaps {
-		e.alertPerson("%s: the keys %s and %s have replaced each other %d times since %s, and neither is retired "+
-			"meanwhile; find out who writes them to the published secret", e.name(), t.Old.Key(), t.New.Key(), t.Swaps,
+		e.alertPerson("%s: the keys %s and %s have replaced each other %d times since %s, so neither is retired; "+
+			"find out who writes them to the published secret", e.name(), t.Old.Key(), t.New.Key(), t.Swaps,
 			date(t.Put.IntendedAt))
 	}
 }

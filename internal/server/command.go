@@ -17,7 +17,7 @@ const usage = `Usage: keyturn server -config FILE|FOLDER [-config ...] [options]
        keyturn server -dev [-config ...] [options]
 
   Starts the server. It runs until it gets SIGTERM or SIGINT. SIGHUP reads the
-  configuration and the certificates anew, and reopens the log and audit files.
+  configuration and the certificates again, and reopens the log and audit files.
 
   Check a configuration without starting:
 

@@ -13,7 +13,7 @@ func (s *server) reload() {
 		return
 	}
 	if err := s.logs.Reopen(); err != nil {
-		s.log.Error("opening the log file anew", "error", err)
+		s.log.Error("reopening the log file", "error", err)
 	}
 	if err := s.core.ReloadAudit(); err != nil {
 		s.log.Error("reopening the audit devices", "error", err)

@@ -169,7 +169,7 @@ func (d *file) admit(f *os.File) (fs.FileInfo, error) {
 	}
 	if !e.ours {
 		return nil, fault.New(op, fault.Invalid,
-			"file_path: %s exists and is no audit file; move it away or choose another path", d.path)
+			"file_path: %s exists and is not an audit file; move it away or choose another path", d.path)
 	}
 	if err := d.checkName(); err != nil {
 		return nil, err

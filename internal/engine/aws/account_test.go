@@ -106,7 +106,7 @@ func TestGroupsNarrowSessions(t *testing.T) {
 		t.Errorf("the session is narrowed to %s and %q", policy, arns)
 	}
 	w.Must(t, route.Write, "roles/none", with(role, fields{"iam_groups": "empty"}))
-	w.Refused(t, route.Read, "creds/none", nil, fault.Invalid, "would not be narrowed")
+	w.Refused(t, route.Read, "creds/none", nil, fault.Invalid, "would not be limited")
 	w.Must(t, route.Write, "roles/absent", with(role, fields{"iam_groups": "nobody"}))
 	w.Refused(t, route.Read, "creds/absent", nil, fault.Upstream, "NoSuchEntity")
 }

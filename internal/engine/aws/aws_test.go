@@ -232,15 +232,15 @@ func TestRolesRefused(t *testing.T) {
 		{fields{}, `field "credential_type" is required`},
 		{fields{"credential_type": "nonsense"}, `there is no "nonsense"`},
 		{with(deploy, fields{"role_arns": "arn:aws:iam::123456789012:role/x"}),
-			`field "role_arns" does not go with credential_type iam_user`},
+			`field "role_arns" cannot be used with credential_type iam_user`},
 		{with(deploy, fields{"policy_document": "{not json"}), `field "policy_document"`},
 		{with(deploy, fields{"default_ttl": "5h"}), `field "default_ttl": 5h0m0s is above max_ttl, 4h0m0s`},
 		{with(deploy, fields{"default_sts_ttl": "1h"}), `use default_ttl`},
 		{with(deploy, fields{"user_path": "svc"}), `field "user_path"`},
-		{with(deploy, fields{"policy_arns": "DeployAccess"}), `field "policy_arns": "DeployAccess" is no ARN`},
+		{with(deploy, fields{"policy_arns": "DeployAccess"}), `field "policy_arns": "DeployAccess" is not an ARN`},
 		{with(deploy, fields{"iam_tags": "nothing"}), `field "iam_tags"`},
 		{with(assumed, fields{"default_ttl": "1h"}), `default_sts_ttl`},
-		{with(assumed, fields{"default_sts_ttl": "2m"}), `field "default_sts_ttl": 2m0s is out of AWS's bounds`},
+		{with(assumed, fields{"default_sts_ttl": "2m"}), `field "default_sts_ttl": 2m0s is outside AWS's limits`},
 		{with(assumed, fields{"max_sts_ttl": "13h"}), `field "max_sts_ttl"`},
 		{with(assumed, fields{"default_sts_ttl": "2h", "max_sts_ttl": "1h"}), `above max_sts_ttl`},
 		{fields{"credential_type": "session_token", "iam_groups": "g"}, `field "iam_groups"`},
@@ -336,7 +336,7 @@ func TestSessions(t *testing.T) {
 		w.Refused(t, route.Write, "sts/ci", nil, fault.Invalid, `field "role_arn" is required`)
 		w.Refused(t, route.Write, "sts/ci", fields{"role_arn": arn + "x"}, fault.Invalid, `not one of`)
 		w.Refused(t, route.Write, "sts/ci", fields{"role_arn": arn + "ci", "ttl": "5m"}, fault.Invalid,
-			"out of AWS's bounds")
+			"outside AWS's limits")
 		w.Refused(t, route.Write, "sts/ci", fields{"role_arn": arn + "ci", "role_session_name": "a b"}, fault.Invalid,
 			"role_session_name")
 		a := w.issue("sts/ci", fields{"role_arn": arn + "other", "ttl": "20m", "role_session_name": "me"})

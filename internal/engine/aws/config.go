@@ -135,7 +135,7 @@ func (s *configRoutes) merge(ctx context.Context, r *route.Request, in *rootIn) 
 func (in *rootIn) apply(c *rootConfig) error {
 	if in.Secret != nil && c.wasReplaced(*in.Secret) {
 		return invalid("field \"secret_key\": it belongs to a key that rotate-root has replaced; leave access_key "+
-			"and secret_key out to keep the one that is stored, %s", c.KeyID)
+			"and secret_key out to keep the stored key, %s", c.KeyID)
 	}
 	pair := in.KeyID != nil || in.Secret != nil
 	set(&c.KeyID, in.KeyID)

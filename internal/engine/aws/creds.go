@@ -168,7 +168,7 @@ func (ro *role) roleARN(given *string) (string, error) {
 	case given != nil && *given != "":
 		return *given, nil
 	case len(ro.RoleARNs) == 0:
-		return "", invalid("the role has no role_arns, so that there is nothing to assume; write them to the role")
+		return "", invalid("the role has no role_arns, so there is nothing to assume; write them to the role")
 	case len(ro.RoleARNs) > 1:
 		return "", invalid(
 			"field \"role_arn\" is required: the role has several role_arns; name the one to assume: %s",
@@ -197,7 +197,7 @@ func (ro *role) sessionTTL(r *route.Request, given *time.Duration) (time.Duratio
 		longest = longestAssumed
 	}
 	if ttl < shortestSession || ttl > longest {
-		return 0, invalid("field \"ttl\": %s is out of AWS's bounds; give %s to %s", ttl, shortestSession, longest)
+		return 0, invalid("field \"ttl\": %s is outside AWS's limits; give %s to %s", ttl, shortestSession, longest)
 	}
 	return ttl, nil
 }
@@ -270,8 +270,8 @@ func (p *issuePlan) narrowByGroups(ctx context.Context, c *client.Client) error 
 		return err
 	}
 	if p.session.Policy = text; text == "" && len(p.session.PolicyARNs) == 0 {
-		return invalid("the groups in the role's iam_groups have no policies, so that the session would not be " +
-			"narrowed; give policy_arns or policy_document")
+		return invalid("the groups in the role's iam_groups have no policies, so the session would not be limited; " +
+			"give policy_arns or policy_document")
 	}
 	return nil
 }
@@ -286,7 +286,7 @@ func mergePolicies(documents []string) (string, error) {
 		var d struct{ Statement json.RawMessage }
 		if err := json.Unmarshal([]byte(text), &d); err != nil {
 			return "", &fault.Error{Op: "aws.creds", Kind: fault.Invalid, Err: err,
-				Msg: "a policy of the role or of one of its iam_groups is no JSON object; correct it"}
+				Msg: "a policy of the role or of one of its iam_groups is not a JSON object; correct it"}
 		}
 		var some []json.RawMessage
 		if json.Unmarshal(d.Statement, &some) != nil {

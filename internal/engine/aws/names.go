@@ -45,8 +45,8 @@ func (n naming) generate(text string) (string, error) {
 	case err != nil:
 		return "", err
 	case !nameForm.MatchString(name) || len(name) > n.longest:
-		return "", invalid("field \"username_template\": it made %q; make 2 to %d of A-Z a-z 0-9 _ + = , . @ -, "+
-			"which is what AWS takes", clip(name), n.longest)
+		return "", invalid("field \"username_template\": it produced %q; AWS accepts 2 to "+
+			"%d of A-Z a-z 0-9 _ + = , . @ -", clip(name), n.longest)
 	}
 	return name, nil
 }

@@ -103,7 +103,7 @@ func (p *tags) read(text []byte) error {
 	for _, pair := range all {
 		name, value, ok := strings.Cut(pair, "=")
 		if !ok || strings.TrimSpace(name) == "" {
-			return fault.New("aws.tags", fault.Invalid, "%q is no tag; write name=value", clip(pair))
+			return fault.New("aws.tags", fault.Invalid, "%q is not a tag; write name=value", clip(pair))
 		}
 		p.byName[strings.TrimSpace(name)] = strings.TrimSpace(value)
 	}
@@ -236,7 +236,7 @@ func (in *roleIn) legacy() error {
 		return nil
 	}
 	if in.Type != nil || in.RoleARNs != nil || in.PolicyARNs != nil || in.Document != nil {
-		return invalid("fields \"arn\" and \"policy\" are of old roles and exclude credential_type, role_arns, " +
+		return invalid("fields \"arn\" and \"policy\" belong to old roles and exclude credential_type, role_arns, " +
 			"policy_arns and policy_document; use these")
 	}
 	kind := iamUser
@@ -335,7 +335,7 @@ func (ro *role) check() error {
 			"federation_token and session_token", clip(ro.Type))
 	}
 	if field, hint := ro.unsupportedField(); field != "" {
-		return invalid("field %q does not go with credential_type %s: %s", field, ro.Type, hint)
+		return invalid("field %q cannot be used with credential_type %s: %s", field, ro.Type, hint)
 	}
 	switch {
 	case ro.Type == federationToken && ro.Document == "" && len(ro.PolicyARNs)+len(ro.Groups) == 0:
@@ -344,7 +344,7 @@ func (ro *role) check() error {
 	case ro.Path != "" && (!strings.HasPrefix(ro.Path, "/") || !strings.HasSuffix(ro.Path, "/") || len(ro.Path) > 512):
 		return invalid("field \"user_path\": %q must begin and end with a slash", clip(ro.Path))
 	case ro.Document != "" && !validPolicy(ro.Document):
-		return invalid("field \"policy_document\": it is no JSON object; give the policy as AWS has it, by @file " +
+		return invalid("field \"policy_document\": it is not a JSON object; give the policy as AWS has it, by @file " +
 			"from a command line")
 	case ro.MaxTTL > 0 && ro.TTL > ro.MaxTTL:
 		return invalid("field \"default_ttl\": %s is above max_ttl, %s; lower it", ro.TTL, ro.MaxTTL)
@@ -366,8 +366,8 @@ func (ro *role) check() error {
 	} {
 		for _, arn := range f.arns {
 			if arn != "" && !arnForm.MatchString(arn) {
-				return invalid("field %q: %q is no ARN; it looks like arn:aws:iam::123456789012:policy/Name, with "+
-					"an account of 12 digits, or aws for AWS's own policies", f.name, clip(arn))
+				return invalid("field %q: %q is not an ARN; it looks like arn:aws:iam::123456789012:policy/Name, "+
+					"with an account of 12 digits, or aws for AWS's own policies", f.name, clip(arn))
 			}
 		}
 	}
@@ -384,7 +384,7 @@ func (ro *role) checkSTS() error {
 		ttl  time.Duration
 	}{{name: "default_sts_ttl", ttl: ro.DefaultSTS}, {name: "max_sts_ttl", ttl: ro.MaxSTS}} {
 		if f.ttl != 0 && (f.ttl < shortestSession || f.ttl > longest) {
-			return invalid("field %q: %s is out of AWS's bounds; give %s to %s", f.name, f.ttl, shortestSession,
+			return invalid("field %q: %s is outside AWS's limits; give %s to %s", f.name, f.ttl, shortestSession,
 				longest)
 		}
 	}

@@ -184,6 +184,6 @@ func deletionReason(ctx context.Context, c *client.Client, k client.Key, replace
 		return "it was last used at " + used.UTC().Format(time.RFC3339), nil
 	}
 	return "", fault.New("aws.rotateRoot", fault.Invalid, "the user has two keys, as many as AWS allows, and the "+
-		"other one, %s, was used at %s; nothing was changed; to delete it all the same, send replace_key=%s", k.ID,
+		"other one, %s, was used at %s; nothing was changed; to delete it anyway, send replace_key=%s", k.ID,
 		used.UTC().Format(time.RFC3339), k.ID)
 }

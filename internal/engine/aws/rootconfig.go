@@ -80,7 +80,7 @@ func (c *rootConfig) ambientWarning() string {
 		"rotate-root is not possible"
 	if slices.ContainsFunc(append([]string{c.IAM, c.STS.URL}, c.Others...),
 		func(u string) bool { return !client.Own(u) }) {
-		text += "; they are sent to AWS's own addresses alone, so that calls to the other endpoints given are refused"
+		text += "; they are sent only to AWS's own addresses, so that calls to the other endpoints given are refused"
 	}
 	return text
 }
@@ -148,7 +148,7 @@ func (c *rootConfig) checkRegions() error {
 		"sts_fallback_regions": c.Regions} {
 		for _, r := range regions {
 			if !regionForm.MatchString(r) {
-				return invalid("field %q: %q is no region; write one such as eu-west-1", field, clip(r))
+				return invalid("field %q: %q is not a region; write one such as eu-west-1", field, clip(r))
 			}
 		}
 	}
@@ -164,7 +164,8 @@ func checkURL(field, text string) error {
 	}
 	if len(text) > maxAddress {
 		return invalid(
-			"field %q: an address has %d bytes at most; write one such as https://sts.eu-west-1.amazonaws.com", field,
+			"field %q: an address can have at most %d bytes; write one such as "+
+				"https://sts.eu-west-1.amazonaws.com", field,
 			maxAddress)
 	}
 	// Errors do not repeat the text, because it may contain a password.
@@ -175,7 +176,7 @@ func checkURL(field, text string) error {
 	case u.Port() != "" && !isPort(u.Port()):
 		return invalid("field %q: the port must be a number from 1 to 65535", field)
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return invalid("field %q: an address must not have a user, password, parameters or fragment; take them out, "+
+		return invalid("field %q: an address must not have a user, password, parameters or fragment; remove them, "+
 			"because calls are signed with access_key and secret_key", field)
 	}
 	return nil

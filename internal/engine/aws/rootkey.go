@@ -189,8 +189,9 @@ func strandedKey(r *rotate.Record, in string) (id string, err error) {
 	}
 	at := t.Started.Format(time.RFC3339)
 	if id == "" {
-		return "", fault.New(op, fault.Unavailable, "whether the rotation at %s has made a key for user %s in "+
-			"account %s is not known, and config/root reaches account %s; write config/root with a key of account %s",
+		return "", fault.New(op, fault.Unavailable, "it is not known whether the rotation at %s has created a key "+
+			"for user %s in account %s, and config/root reaches account %s; write "+
+			"config/root with a key of account %s",
 			at, d.User, d.Account, in, d.Account)
 	}
 	return id, fault.New(op, fault.Upstream, "the rotation at %s has left the key %s of user %s in account %s, and "+
@@ -202,8 +203,8 @@ func strandedKey(r *rotate.Record, in string) (id string, err error) {
 func userOf(who client.Identity) (string, error) {
 	_, name, ok := strings.Cut(who.ARN, ":user/")
 	if !ok {
-		return "", invalid("the access_key of config/root is of %s, which is no IAM user, so that it cannot be "+
-			"rotated; give that of a user", who.ARN)
+		return "", invalid("the access_key of config/root belongs to %s, which is not an IAM user, so it cannot be "+
+			"rotated; give the access key of an IAM user", who.ARN)
 	}
 	return name[strings.LastIndex(name, "/")+1:], nil
 }

@@ -102,7 +102,7 @@ func TestRootScheduleRefused(t *testing.T) {
 		}{
 			{fields{"rotation_period": "1h", "rotation_schedule": "0 3 * * *"}, "exclude each other"},
 			{fields{"rotation_period": "1s"}, "is less than"},
-			{fields{"rotation_schedule": "whenever"}, "is no schedule"},
+			{fields{"rotation_schedule": "whenever"}, "is not a schedule"},
 			{fields{"rotation_schedule": "0 3 * * *", "rotation_window": "1m"}, "is less than"},
 			{fields{"rotation_window": "2h"}, "needs rotation_schedule"},
 			{fields{"access_key": "", "secret_key": "", "rotation_period": "1h"}, "no access_key"},

@@ -82,7 +82,7 @@ func (s *staticRoutes) finishRotation(ctx context.Context, e *rotate.Edit, repla
 	const op = "aws.rotate"
 	if v := t.Victim(); v != nil && !t.Published().IsZero() && t.End.Retired.IsZero() { // in its grace period
 		if replace != v.ID {
-			return fault.New(op, fault.Unavailable, "the key before, %s, is not retired yet, and AWS allows two; "+
+			return fault.New(op, fault.Unavailable, "the previous key, %s, is not retired yet, and AWS allows two; "+
 				"wait until %s, or send replace_key=%s to delete it now", v.ID, e.Rec.Due.Format(time.RFC3339), v.ID)
 		}
 		e.Control().RetireNow()

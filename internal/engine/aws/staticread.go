@@ -74,7 +74,7 @@ func (s *staticRoutes) read(ctx context.Context, r *route.Request, in nameIn) (*
 	}
 	out.OldID = old.Key()
 	if now := time.Now(); old != nil && keptInUse(t, now) {
-		r.Warn("the key before, %s, is kept, since it was used, or set active again, at %s; find who uses it, or "+
+		r.Warn("the previous key, %s, is kept, because it was used, or activated again, at %s; find who uses it, or "+
 			"write rotate-role/%s with replace_key=%s", old.ID, t.Needed().Format(time.RFC3339), in.Name, old.ID)
 		if !rec.Next.IsZero() && rec.Next.Before(now) {
 			r.Warn("the rotation that was due at %s waits for it, since AWS allows two keys",

@@ -63,7 +63,8 @@ func (s *staticRoutes) write(ctx context.Context, r *route.Request, in staticIn)
 		switch {
 		case e.Rec.Gone:
 			return fault.New("aws.static", fault.Unavailable,
-				"the static role %q was deleted, and keys of its user %s are still to be settled; try again after %s",
+				"the static role %q was deleted, and its last rotation, for user %s, has "+
+					"not ended yet; try again after %s",
 				in.Name, staticDataOf(e.Rec).User, e.Rec.Due.Format(time.RFC3339))
 		case e.New():
 			return s.create(ctx, r, e, &in)
@@ -102,16 +103,18 @@ func (s *staticData) check() error {
 			"= , . @ -, without path", clip(s.User))
 	case !s.When.Off && s.When.Never():
 		return invalid("one of the fields \"rotation_period\" and \"rotation_schedule\" is required; for rotation " +
-			"by request alone, set disable_automated_rotation=true")
+			"on request only, set disable_automated_rotation=true")
 	case s.Grace < 0 || s.Idle < 0 || s.Inactive < 0:
 		return invalid("fields \"grace_period\", \"idle_period\" and \"inactive_period\" must not be negative; " +
 			"leave them out for the default")
 	case short > 0 && s.Grace+s.Inactive >= short:
 		return invalid("field \"grace_period\": with inactive_period it makes %s, not below %s, the shortest time "+
-			"between two rotations; AWS allows two keys, and the one before must be gone by then: give shorter ones",
+			"between two rotations; AWS allows two keys, and the previous one must be "+
+			"gone by then: give shorter ones",
 			s.Grace+s.Inactive, short)
 	case s.AssumedRole.ARN != "" && !roleForm.MatchString(s.AssumedRole.ARN):
-		return invalid("field \"assume_role_arn\": %q is no role; it looks like arn:aws:iam::123456789012:role/Name",
+		return invalid("field \"assume_role_arn\": %q is not a role; it looks like "+
+			"arn:aws:iam::123456789012:role/Name",
 			clip(s.AssumedRole.ARN))
 	case s.AssumedRole.ARN == "" && s.AssumedRole.Session != "":
 		return invalid(
@@ -140,8 +143,8 @@ func (s *staticRoutes) update(ctx context.Context, e *rotate.Edit, in *staticIn)
 			"field \"username\" of a static role cannot change: it is of %q; delete it and write another one",
 			was.User)
 	case in.givesKey() || in.Replace != nil && *in.Replace != "":
-		return invalid("fields \"access_key\", \"secret_key\" and \"replace_key\" are for roles that are new; to "+
-			"rotate this one, write rotate-role/%s", in.Name)
+		return invalid("fields \"access_key\", \"secret_key\" and \"replace_key\" are only for new roles; to rotate "+
+			"this one, write rotate-role/%s", in.Name)
 	}
 	if was.AssumedRole != d.AssumedRole {
 		c, done, err := s.users.client(ctx, &d)
@@ -207,7 +210,7 @@ func (s *staticRoutes) create(ctx context.Context, r *route.Request, e *rotate.E
 	}
 	if len(keys) > 0 {
 		e.Rec.Current = &rotate.Ref{ID: keys[0].ID, At: e.Now, Adopted: true}
-		r.Warn("user %s has the access key %s already; it goes on to work, and is retired from %s on, once it is "+
+		r.Warn("user %s has the access key %s already; it continues to work, and is retired after %s, once it is "+
 			"unused for %s", d.User, keys[0].ID, e.Now.Add(d.gracePeriod(e.Now)).Format(time.RFC3339),
 			d.idlePeriod(e.Now, true))
 	}
@@ -259,7 +262,7 @@ func (s *staticRoutes) checkOwner(ctx context.Context, c *client.Client, name st
 	}
 	d.Account = who.Account
 	if strings.HasSuffix(who.ARN, "/"+d.User) && strings.Contains(who.ARN, ":user/") {
-		return invalid("field \"username\": %s is the user of config/root; rotate its key by config/rotate-root",
+		return invalid("field \"username\": %s is the user of config/root; rotate its key with config/rotate-root",
 			d.User)
 	}
 	e, err := s.m.Store.Get(ctx, d.ownerKey())
@@ -308,7 +311,7 @@ func adoptKey(ctx context.Context, n *newRole, in *staticIn, keys []client.Key) 
 		return invalid("fields \"access_key\" and \"secret_key\" belong together; give both, or neither for a new key")
 	case in.Replace != nil && *in.Replace != "":
 		return invalid(
-			"field \"replace_key\" makes room for a new key, and with access_key none is made; leave it out")
+			"field \"replace_key\" makes room for a new key, but with access_key no key is created; leave it out")
 	case !slices.ContainsFunc(keys, func(k client.Key) bool { return k.ID == id && k.Active }):
 		return invalid("field \"access_key\": user %s has no active key %s; it has %s", d.User, clip(id),
 			describeKeys(keys))
@@ -337,7 +340,7 @@ func adoptKey(ctx context.Context, n *newRole, in *staticIn, keys []client.Key) 
 			e.Control().Supersede(rotate.Start{Reason: "manual", By: n.r.Caller.DisplayName},
 				&rotate.Ref{ID: k.ID, At: e.Now, Adopted: true})
 			due = e.Rec.Turn.End.After
-			n.r.Warn("user %s has another access key, %s; it goes on to work, and is retired from %s on, once it is "+
+			n.r.Warn("user %s has another access key, %s; it continues to work, and is retired after %s, once it is "+
 				"unused for %s, because the first rotation needs its place", d.User, k.ID, due.Format(time.RFC3339),
 				d.idlePeriod(e.Now, true))
 		}

@@ -53,8 +53,9 @@ func (s *staticUsers) openTarget(_ context.Context, r *rotate.Record, sec *rotat
 			if k.ID == r.Current.Key() {
 				k = keys[len(keys)-1]
 			}
-			return fault.New("aws.rotate", fault.Invalid, "user %s has another access key, %s, that this role has "+
-				"not made, and AWS allows two; delete it in AWS, or write rotate-role with replace_key=%s", user, k.ID,
+			return fault.New("aws.rotate", fault.Invalid, "user %s has another access key, %s, that this role did "+
+				"not create, and AWS allows two; delete it in AWS, "+
+				"or write rotate-role with replace_key=%s", user, k.ID,
 				k.ID)
 		},
 	}}, nil

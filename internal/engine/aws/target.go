@@ -76,7 +76,7 @@ func (t *target) record(c client.Call) {
 	case c.Code != "":
 		x.Reply = rotate.ShowReason(t.red, c.Status, c.Code, c.Message, c.Action == "iam:CreateAccessKey")
 	case c.Failed != "" && c.Status != 0:
-		x.Reply = "[not shown: it is no answer of AWS's]"
+		x.Reply = "[not shown: it is not an answer from AWS]"
 	case c.Failed != "":
 		x.Error = rotate.ShowText(t.red, c.Failed)
 	}
@@ -231,7 +231,7 @@ func pendingError(r *rotate.Record, user string) error {
 		return fault.New(op, fault.Upstream, "the new access key is not accepted by AWS yet; the previous key stays "+
 			"published, and the new one is verified again")
 	case rotate.Creating, rotate.RollingBack:
-		return fault.New(op, fault.Unavailable, "whether AWS has made a key for user %s is not known yet; the "+
+		return fault.New(op, fault.Unavailable, "it is not known yet whether AWS has created a key for user %s; the "+
 			"previous key stays current, and this is checked again at %s", user, r.Due.Format(time.RFC3339))
 	}
 	return fault.New(op, fault.Unavailable,

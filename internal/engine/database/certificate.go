@@ -54,13 +54,15 @@ func (c *credentialConfig) authority() (*authority, error) {
 		// indented key.
 		var block *pem.Block
 		if block, rest = nextBlock(rest); block == nil {
-			return nil, invalid("field \"credential_config\": ca_cert has text that is no certificate in PEM form; " +
-				"give the authority's certificate, and after it those between it and its root, and nothing else")
+			return nil, invalid("field \"credential_config\": ca_cert has text that is not a certificate in PEM " +
+				"form; give the authority's certificate, and after it those between it " +
+				"and its root, and nothing else")
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if block.Type != "CERTIFICATE" || err != nil {
-			return nil, invalid("field \"credential_config\": ca_cert has a block %q that is no certificate in PEM "+
-				"form; give the authority's certificate, and after it those between it and its root", clip(block.Type))
+			return nil, invalid("field \"credential_config\": ca_cert has a block %q that is not a certificate in "+
+				"PEM form; give the authority's certificate, and after it "+
+				"those between it and its root", clip(block.Type))
 		}
 		a.certs = append(a.certs, cert)
 	}
@@ -84,8 +86,8 @@ func (c *credentialConfig) authority() (*authority, error) {
 		return nil, invalid("field \"credential_config\": ca_private_key is not the key of the first certificate in " +
 			"ca_cert; give both of the same authority")
 	case !own.BasicConstraintsValid || !own.IsCA || own.KeyUsage != 0 && own.KeyUsage&x509.KeyUsageCertSign == 0:
-		return nil, invalid("field \"credential_config\": ca_cert is not that of an authority (CA:TRUE, with " +
-			"keyCertSign where it limits its use), so that no database would take what it signs; give one that is")
+		return nil, invalid("field \"credential_config\": ca_cert is not the certificate of an authority (CA:TRUE, " +
+			"with keyCertSign where it limits its use), so no database would accept what it signs; give one that is")
 	}
 	a.key = key
 	return a, nil
@@ -278,7 +280,8 @@ func (c *credentialConfig) certify(l login, user, serial string, until time.Time
 	}
 	if len(user) > longestCommonName {
 		return l, invalid(
-			"the user's name %q has %d bytes, and a certificate's common name takes %d; use a shorter one", clip(user),
+			"the user's name %q has %d bytes, and a certificate's common name "+
+				"allows %d; use a shorter one", clip(user),
 			len(user), longestCommonName)
 	}
 	if until = ceilSecond(until); until.After(ca.certs[0].NotAfter) {

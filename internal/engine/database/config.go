@@ -213,8 +213,8 @@ func (s *configRoutes) checkReplacedPassword(ctx context.Context, old, c *connec
 	}
 	probe := *old
 	if rec.Turn != nil || s.verify(ctx, &probe, true) == nil {
-		return invalid("field \"password\": it is one that rotate-root has replaced at %s, and the one that is "+
-			"stored now works; leave password out to keep that", rec.LastRotated.Format(time.RFC3339))
+		return invalid("field \"password\": rotate-root has replaced this password at %s, and the stored password "+
+			"works; leave password out to keep it", rec.LastRotated.Format(time.RFC3339))
 	}
 	return s.verify(ctx, c, true)
 }
@@ -268,8 +268,8 @@ func (s *configRoutes) checkMove(ctx context.Context, r *route.Request, old, c *
 			"so that what was issued is revoked where it was issued", was.Name, is.Name)
 	case !old.Password.Empty() && in.Password == nil && old.Root.Generated:
 		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it "+
-			"must give the password again, which nobody knows since it was rotated; set one in the database as its "+
-			"superuser, give that, and rotate it by rotate-root/%s; %s", changes, old.Name, terraformHint)
+			"must give the password again, which nobody knows since it was rotated; set a new one in the database "+
+			"as its superuser, give that one, and rotate it with rotate-root/%s; %s", changes, old.Name, terraformHint)
 	case !old.Password.Empty() && in.Password == nil:
 		return invalid("field \"password\": this write changes where or how the stored password is sent (%s), so it "+
 			"must give the password again; %s", changes, terraformHint)

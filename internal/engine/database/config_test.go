@@ -169,7 +169,7 @@ func TestConfigMovesNoSecret(t *testing.T) {
 	w.Must(t, route.Write, "config/rotated", prod)
 	w.Must(t, route.Write, "rotate-root/rotated", nil)
 	w.Refused(t, route.Write, "config/rotated", fields{"tls_ca": "EVIL"}, fault.Invalid,
-		"nobody knows since it was rotated; set one in the database")
+		"nobody knows since it was rotated; set a new one in the database")
 
 	w.Must(t, route.Write, "config/literal",
 		with(prod, fields{"connection_url": "fake://admin:" + inURL + "@db", "password": "",
@@ -397,7 +397,7 @@ func TestRootStatementsAreJudged(t *testing.T) {
 	w.Refused(t, route.Write, "config/prod", fields{"root_rotation_statements": "BROKEN"}, fault.Invalid,
 		"root_rotation_statements is broken")
 	w.Refused(t, route.Write, "config/prod", fields{"root_rotation_statements": "{{password}} {{nme}}"}, fault.Invalid,
-		"{{nme}} is no placeholder")
+		"{{nme}} is not a placeholder")
 	w.Must(t, route.Write, "config/prod", fields{"root_rotation_statements": "{{password}}"})
 }
 

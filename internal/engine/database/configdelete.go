@@ -29,8 +29,8 @@ func (s *configRoutes) remove(ctx context.Context, r *route.Request, in nameIn) 
 			case err != nil:
 				return err
 			case e.Rec.Turn != nil:
-				r.Warn("a rotation of the password of %q was under way, and it goes on until it is known whether it "+
-					"took place", c.Username)
+				r.Warn("a rotation of the password of %q was under way, and continues until its result is known",
+					c.Username)
 			case e.New() && e.Rec.Due.IsZero():
 				_, err := s.m.Store.CommitWith(ctx, append(ops, expectNew(e)...), abs)
 				return err

@@ -283,9 +283,9 @@ func TestCredentialsRefused(t *testing.T) {
 	}{
 		{with(ro, fields{"credential_type": "kerberos"}), `field "credential_type": there is no "kerberos"`},
 		{with(key, fields{"credential_config": fields{"key_bits": 1024}}),
-			"key_bits cannot be that; give one of 2048, 3072, 4096"},
+			"the value of key_bits is not supported; give one of 2048, 3072, 4096"},
 		{with(key, fields{"credential_config": fields{"format": "pkcs1"}}),
-			"format cannot be that; give one of pkcs8"},
+			"the value of format is not supported; give one of pkcs8"},
 		{with(key, fields{"credential_config": fields{"ca_cert": "x"}}),
 			`there is no "ca_cert" for credential_type rsa_private_key`},
 		{with(key, fields{"creation_statements": "CREATE"}), "by {{public_key}}"},
@@ -293,26 +293,26 @@ func TestCredentialsRefused(t *testing.T) {
 			"{{password}} cannot be used"},
 		{with(key, fields{"revocation_statements": "DROP {{subject}}"}),
 			"{{subject}} is the subject of a certificate"},
-		{with(key, fields{"db_name": "plain"}), "users of other cannot log in by rsa_private_key"},
+		{with(key, fields{"db_name": "plain"}), "users of other cannot log in with rsa_private_key"},
 		{with(ro, fields{"creation_statements": "CREATE {{public_key}}"}),
 			"cannot be used with credential_type password"},
-		{with(role, fields{"db_name": "plain"}), "users of other cannot log in by client_certificate"},
+		{with(role, fields{"db_name": "plain"}), "users of other cannot log in with client_certificate"},
 		{with(role, fields{"renew_statements": "RENEW {{password}}"}), "{{password}} cannot be used"},
 		{cert(fields{"ca_cert": nil}), "ca_cert is required"},
-		{cert(fields{"ca_cert": "none"}), "ca_cert has text that is no certificate"},
-		{cert(fields{"ca_cert": otherKey}), "is no certificate in PEM form"},
+		{cert(fields{"ca_cert": "none"}), "ca_cert has text that is not a certificate"},
+		{cert(fields{"ca_cert": otherKey}), "is not a certificate in PEM form"},
 		{cert(fields{"ca_private_key": nil}), "ca_private_key is required"},
 		{cert(fields{"ca_private_key": "none"}), "ca_private_key cannot be read: there is no private key"},
 		{cert(fields{"ca_private_key": strings.ReplaceAll(otherKey, "PRIVATE", "ENCRYPTED PRIVATE")}),
 			"it is encrypted"},
 		{cert(fields{"ca_private_key": otherKey}), "not the key of the first certificate"},
-		{cert(fields{"ca_cert": plain, "ca_private_key": plainKey}), "not that of an authority"},
-		{cert(fields{"ca_cert": weak, "ca_private_key": weakKey}), "not that of an authority"},
+		{cert(fields{"ca_cert": plain, "ca_private_key": plainKey}), "not the certificate of an authority"},
+		{cert(fields{"ca_cert": weak, "ca_private_key": weakKey}), "not the certificate of an authority"},
 		{cert(fields{"ca_cert": old, "ca_private_key": oldKey}), "ca_cert expired at"},
 		{cert(fields{"key_type": nil}), "key_type is required"},
-		{cert(fields{"key_type": "dsa"}), "key_type cannot be that; give one of rsa, ec, ed25519"},
-		{cert(fields{"key_bits": 2048}), "key_bits cannot be that; give one of 256, 384, 521"},
-		{cert(fields{"signature_bits": 1}), "signature_bits cannot be that; give one of 256, 384, 512"},
+		{cert(fields{"key_type": "dsa"}), "the value of key_type is not supported; give one of rsa, ec, ed25519"},
+		{cert(fields{"key_bits": 2048}), "the value of key_bits is not supported; give one of 256, 384, 521"},
+		{cert(fields{"signature_bits": 1}), "the value of signature_bits is not supported; give one of 256, 384, 512"},
 		{cert(fields{"MIGHAgEAMBMGByqGSM49": "x"}), "there is no option of that name"},
 		{cert(fields{"password_policy": "x"}), `there is no "password_policy"`},
 	} {
@@ -321,7 +321,8 @@ func TestCredentialsRefused(t *testing.T) {
 	// What is not known when the role is written is found when it is used.
 	w.Must(t, route.Write, "roles/app-later", with(key, fields{"db_name": "later"}))
 	w.Must(t, route.Write, "config/later", with(prod, fields{"plugin_name": "other-database-plugin"}))
-	w.Refused(t, route.Read, "creds/app-later", nil, fault.Invalid, "users of other cannot log in by rsa_private_key")
+	w.Refused(t, route.Read, "creds/app-later", nil, fault.Invalid,
+		"users of other cannot log in with rsa_private_key")
 	if a := w.Must(t, route.Write, "roles/app-long",
 		with(role, fields{"max_ttl": nil, "default_ttl": nil})); len(a.Warnings) != 1 ||
 		!strings.Contains(a.Warnings[0], "without max_ttl") {

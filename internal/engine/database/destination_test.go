@@ -71,22 +71,22 @@ func TestRotationStatementsWithoutPassword(t *testing.T) {
 		"password": databasetest.FakePassword, "allowed_roles": "*", "connection_url": "fake"}
 	a := w.Must(t, route.Write, "config/db", with(config, fields{"root_rotation_statements": "FOOBAR"}))
 	if len(a.Warnings) != 1 ||
-		!strings.Contains(a.Warnings[0], "root_rotation_statements: {{password}} is not in it") {
+		!strings.Contains(a.Warnings[0], "root_rotation_statements: {{password}} is missing") {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 	w.Refused(t, route.Write, "rotate-root/db", nil, fault.Invalid,
-		`field "root_rotation_statements": {{password}} is not in it`)
+		`field "root_rotation_statements": {{password}} is missing`)
 	w.Refused(t, route.Write, "config/db", fields{"rotation_period": "24h"}, fault.Invalid,
-		`field "root_rotation_statements": {{password}} is not in it`)
+		`field "root_rotation_statements": {{password}} is missing`)
 	fake.AddUser("svc", "first")
 	w.Must(t, route.Write, "static-roles/svc", fields{"db_name": "db", "username": "svc", "rotation_period": "1h"})
 	before := w.Must(t, route.Read, "static-creds/svc", nil).Data["password"].(string)
 	a = w.Must(t, route.Write, "static-roles/svc", fields{"rotation_statements": "SELECT 1;"})
-	if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "rotation_statements: {{password}} is not in it") {
+	if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "rotation_statements: {{password}} is missing") {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 	w.Refused(t, route.Write, "rotate-role/svc", nil, fault.Invalid,
-		`field "rotation_statements": {{password}} is not in it`)
+		`field "rotation_statements": {{password}} is missing`)
 	if got := w.Must(t, route.Read, "static-creds/svc", nil).Data["password"]; got != before ||
 		fake.Login("svc", before) != nil {
 		t.Errorf("the password was %v and is %v", before, got)

@@ -66,7 +66,7 @@ const (
 // be a key that was pasted in the wrong place.
 func (c *credentialConfig) checkOption(name string, values ...string) error {
 	if v := c.Config[name]; v != "" && !slices.Contains(values, v) {
-		return invalid("field \"credential_config\": %s cannot be that; give one of %s", name,
+		return invalid("field \"credential_config\": the value of %s is not supported; give one of %s", name,
 			strings.Join(values, ", "))
 	}
 	return nil

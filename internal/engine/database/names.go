@@ -43,11 +43,11 @@ func (n naming) generate(text string) (string, error) {
 	switch {
 	case !ValidName(name):
 		return "", invalid(
-			"field \"username_template\": it made %q, and a user's name must be 1 to 63 of A-Z a-z 0-9 . _ -",
+			"field \"username_template\": it produced %q, and a user's name must be 1 to 63 of A-Z a-z 0-9 . _ -",
 			clip(name))
 	case len(name) > n.longest:
 		return "", invalid(
-			"field \"username_template\": it made %q of %d bytes, and the database takes %d; use truncate", name,
+			"field \"username_template\": it produced %q of %d bytes, and the database allows %d; use truncate", name,
 			len(name), n.longest)
 	}
 	return name, nil

@@ -85,8 +85,8 @@ func TestFormsOfAnAuthority(t *testing.T) {
 		{ecCert, padded(16<<10 + 1), "ca_private_key cannot be read: it is longer than 16384 bytes"},
 		{ecCert, block("EC PRIVATE KEY", []byte("junk")), "ca_private_key cannot be read: its form is unknown"},
 		{ecCert + block("CERTIFICATE", []byte("junk")), ecKey,
-			`ca_cert has a block "CERTIFICATE" that is no certificate`},
-		{block("ATTRIBUTE", der.Bytes), ecKey, `ca_cert has a block "ATTRIBUTE" that is no certificate`},
+			`ca_cert has a block "CERTIFICATE" that is not a certificate`},
+		{block("ATTRIBUTE", der.Bytes), ecKey, `ca_cert has a block "ATTRIBUTE" that is not a certificate`},
 	} {
 		w.Refused(t, route.Write, "roles/ro", signedBy(tt.cert, tt.key), fault.Invalid, tt.want)
 	}
@@ -159,7 +159,7 @@ func TestCertificateLastsAsLongAsItsLease(t *testing.T) {
 // TestLongestCommonName is 64 bytes: a user with a longer name has no certificate.
 func TestLongestCommonName(t *testing.T) {
 	w := ready(t, enginetest.Config{})
-	for n, want := range map[int]string{64: "", 65: "a certificate's common name takes 64"} {
+	for n, want := range map[int]string{64: "", 65: "a certificate's common name allows 64"} {
 		name := strings.Repeat("n", n)
 		w.fake.AddUser(name, oldPassword)
 		_, err := w.Do(route.Write, "static-roles/app-long",

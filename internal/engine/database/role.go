@@ -82,8 +82,8 @@ func (in *roleIn) apply(ro *role) error {
 	set(&ro.Terminate, in.Terminate)
 	set(&ro.Reuse, in.Reuse)
 	if ro.Reuse != "" && ro.Reuse != reuseToken {
-		return invalid("field \"reuse\": %q is unknown; it is \"\" for a user of its own for each read, or "+
-			"\"token\" for one that the same token is given again", ro.Reuse)
+		return invalid("field \"reuse\": %q is unknown; it is \"\" for a new user for each read, or \"token\" to "+
+			"give the same token its user again", ro.Reuse)
 	}
 	return in.credentialIn.apply(&ro.credentialConfig)
 }

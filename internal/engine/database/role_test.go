@@ -226,12 +226,12 @@ func TestRoleStatementsAreJudged(t *testing.T) {
 	const creates = "CREATE {{name}} {{password}}"
 	certified := with(certRole(t, 24*time.Hour), fields{"creation_statements": "CREATE {{name}}"})
 	for want, body := range map[string]fields{
-		"{{nme}} is no placeholder": with(ro,
+		"{{nme}} is not a placeholder": with(ro,
 			fields{"creation_statements": creates, "revocation_statements": "DROP {{nme}}"}),
-		"{{usr}} is no placeholder":               with(ro, fields{"creation_statements": creates + " {{usr}}"}),
+		"{{usr}} is not a placeholder":            with(ro, fields{"creation_statements": creates + " {{usr}}"}),
 		"field \"creation_statements\": {{name}}": with(ro, fields{"creation_statements": "SELECT {{password}}"}),
-		"{{name}} is not in it":                   with(ro, fields{"creation_statements": "CREATE {{password}}"}),
-		"{{password}} is not in it":               with(ro, fields{"creation_statements": "CREATE {{name}}"}),
+		"{{name}} is missing":                     with(ro, fields{"creation_statements": "CREATE {{password}}"}),
+		"{{password}} is missing":                 with(ro, fields{"creation_statements": "CREATE {{name}}"}),
 		"{{password}} cannot be used with": with(certified,
 			fields{"creation_statements": creates + " {{subject}}"}),
 		"must be bound to its certificate": certified,

@@ -175,10 +175,10 @@ func (f Found) checkPlaceholders() error {
 			continue
 		}
 		if trimmed := strings.Trim(name, " \t.{}"); slices.Contains(known, trimmed) {
-			return invalid("field %q: {{%s}} is no placeholder; write {{%s}}", f.field, name, trimmed)
+			return invalid("field %q: {{%s}} is not a placeholder; write {{%s}}", f.field, name, trimmed)
 		}
 		return invalid(
-			"field %q: {{%s}} is no placeholder there; use {{%s}}, and write braces that are data apart, as { {",
+			"field %q: {{%s}} is not a placeholder there; use {{%s}}, and separate braces that are data, as in { {",
 			f.field, name, strings.Join(known, "}}, {{"))
 	}
 	return nil
@@ -227,7 +227,7 @@ func (c *credentialConfig) checkLogin(p *Provider, set Found, others ...Found) e
 	kind, field := c.kind(), set.field
 	switch {
 	case kind != typePassword && !slices.Contains(p.Logins, kind):
-		return invalid("field \"credential_type\": users of %s cannot log in by %s; use credential_type=password",
+		return invalid("field \"credential_type\": users of %s cannot log in with %s; use credential_type=password",
 			p.Name, kind)
 	case kind == typePassword && all.Has("public_key", "subject"):
 		return invalid("field %q: {{public_key}} and {{subject}} cannot be used with credential_type password; use "+
@@ -244,7 +244,8 @@ func (c *credentialConfig) checkLogin(p *Provider, set Found, others ...Found) e
 			typeRSAKey)
 	case kind == typeCertificate && p.BindsSubject && !set.Has("subject"):
 		return invalid("field %q: a user without password must be bound to its certificate, or %s accepts any "+
-			"client that knows the name; write REQUIRE SUBJECT '{{subject}}' into the statement that makes the user",
+			"client that knows the name; write REQUIRE SUBJECT '{{subject}}' into the "+
+			"statement that creates the user",
 			field, p.Name)
 	}
 	return nil
@@ -256,11 +257,11 @@ func (c *credentialConfig) checkCreation(p *Provider, creation Found) error {
 	switch field := creation.field; {
 	case p.Rules:
 	case !creation.Has("name", "username"):
-		return invalid("field %q: {{name}} is not in it, so no user of that name would be created; put it where the "+
+		return invalid("field %q: {{name}} is missing, so no user of that name would be created; put it where the "+
 			"user's name belongs", field)
 	case !c.setsPassword(p, creation):
-		return invalid("field %q: {{password}} is not in it, so nobody could log in with the issued password; put "+
-			"it where the user's password belongs, or set credential_type", field)
+		return invalid("field %q: {{password}} is missing, so nobody could log in with the issued password; put it "+
+			"where the user's password belongs, or set credential_type", field)
 	}
 	return nil
 }
@@ -274,7 +275,7 @@ func (c *credentialConfig) setsPassword(p *Provider, found Found) bool {
 func (c *credentialConfig) checkRotation(p *Provider, field string, list []string) error {
 	found, err := p.inspect(field, list)
 	if err == nil && len(list) > 0 && !c.setsPassword(p, found) {
-		err = invalid("field %q: {{password}} is not in it, so the password would not change; put it where the new "+
+		err = invalid("field %q: {{password}} is missing, so the password would not change; put it where the new "+
 			"password belongs", field)
 	}
 	return err
@@ -284,7 +285,7 @@ func (c *credentialConfig) checkRotation(p *Provider, field string, list []strin
 // but rotations are refused.
 func (c *credentialConfig) warnRotation(r *route.Request, p *Provider, found Found, statements []string) {
 	if len(statements) > 0 && !c.setsPassword(p, found) {
-		r.Warn("%s: {{password}} is not in it, so that no password can be rotated by it; put it where the new "+
+		r.Warn("%s: {{password}} is missing, so it cannot rotate a password; put it where the new "+
 			"password belongs", found.field)
 	}
 }

@@ -125,12 +125,12 @@ func TestFoundCheck(t *testing.T) {
 		{"creation_statements", "name", ""},
 		{"creation_statements", "expiration", ""},
 		{"renew_statements", "expiration", ""},
-		{"creation_statements", " name ", "{{ name }} is no placeholder; write {{name}}"},
+		{"creation_statements", " name ", "{{ name }} is not a placeholder; write {{name}}"},
 		{"creation_statements", ".password", "write {{password}}"},
 		{"creation_statements", "name}", "write {{name}}"},
-		{"creation_statements", "user", "{{user}} is no placeholder there; use {{name}}"},
-		{"revocation_statements", "password", "{{password}} is no placeholder there"},
-		{"rotation_statements", "expiration", "{{expiration}} is no placeholder there"},
+		{"creation_statements", "user", "{{user}} is not a placeholder there; use {{name}}"},
+		{"revocation_statements", "password", "{{password}} is not a placeholder there"},
+		{"rotation_statements", "expiration", "{{expiration}} is not a placeholder there"},
 	} {
 		err := Found{field: tt.field, Placeholders: []string{"username", tt.name}}.checkPlaceholders()
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(fault.Message(err), tt.want) {

@@ -85,7 +85,7 @@ func (s *staticRoutes) create(ctx context.Context, r *route.Request, role *stati
 	case role.New() || !fromTarget:
 		return err
 	case role.Rec.Turn != nil:
-		r.Warn("whether the first change of the password took place is not known; it goes on until it is: %s",
+		r.Warn("the result of the first password change is not known; Keyturn keeps trying: %s",
 			fault.Message(err))
 		return nil
 	}
@@ -118,7 +118,7 @@ func (s *staticRoutes) acceptPassword(ctx context.Context, r *route.Request, rol
 	case !works:
 		if s.users.absent(ctx, c, user) {
 			return invalid(
-				"field \"username\": there is no user %q in the database; make it first, or correct the name", user)
+				"field \"username\": there is no user %q in the database; create it first, or correct the name", user)
 		}
 		return invalid("field %q: the database refuses it for %q; give the password that the user has now", field,
 			user)
@@ -247,7 +247,7 @@ func (in *staticIn) applyImportOptions(r *route.Request, s *staticData) {
 		r.Warn("skip_import_rotation has no effect on a role that is there: its password has changed already")
 	}
 	if in.Password != nil && !in.Password.Empty() {
-		r.Warn("password has no effect on a role that is there; it goes on with the one that it has set")
+		r.Warn("password has no effect on an existing role, which keeps the password that Keyturn has set")
 	}
 }
 
@@ -260,13 +260,14 @@ func (s *staticData) check(in *staticIn) error {
 		return invalid(
 			"field \"username\" is required: the user whose password is to change; it must be there already")
 	case len(s.Users) == 2 && s.Users[0] == s.Users[1]:
-		return invalid("field \"alternate_username\": it must be another user than username, with the same rights")
+		return invalid("field \"alternate_username\": it must be a different user from " +
+			"username, with the same rights")
 	case s.SelfManaged && len(s.Users) == 2:
 		return invalid("field \"alternate_username\": users that change their own passwords cannot alternate; leave " +
 			"self_managed_password out")
 	case !s.When.Off && s.When.Never():
 		return invalid("one of the fields \"rotation_period\" and \"rotation_schedule\" is required; for rotation " +
-			"by request alone, set disable_automated_rotation=true")
+			"on request only, set disable_automated_rotation=true")
 	}
 	for i, u := range s.Users {
 		if err := CheckGivenName("database.static", u); err != nil {
@@ -411,8 +412,8 @@ func (s *staticData) applyCredential(in *staticIn) error {
 	case in.Password != nil && !in.Password.Empty():
 		return invalid("field \"password\": it is not for credential_type %s; leave it out", kind)
 	case kind == typeCertificate && s.Config["common_name_template"] != "":
-		return invalid("field \"credential_config\": common_name_template is for roles that make users; the common " +
-			"name of a static role's certificate is its username; leave it out")
+		return invalid("field \"credential_config\": common_name_template is for roles that create users; the " +
+			"common name of a static role's certificate is its username; leave it out")
 	case kind == typeCertificate && s.When.Off:
 		return invalid("field \"disable_automated_rotation\": a certificate expires and must be replaced before " +
 			"that; give rotation_period or rotation_schedule, and leave it out")

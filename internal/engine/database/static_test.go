@@ -129,7 +129,7 @@ func TestStaticRolesRefused(t *testing.T) {
 		{with(svc, fields{"rotation_window": "1h"}), "needs rotation_schedule"},
 		{with(svc, fields{"db_name": "absent"}), `there is no connection "absent"`},
 		{with(svc, fields{"username": databasetest.FakeAdmin}), "rotate-root/prod"},
-		{with(svc, fields{"alternate_username": "svc"}), "another user"},
+		{with(svc, fields{"alternate_username": "svc"}), "a different user"},
 		{with(svc, fields{"credential_type": "rsa_private_key"}),
 			`field "rotation_statements": with credential_type rsa_private_key`},
 		{with(svc, fields{"credential_config": fields{"key_bits": "2048"}}), `field "credential_config"`},
@@ -310,9 +310,9 @@ func TestRotateRoot(t *testing.T) {
 			t.Errorf("the read shows a password: %s", text)
 		}
 		// A file that is applied again brings the old password, and must not win.
-		w.Refused(t, route.Write, "config/prod", prod, fault.Invalid, "one that rotate-root has replaced")
+		w.Refused(t, route.Write, "config/prod", prod, fault.Invalid, "rotate-root has replaced this password")
 		w.Refused(t, route.Write, "config/prod", with(prod, fields{"verify_connection": false}), fault.Invalid,
-			"one that rotate-root has replaced")
+			"rotate-root has replaced this password")
 		w.Must(t, route.Write, "config/prod", with(prod, fields{"password": nil, "allowed_roles": "*"}))
 		w.issue("ro")
 
@@ -351,7 +351,7 @@ func TestStalePasswordStaysRefused(t *testing.T) {
 		for range 40 {
 			w.Must(t, route.Write, "rotate-root/prod", nil)
 		}
-		w.Refused(t, route.Write, "config/prod", prod, fault.Invalid, "one that rotate-root has replaced")
+		w.Refused(t, route.Write, "config/prod", prod, fault.Invalid, "rotate-root has replaced this password")
 	})
 }
 
@@ -499,7 +499,7 @@ func TestStaticRoleIsShown(t *testing.T) {
 	w.Refused(t, route.Write, "static-roles/own", with(own, fields{"alternate_username": "other"}), fault.Invalid,
 		"cannot alternate")
 	w.Refused(t, route.Write, "static-roles/pair", fields{"rotation_statements": "{{nme}}"}, fault.Invalid,
-		"{{nme}} is no placeholder")
+		"{{nme}} is not a placeholder")
 	w.Must(t, route.Delete, "static-roles/pair", nil)
 	w.Must(t, route.Delete, "static-roles/pair", nil) // there is none any more
 	w.fake.SetDown(true)

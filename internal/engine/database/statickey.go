@@ -25,7 +25,7 @@ func (s *staticData) checkCommonNames() error {
 	for _, u := range s.Users {
 		if len(u) > longestCommonName {
 			return invalid(
-				"field \"username\": %q has %d bytes, and a certificate's common name takes %d; use another user",
+				"field \"username\": %q has %d bytes, and a certificate's common name allows %d; use another user",
 				clip(u), len(u), longestCommonName)
 		}
 		if strings.ContainsFunc(u, func(r rune) bool { return r == '/' || r > '~' }) {

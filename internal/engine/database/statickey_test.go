@@ -173,7 +173,7 @@ func TestStaticKeysRefused(t *testing.T) {
 		want string
 	}{
 		{with(role, fields{"credential_config": with(config, fields{"common_name_template": "{{random 9}}"})}),
-			"common_name_template is for roles that make users"},
+			"common_name_template is for roles that create users"},
 		{with(role, fields{"disable_automated_rotation": true, "rotation_period": nil}),
 			`field "disable_automated_rotation"`},
 		{with(role, fields{"username": strings.Repeat("x", 70)}), "has 70 bytes"},
@@ -261,7 +261,7 @@ func TestRefusedFirstCertificate(t *testing.T) {
 				(err == nil || !strings.Contains(fault.Message(err), "refuses the new certificate of svc")):
 				t.Errorf("with statements %q: %v", statements, err)
 			case stored == 1 &&
-				(err != nil || len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "is not known; it goes on")):
+				(err != nil || len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "Keyturn keeps trying")):
 				t.Errorf("with statements %q: %v, %+v", statements, err, a)
 			}
 			if n := w.keys("static/"); n != stored {

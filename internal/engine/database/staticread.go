@@ -146,7 +146,7 @@ func (s *staticCreds) resolve(ctx context.Context, r *route.Request, name string
 	case !role.unresolved() || why == nil:
 		return role, nil
 	case busy && soon.Err() != nil:
-		return role, warnUnresolved(r, role, "the database takes its time")
+		return role, warnUnresolved(r, role, "the database has not answered yet")
 	}
 	return role, warnUnresolved(r, role, fault.Message(why))
 }
@@ -173,10 +173,9 @@ func (s *staticCreds) setFirstPassword(ctx context.Context, role *staticRole) er
 func warnUnresolved(r *route.Request, role *staticRole, why string) error {
 	user := role.currentUser()
 	if role.currentSecret().Empty() {
-		return fault.New("database.static", fault.Unavailable, "the first change of the password of %q is under "+
-			"way, and whether it took place cannot be found out now; try again: %s", user, why)
+		return fault.New("database.static", fault.Unavailable, "the result of the first password change of %q is "+
+			"not known yet; try again: %s", user, why)
 	}
-	r.Warn("a change of the password of %q is under way, and whether it took place cannot be found out now; this is "+
-		"the one from before: %s", user, why)
+	r.Warn("the result of the password change of %q is not known yet; this is the previous password: %s", user, why)
 	return nil
 }

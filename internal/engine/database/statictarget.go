@@ -63,8 +63,9 @@ type staticTarget struct {
 func (s *staticUsers) targetConnection(ctx context.Context, t *staticTarget) (*connection, error) {
 	c, err := s.connection(ctx, t.r.Name, &t.staticData)
 	if err == nil && t.SelfManaged && !belongsTo(t.s.Keys[t.r.Current.Key()], c) {
-		err = invalid("field \"self_managed_password\": connection %q leads elsewhere since the password of %q was "+
-			"given, and it is not sent there unasked; write static-roles/%s with self_managed_password again", c.Name,
+		err = invalid("field \"self_managed_password\": connection %q now points to another server than when the "+
+			"password of %q was given, and that password is not sent there; write static-roles/%s with "+
+			"self_managed_password again", c.Name,
 			t.Users[0], t.r.Name)
 	}
 	return c, err

@@ -40,7 +40,7 @@ func (s *staticUsers) connection(ctx context.Context, name string, d *staticData
 			"%q is not an allowed role of connection %q; add it to allowed_roles", name, c.Name)
 	case slices.Contains(d.Users, c.Username) && c.Username != "":
 		return nil, invalid(
-			"field \"username\": %q is the administrator of the connection; change its password by rotate-root/%s",
+			"field \"username\": %q is the administrator of the connection; change its password with rotate-root/%s",
 			c.Username, c.Name)
 	}
 	for _, u := range d.Users {
@@ -66,7 +66,7 @@ func (s *staticUsers) checkOwners(ctx context.Context, c *connection, users []st
 		for _, u := range users {
 			if u == other.Username {
 				return invalid("field \"username\": %q is the administrator of the connection %q to the same "+
-					"database; change its password by rotate-root/%s", u, other.Name, other.Name)
+					"database; change its password with rotate-root/%s", u, other.Name, other.Name)
 			}
 			e, err := s.m.Store.Get(ctx, ownedKey(other.Name, u))
 			if err != nil {
@@ -155,7 +155,7 @@ func loginByKey(ctx context.Context, conn Conn, user string, l login) (bool, err
 	if !ok || l.kind != typeCertificate {
 		return false,
 			MarkUnchanged(
-				fault.New(op, fault.Unsupported, "this server cannot test a login by %s; test one by hand", l.kind))
+				fault.New(op, fault.Unsupported, "this server cannot test a login with %s; test one by hand", l.kind))
 	}
 	pair, err := tls.X509KeyPair(l.secret.Reveal(), l.secret.Reveal())
 	if err != nil {
@@ -213,7 +213,7 @@ func setKey(ctx context.Context, conn Conn, d *staticData, user string, to login
 	const op = "database.rotate"
 	keyed, ok := conn.(KeyConn)
 	if !ok {
-		return MarkUnchanged(fault.New(op, fault.Invalid, "users of this kind of database cannot log in by %s; "+
+		return MarkUnchanged(fault.New(op, fault.Invalid, "users of this kind of database cannot log in with %s; "+
 			"delete the role, and write it with credential_type=password", to.kind))
 	}
 	key, err := to.publicKey()

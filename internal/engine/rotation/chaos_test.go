@@ -279,7 +279,7 @@ func (c *chaos) Repair() {
 				return
 			}
 			// as it says: publish another one
-			if alert, _ := s["alert"].(string); contains(alert, "the published secret holds the key") {
+			if alert, _ := s["alert"].(string); contains(alert, "the published secret holds the ") {
 				c.Note("somebody heeds %q", alert)
 				for _, k := range c.vendor.Live() {
 					if k.ID == s["current_key_id"] {

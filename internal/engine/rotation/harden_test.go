@@ -390,7 +390,7 @@ func TestDisabledKeyThatWasRead(t *testing.T) {
 		w.until(rotate.Retiring)
 		w.kv.write("secret/demo", map[string]string{"api_key": old})
 		w.after(30 * time.Hour)
-		if s := w.status(); !contains(s["alert"].(string), "which is disabled; enable it at the provider") {
+		if s := w.status(); !contains(s["alert"].(string), "again; enable it at the provider") {
 			t.Fatalf("the key is %v", s)
 		}
 		var right time.Time // the first look at it after it was put right

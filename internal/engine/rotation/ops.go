@@ -48,8 +48,8 @@ type rollbackIn struct {
 	Reason string `json:"reason" doc:"The reason, recorded in the history."`
 	Force  bool   `json:"force" default:"false" doc:"Whether a key that leaked, or that the provider refuses, may be published again."`
 
-	To      uint32 `json:"to" default:"the key before" doc:"The number of the rotation whose key is published again, if it is still valid."`
-	Version int    `json:"version" default:"the key before" doc:"The version of the path whose key is published again, if it is still valid."`
+	To      uint32 `json:"to" default:"the previous key" doc:"The number of the rotation whose key is published again, if it is still valid."`
+	Version int    `json:"version" default:"the previous key" doc:"The version of the path whose key is published again, if it is still valid."`
 }
 
 // rollback rolls back the rotation in flight, or publishes another key again that is still valid.

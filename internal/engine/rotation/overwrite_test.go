@@ -201,7 +201,7 @@ func TestHandWriteOfDeadKey(t *testing.T) {
 		warnings, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": first}, force: true})
 		if err != nil ||
 			!contains(strings.Join(warnings, "; "),
-				"it was written nevertheless: the key of rotation 1 was retired") || w.value() != first {
+				"it was written anyway: the key of rotation 1 was retired") || w.value() != first {
 			t.Errorf("forced: %v, %q", err, warnings)
 		}
 		if s := w.status(); !contains(s["alert"].(string),

@@ -105,7 +105,7 @@ type Output struct {
 
 // Limits are the limits of the provider.
 type Limits struct {
-	Keys  int // keys that can live at once; 0: not known
+	Keys  int // keys that can be valid at once; 0: not known
 	Label int // the longest label in bytes; 0: not known
 }
 

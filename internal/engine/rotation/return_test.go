@@ -120,7 +120,7 @@ func TestRollbackToSurvivesAKill(t *testing.T) {
 }
 
 // TestOrphanThatConsumersRead: a key that is not current on record any more, because the
-// configuration points elsewhere, is no orphan as long as consumers read it.
+// configuration points elsewhere, is not an orphan as long as consumers read it.
 func TestOrphanThatConsumersRead(t *testing.T) {
 	workshop(t, func(w *world) {
 		w.must(route.Write, "keys/demo",
@@ -163,7 +163,7 @@ func TestOrphanIsAdoptedMeanwhile(t *testing.T) {
 		w.kv.asked = func() { adopt("second") }
 		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": orphan.ID}, fault.Conflict, "")
 		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": orphan.ID}, fault.Invalid,
-			"is no orphan")
+			"is not an orphan")
 		if _, err := w.vendor.Use(w.Context(), orphan.Secret); err != nil {
 			t.Error(err)
 		}
@@ -242,7 +242,8 @@ func TestOrphans(t *testing.T) {
 		}
 		w.refused(route.Write, "keys/demo/orphans", nil, fault.Invalid, `field "confirm" is required`)
 		for _, id := range []string{current, other, "none"} {
-			w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": id}, fault.Invalid, "is no orphan")
+			w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": id}, fault.Invalid,
+				"is not an orphan")
 		}
 		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": two.ID}, fault.Conflict,
 			"is not retired by request")
@@ -254,7 +255,8 @@ func TestOrphans(t *testing.T) {
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Grace)
 		// the previous one
-		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": current}, fault.Invalid, "is no orphan")
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": current}, fault.Invalid,
+			"is not an orphan")
 	})
 	bubble(t, func(w *world) { // a lost call
 		w.rotatedOnce()

@@ -103,8 +103,8 @@ func (shamir) Recognise(c seal.Copy, share secret.Value) (string, error) {
 	}
 	if !c.Check(int(b[0]), b) {
 		return "", fault.New(op, fault.Invalid,
-			"key: this is no key share of this server, or an outdated one; give one of its last initialization or "+
-				"rekeying")
+			"key: this is not a key share of this server, or an outdated one; give one of "+
+				"its last initialization or rekeying")
 	}
 	return strconv.Itoa(int(b[0])), nil
 }

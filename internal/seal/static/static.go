@@ -31,9 +31,9 @@ var Driver = seal.Driver{
 		{Name: "current_key_id", Takes: "text", Doc: "What the key is called, so that it is known after a change."},
 		{
 			Name: "previous_key", Takes: "file:///path or env://NAME",
-			Doc: "Where the key before is, while the seal is still made with it.",
+			Doc: "Where the previous key is, while the seal still uses it.",
 		},
-		{Name: "previous_key_id", Takes: "text", Doc: "What the key before is called."},
+		{Name: "previous_key_id", Takes: "text", Doc: "The name of the previous key."},
 	},
 }
 

@@ -15,11 +15,11 @@ type absence struct {
 }
 
 const (
-	noClusters   = "clusters are not implemented yet; take it out"
-	noPlugins    = "every engine and login method is built in; take it out"
-	noNamespaces = "there are no namespaces; take it out"
-	noHAStorage  = "clusters are not implemented yet, and one server needs no lock elsewhere; take it out"
-	noEnterprise = "it belongs to Vault Enterprise; take it out"
+	noClusters   = "clusters are not implemented yet; remove it"
+	noPlugins    = "every engine and login method is built in; remove it"
+	noNamespaces = "there are no namespaces; remove it"
+	noHAStorage  = "clusters are not implemented yet, and one server needs no lock elsewhere; remove it"
+	noEnterprise = "it belongs to Vault Enterprise; remove it"
 	scrape       = "metrics are not pushed; let Prometheus read /v1/sys/metrics?format=prometheus"
 	statsd       = scrape + ", or a statsd exporter that reads it"
 )
@@ -33,24 +33,24 @@ var absent = map[string]map[string]absence{
 		ignored("an audit line has no prefix; have the shipper add one", "allow_audit_log_prefixing"),
 		ignored("the store's cache is measured in bytes; set cache_bytes of storage \"pebble\"", "cache_size"),
 		ignored(noClusters, "cluster_cipher_suites", "disable_clustering"),
-		ignored("locks are not watched; take it out", "detect_deadlocks"),
+		ignored("locks are not watched; remove it", "detect_deadlocks"),
 		ignored(noEnterprise,
 			"disable_indexing", "disable_performance_standby", "disable_sealwrap", "disable_sentinel_trace",
 			"observations", "replication", "reporting", "request_limiter"),
-		ignored("names with letters that cannot be printed are refused in paths; take it out",
+		ignored("names with letters that cannot be printed are refused in paths; remove it",
 			"disable_printable_check"),
-		refused("there is one seal; take it out", "enable_multiseal"),
+		refused("there is one seal; remove it", "enable_multiseal"),
 		ignored("set log_level = \"debug\" to see what unsealing does",
 			"enable_post_unseal_trace", "post_unseal_trace_directory"),
 		ignored("it is the old name of ui, and the web interface is not implemented yet; use the command line",
 			"enable_ui"),
 		refused(noEnterprise+"; random bytes are the operating system's", "entropy"),
-		ignored("there are none; take it out", "experiments"),
+		ignored("there are none; remove it", "experiments"),
 		refused(noHAStorage, "ha_backend", "ha_storage"),
 		refused("it is the old name of seal; write seal \"static\" to unseal without people", "hsm"),
-		ignored("there are no quotas by role; take it out", "imprecise_lease_role_tracking"),
+		ignored("there are no quotas by role; remove it", "imprecise_lease_role_tracking"),
 		refused(noEnterprise, "kms_library"),
-		ignored("no licence is needed; take it out", "license_path"),
+		ignored("no licence is needed; remove it", "license_path"),
 		ignored(noPlugins, "plugin_directory", "plugin_file_permissions", "plugin_file_uid", "plugin_tmpdir"),
 		refused("it is the old name of api_addr; write that", "redirect_addr"),
 		ignored("revoking a lease is retried until it succeeds; use sys/leases/revoke-force to forget a lease",
@@ -58,11 +58,11 @@ var absent = map[string]map[string]absence{
 		refused(noEnterprise+"; use policies", "sentinel"),
 		ignored("the server registers itself nowhere; point Consul or Kubernetes at /v1/sys/health",
 			"service_registration"),
-		ignored("no login method that has passwords is built yet; take it out until there is one", "user_lockout"),
+		ignored("no login method that has passwords is built yet; remove it until there is one", "user_lockout"),
 	),
 	tcpBlock: absences(append(listenerAbsent,
 		refused(noNamespaces, "chroot_namespace"),
-		ignored("the login method cert is not implemented yet, so client certificates are not read; take it out",
+		ignored("the login method cert is not implemented yet, so client certificates are not read; remove it",
 			"x_forwarded_for_client_cert_header", "x_forwarded_for_client_cert_header_decoders"),
 	)...),
 	unixBlock: absences(listenerAbsent...),
@@ -93,8 +93,8 @@ var absent = map[string]map[string]absence{
 var listenerAbsent = []map[string]absence{
 	ignored("there is no replication", "disable_replication_status_endpoints"),
 	ignored("requests are not limited by the server's load", "disable_request_limiter"),
-	ignored("sys/in-flight-req is served to tokens with sudo only; take it out", "inflight_requests_logging"),
-	ignored("sys/pprof is served to tokens with sudo only; take it out", "profiling"),
+	ignored("sys/in-flight-req is served to tokens with sudo only; remove it", "inflight_requests_logging"),
+	ignored("sys/pprof is served to tokens with sudo only; remove it", "profiling"),
 	refused("it belongs to the listener of an agent or proxy", "require_request_header", "role"),
 }
 
@@ -109,7 +109,7 @@ var storageKeys = absences(
 
 // sealKeys are absent keys that Vault's seals share.
 var sealKeys = absences(
-	refused("moving from one seal to another is not implemented yet; take the stanza out, or the key", "disabled"),
+	refused("moving from one seal to another is not implemented yet; remove the stanza, or the key", "disabled"),
 	ignored("there is one seal, and it needs no name", "name"),
 	ignored("there is one seal", "priority", "purpose"),
 )

@@ -30,7 +30,7 @@ var absentFlags = map[string]string{
 		"reaches its rows once it is unsealed",
 }
 
-const clusterFlag = "clusters are not implemented yet; take it out"
+const clusterFlag = "clusters are not implemented yet; remove it"
 
 // UnknownFlag returns the error for an unknown flag. It says what to do instead, or which flag was
 // probably meant.

@@ -25,7 +25,7 @@ func headers(r *report, into **httpapi.Headers) setter {
 				continue
 			}
 			if _, twice := all[name]; twice {
-				r.problem(r.at(status), "custom_response_headers: %q is given twice; take one out", name)
+				r.problem(r.at(status), "custom_response_headers: %q is given twice; remove one", name)
 			}
 			all[name] = headersOf(r, status)
 		}
@@ -48,7 +48,7 @@ func headersOf(r *report, status *ast.ObjectItem) map[string]string {
 				strconv.Quote(name))
 		case httpapi.OwnHeader(name):
 			r.warn(r.at(item),
-				"custom_response_headers: %s is ignored, because the server sets this header itself; take it out",
+				"custom_response_headers: %s is ignored, because the server sets this header itself; remove it",
 				name)
 		default:
 			values[name] = value

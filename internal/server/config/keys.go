@@ -39,7 +39,7 @@ func (r *report) members(list *ast.ObjectList, block string, keys []key, into gi
 		case i < 0:
 			r.unknown(item, block, keys)
 		case seen[name]:
-			r.problem(r.at(item), "%s: it is given twice in %s; take one out", name, inBlock(block))
+			r.problem(r.at(item), "%s: it is given twice in %s; remove one", name, inBlock(block))
 		default:
 			keys[i].set(item)
 			into[name] = plain(item.Val)
@@ -71,7 +71,7 @@ func (r *report) unknown(item *ast.ObjectItem, block string, keys []key) {
 			return
 		}
 	}
-	r.problem(at, "unknown key %q in %s; take it out (docs/reference/config.md has all keys)", name, inBlock(block))
+	r.problem(at, "unknown key %q in %s; remove it (docs/reference/config.md has all keys)", name, inBlock(block))
 }
 
 // namesOf returns the names of the keys of a block, including those that Vault alone has, sorted.

@@ -144,7 +144,7 @@ func tcpKeys(r *report, d *draft) []key {
 			doc: "Where to listen."},
 		{name: "cluster_address", kind: "host:port", doc: "Accepted with a warning: there are no clusters yet.",
 			set: then(r.text(&cluster), func(i *ast.ObjectItem) {
-				r.warn(r.at(i), "cluster_address: clusters are not implemented yet; take it out")
+				r.warn(r.at(i), "cluster_address: clusters are not implemented yet; remove it")
 			})},
 	}
 	all = append(all, httpKeys(r, d)...)
@@ -171,7 +171,7 @@ func unixKeys(r *report, d *draft) []key {
 			set: then(r.boolean(&ignored), func(i *ast.ObjectItem) {
 				if !ignored {
 					r.problem(r.at(i),
-						"tls_disable: there is no TLS on a Unix socket; take it out, or use listener \"tcp\"")
+						"tls_disable: there is no TLS on a Unix socket; remove it, or use listener \"tcp\"")
 				}
 			})},
 	}

@@ -74,8 +74,8 @@ func checkProxies(r *report, at Position, p *Proxy, f *httpapi.Forwarded, g give
 				"allow_authorized")
 	case b == "" && len(p.By) > 0:
 		r.warn(at,
-			"proxy_protocol_authorized_addrs: it has no effect without proxy_protocol_behavior; set that, or take "+
-				"it out")
+			"proxy_protocol_authorized_addrs: it has no effect without "+
+				"proxy_protocol_behavior; set that, or remove it")
 	}
 	if len(f.By) > 0 {
 		return
@@ -84,7 +84,7 @@ func checkProxies(r *report, at Position, p *Proxy, f *httpapi.Forwarded, g give
 		"x_forwarded_for_hop_skips", "x_forwarded_for_reject_not_authorized", "x_forwarded_for_reject_not_present",
 	} {
 		if _, ok := g[name]; ok {
-			r.warn(at, "%s: it has no effect without x_forwarded_for_authorized_addrs; set that, or take it out", name)
+			r.warn(at, "%s: it has no effect without x_forwarded_for_authorized_addrs; set that, or remove it", name)
 		}
 	}
 }

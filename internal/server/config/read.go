@@ -128,7 +128,7 @@ func (p *parser) top(list *ast.ObjectList) {
 
 func (p *parser) listener(b labelled) {
 	if len(p.drafts) >= maxListeners {
-		p.report.problem(b.at, "there are more than %d listeners; take some out", maxListeners)
+		p.report.problem(b.at, "there are more than %d listeners; remove some", maxListeners)
 		return
 	}
 	if d := readListener(p.report, b); d != nil {
@@ -138,7 +138,7 @@ func (p *parser) listener(b labelled) {
 
 func (p *parser) storage(b labelled) {
 	if before := p.server.Storage.At; before != (Position{}) {
-		p.report.problem(b.at, "storage: it is given already at %s; take one out", before)
+		p.report.problem(b.at, "storage: it is given already at %s; remove one", before)
 		return
 	}
 	p.server.Storage = readStorage(p.report, b, p.known.Storage)
@@ -147,8 +147,8 @@ func (p *parser) storage(b labelled) {
 func (p *parser) seal(b labelled) {
 	if before := p.server.Seal.At; before != (Position{}) {
 		p.report.problem(b.at,
-			"seal: it is given already at %s; take one out, because several seals and moving from one to another "+
-				"are not implemented yet",
+			"seal: it is given already at %s; remove one, because several seals and moving from one to another are "+
+				"not implemented yet",
 			before)
 		return
 	}
@@ -160,7 +160,7 @@ func (p *parser) once(set setter) setter {
 	return func(item *ast.ObjectItem) {
 		name := label(item, 0)
 		if before, twice := p.set[name]; twice {
-			p.report.problem(p.report.at(item), "%s: it is given already at %s; take one out", name, before)
+			p.report.problem(p.report.at(item), "%s: it is given already at %s; remove one", name, before)
 			return
 		}
 		p.set[name] = p.report.at(item)
@@ -200,7 +200,7 @@ func (p *parser) checkAll() {
 	for i, l := range c.Listeners {
 		for _, before := range c.Listeners[:i] {
 			if l.Kind == before.Kind && l.Address == before.Address {
-				p.report.problem(l.At, "address: %s is given already at %s; take one out", l.Address, before.At)
+				p.report.problem(l.At, "address: %s is given already at %s; remove one", l.Address, before.At)
 			}
 		}
 	}

@@ -99,7 +99,7 @@ func checkTLS(r *report, at Position, t *TLS) {
 func (t *TLS) contradiction() string {
 	switch has := t.CertFile != "" || t.KeyFile != "" || t.ClientCAFile != "" || t.RequireClient; {
 	case t.Disable && has:
-		return "tls_disable is true, but there are other TLS settings; take one or the other out"
+		return "tls_disable is true, but there are other TLS settings; remove one or the other"
 	case t.Disable:
 		return ""
 	case t.CertFile == "" && t.KeyFile == "":
@@ -110,9 +110,9 @@ func (t *TLS) contradiction() string {
 	case t.KeyFile == "":
 		return "tls_key_file is missing; name the key that belongs to tls_cert_file"
 	case t.RequireClient && t.IgnoreClient:
-		return "tls_require_and_verify_client_cert and tls_disable_client_certs are both true; take one out"
+		return "tls_require_and_verify_client_cert and tls_disable_client_certs are both true; remove one"
 	case t.MaxVersion != 0 && t.MaxVersion < t.MinVersion:
-		return "tls_max_version is older than tls_min_version; take one out"
+		return "tls_max_version is older than tls_min_version; remove one"
 	case t.MaxVersion == tls.VersionTLS12 && t.Ciphers != nil && !slices.ContainsFunc(t.Ciphers, ofTLS12):
 		return "tls_cipher_suites names no suite of TLS 1.2, and tls_max_version is tls12; add one"
 	}
@@ -141,7 +141,7 @@ func ciphers(r *report, into *[]uint16) setter {
 				continue
 			}
 			if insecure(id) {
-				r.warn(at[i], "%s: %s is weak; take it out", label(item, 0), name)
+				r.warn(at[i], "%s: %s is weak; remove it", label(item, 0), name)
 			}
 			*into = append(*into, id)
 		}

@@ -69,7 +69,7 @@ func noEffectKeys(r *report) []key {
 		{name: "cluster_addr", kind: "URL or template", doc: "Accepted with a warning: there are no clusters yet.",
 			set: then(r.template(&old),
 				func(i *ast.ObjectItem) {
-					r.warn(r.at(i), "cluster_addr: clusters are not implemented yet; take it out")
+					r.warn(r.at(i), "cluster_addr: clusters are not implemented yet; remove it")
 				})},
 		{name: "disable_mlock", kind: "boolean",
 			doc: "Accepted for compatibility: this version does not lock memory. With false, the server logs a " +

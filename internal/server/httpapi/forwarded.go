@@ -59,7 +59,7 @@ func (f *Forwarded) client(peer netip.AddrPort, values []string) (netip.AddrPort
 	client, ok := parseHop(strings.TrimSpace(hops[i]), peer.Port())
 	if !ok {
 		return peer, invalid(
-			"header X-Forwarded-For: the client's part is no IP address; check the proxies before this listener")
+			"header X-Forwarded-For: the client's part is not an IP address; check the proxies before this listener")
 	}
 	return client, nil
 }
@@ -83,7 +83,7 @@ func parseHop(text string, port uint16) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port()), err == nil
 }
 
-// remote is the client's address; zero where it is no IP address.
+// remote is the client's address; zero where it is not an IP address.
 func remote(text string) netip.AddrPort {
 	a, err := netip.ParseAddrPort(text)
 	if err != nil {

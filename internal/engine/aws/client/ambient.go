@@ -86,8 +86,8 @@ func (h homebound) Retrieve(ctx context.Context) (aws.Credentials, error) {
 				"nor in a shared file that connection_folders allows; give access_key and secret_key, or make them " +
 				"known to the server"}
 	case !Own(h.endpoint):
-		return aws.Credentials{}, fault.New("aws", fault.Denied, "the server's own credentials are sent to AWS's "+
-			"own addresses alone; give access_key and secret_key for another iam_endpoint or sts_endpoint")
+		return aws.Credentials{}, fault.New("aws", fault.Denied, "the server's own credentials are sent only to "+
+			"AWS's own addresses; give access_key and secret_key for another iam_endpoint or sts_endpoint")
 	}
 	return v, nil
 }

@@ -91,7 +91,7 @@ func TestHostKeysGoToAWSAlone(t *testing.T) {
 		defer c.Close()
 		_, err = c.WhoAmI(t.Context())
 		if (dialed > 0) != own || err == nil || !own &&
-			!strings.Contains(fault.Message(err), "AWS's own addresses alone") {
+			!strings.Contains(fault.Message(err), "only to AWS's own addresses") {
 			t.Errorf("%q: dialed %d times, %v; want a call: %v", endpoint, dialed, err, own)
 		}
 		if _, err := c.Keys(t.Context(), "u"); (dialed > 1) != own || err == nil {

@@ -488,7 +488,7 @@ func (c *fakeConn) SettleAttempt(ctx context.Context, a database.Attempt) (bool,
 	const op = "fake.SettleAttempt"
 	if !a.Valid() {
 		return false, database.MarkUnchanged(fault.New(op, fault.Invalid,
-			"the attempt has no deadline or an id that cannot be"))
+			"the attempt has no deadline or no valid id"))
 	}
 	if err := c.ready(ctx, op); err != nil {
 		return false, err

@@ -46,10 +46,10 @@ func split(text string) (d dsn, err error) {
 	}
 	text = strings.TrimSpace(text)
 	if strings.ContainsRune(text, 0) {
-		return d, errors.New("connection_url has a NUL byte in it: take it out")
+		return d, errors.New("connection_url has a NUL byte in it: remove it")
 	}
 	if strings.Contains(text, "://") {
-		return d, fmt.Errorf("connection_url is no URL with a scheme here: %w", errForm)
+		return d, fmt.Errorf("connection_url is not a URL with a scheme here: %w", errForm)
 	}
 	slash := strings.LastIndexByte(text, '/')
 	if slash < 0 {
@@ -107,7 +107,7 @@ func refusal(key string) error {
 	} else {
 		key = "the parameter " + strconv.Quote(key)
 	}
-	return fmt.Errorf("connection_url has %s that is not accepted: take it out; accepted are %s", key,
+	return fmt.Errorf("connection_url has %s that is not accepted: remove it; accepted are %s", key,
 		strings.Join(accepted, ", "))
 }
 
@@ -140,7 +140,7 @@ func parseDSN(c database.Config) (*mysql.Config, error) {
 	for pair := range strings.SplitSeq(d.query, "&") {
 		key, value, _ := strings.Cut(pair, "=")
 		if key == "charset" && !strings.HasPrefix(value, "utf8") {
-			problems = append(problems, errors.New("connection_url has a charset that is not utf8mb4: take it out"))
+			problems = append(problems, errors.New("connection_url has a charset that is not utf8mb4: remove it"))
 		}
 		if pair != "" && !slices.Contains(accepted, key) {
 			problems = append(problems, refusal(key))

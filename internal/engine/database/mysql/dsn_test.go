@@ -44,7 +44,7 @@ func TestRefusedConfigurations(t *testing.T) {
 	full := database.Config{URL: secret.Text(url), Username: "root", Password: secret.Text("Canary-password")}
 	for want, edit := range map[string]func(*database.Config){
 		"connection_url is empty": func(c *database.Config) { c.URL = secret.Value{} },
-		"no URL with a scheme":    func(c *database.Config) { c.URL = secret.Text("mysql://root:Canary@h/") },
+		"not a URL with a scheme": func(c *database.Config) { c.URL = secret.Text("mysql://root:Canary@h/") },
 		"must have the form":      func(c *database.Config) { c.URL = secret.Text("root:Canary@tcp(h:3306)") },
 		"NUL byte":                func(c *database.Config) { c.URL = secret.Text("root\x00:Canary@tcp(h:3306)/") },
 		`"allowAllFiles"`:         func(c *database.Config) { c.URL = secret.Text(url + "?allowAllFiles=true") },

@@ -172,7 +172,7 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 		f.Msg = "another session of MySQL holds this attempt's lock; try again"
 		return true
 	case errors.Is(err, errAbsent):
-		f.Kind, f.Msg = fault.NotFound, "there is no user "+k.user+" in MySQL; make it first, or correct the name"
+		f.Kind, f.Msg = fault.NotFound, "there is no user "+k.user+" in MySQL; create it first, or correct the name"
 		return true
 	case connecting && !answered && errors.Is(err, context.DeadlineExceeded):
 		f.Kind, f.Msg = fault.Timeout, "cannot connect to MySQL: it does not answer in time; check the address in "+

@@ -140,7 +140,7 @@ var clientCommands = []string{"DELIMITER", "SOURCE", "CONNECT", "SYSTEM", "TEE",
 // statement.
 func cut(field, text string) (parts []string, err error) {
 	if strings.ContainsRune(text, 0) {
-		return nil, fault.New("mysql.compile", fault.Invalid, "%s has a NUL byte in it: take it out", field)
+		return nil, fault.New("mysql.compile", fault.Invalid, "%s has a NUL byte in it; remove it", field)
 	}
 	from, first := 0, opening{}
 	end := func(to int) error {
@@ -152,7 +152,7 @@ func cut(field, text string) (parts []string, err error) {
 				"client: write each routine as an element of its own in a list, without it", field)
 		case slices.Contains(clientCommands, w[0]):
 			return fault.New("mysql.compile", fault.Invalid,
-				"%s says %s, which is a command of the mysql client, and no SQL; take it out", field, w[0])
+				"%s says %s, which is a command of the mysql client, not SQL; remove it", field, w[0])
 		default:
 			parts = append(parts, strings.TrimSpace(text[from:to]))
 		}
@@ -170,7 +170,7 @@ func cut(field, text string) (parts []string, err error) {
 			}
 		case place == code && text[at] == '\\' && !strings.HasPrefix(text[at:], `\N`):
 			return nil, fault.New("mysql.compile", fault.Invalid, "%s has %q outside of quotes, which is a command "+
-				"of the mysql client, and no SQL; take it out: statements run in the database of connection_url",
+				"of the mysql client, not SQL; remove it: statements run in the database of connection_url",
 				field, text[at:min(at+2, len(text))])
 		default:
 			first.add(place, text[at])

@@ -33,7 +33,7 @@ func checkTLS(c database.Config, d *mysql.Config) (*tls.Config, error) {
 	var problems []error
 	if d.TLSConfig == "false" {
 		problems = append(problems,
-			errors.New("a field for TLS is given, but connection_url says tls=false: take one of them out"))
+			errors.New("a field for TLS is given, but connection_url says tls=false: remove one of them"))
 	}
 	t.MinVersion, t.InsecureSkipVerify = tls.VersionTLS12, skip
 	if t.ServerName = name; name == "" {

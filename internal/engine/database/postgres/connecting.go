@@ -61,7 +61,7 @@ func wrongServerKind(err error) (string, bool) {
 func (k call) loginFailure(pg *pgconn.PgError) string {
 	to := &k.at.pool.ConnConfig.Config
 	if name, ok := k.parameter(pg); ok {
-		return fmt.Sprintf("%s (SQLSTATE %s); correct it, or take it out of connection_url", name, pg.Code)
+		return fmt.Sprintf("%s (SQLSTATE %s); correct it, or remove it from connection_url", name, pg.Code)
 	}
 	switch pg.Code {
 	case "3D000":
@@ -104,7 +104,7 @@ func fromPooler(pg *pgconn.PgError) bool { return pg.File == "" && pg.Routine ==
 var poolerMessages = []struct{ says, means string }{
 	{"statement pooling", "it runs in statement mode, where there are no transactions; use pool_mode transaction or " +
 		"session, or connect to PostgreSQL itself"},
-	{"unsupported startup parameter", "it does not take a parameter of connection_url; take that out, or name it in " +
+	{"unsupported startup parameter", "it does not take a parameter of connection_url; remove that, or name it in " +
 		"ignore_startup_parameters of the pooler"},
 	{"does not exist", "it has no such database; correct connection_url, or name it in [databases] of the pooler"},
 	{"no such database", "it has no such database; correct connection_url, or name it in [databases] of the pooler"},
@@ -157,10 +157,10 @@ func unreachable(err error) string {
 			}
 			return "the server has no TLS; say sslmode=disable in connection_url, or switch TLS on there"
 		case strings.Contains(text, "require_auth"):
-			return "the server asks for another way to log in than require_auth in connection_url; correct that, or " +
-				"take it out"
+			return "the server asks for another way to log in than require_auth in " +
+				"connection_url; correct that, or remove it"
 		case strings.Contains(text, "channel binding"):
-			return "channel_binding=require in connection_url needs TLS and scram-sha-256; take it out, or give the " +
+			return "channel_binding=require in connection_url needs TLS and scram-sha-256; remove it, or give the " +
 				"server both"
 		case strings.Contains(text, "does not support SCRAM"), strings.Contains(text, "unexpected message"),
 			strings.Contains(text, "protocol error"), strings.Contains(text, "invalid message"), strings.Contains(text,

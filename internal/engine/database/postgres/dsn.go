@@ -55,7 +55,7 @@ func split(text string) (settings, error) {
 	}
 	text = strings.TrimSpace(text)
 	if strings.ContainsRune(text, 0) {
-		return nil, errors.New("connection_url has a NUL byte in it: take it out")
+		return nil, errors.New("connection_url has a NUL byte in it: remove it")
 	}
 	for _, scheme := range []string{"postgresql://", "postgres://"} {
 		if rest, ok := strings.CutPrefix(text, scheme); ok {
@@ -237,7 +237,7 @@ func (s settings) check() error {
 	var problems []error
 	for _, key := range slices.Sorted(maps.Keys(hostSettings)) {
 		if _, ok := s[key]; ok {
-			problems = append(problems, fmt.Errorf("connection_url sets %s, which would use %s: take it out",
+			problems = append(problems, fmt.Errorf("connection_url sets %s, which would use %s: remove it",
 				key, hostSettings[key]))
 		}
 	}

@@ -22,7 +22,7 @@ func (c *conn) SetKey(ctx context.Context, name string, key database.Key, statem
 		there, err := c.roleExists(ctx, name)
 		if err == nil && !there {
 			return database.MarkUnchanged(fault.New(k.op, fault.NotFound,
-				"there is no user %s in PostgreSQL; make it first, or correct username", name))
+				"there is no user %s in PostgreSQL; create it first, or correct username", name))
 		}
 		return k.explain(0, err)
 	}

@@ -175,7 +175,7 @@ func TestPooler(t *testing.T) {
 		}
 	}
 	for rest, want := range map[string]string{
-		"/postgres?statement_timeout=5000": "the parameter statement_timeout of connection_url; take that out, or " +
+		"/postgres?statement_timeout=5000": "the parameter statement_timeout of connection_url; remove that, or " +
 			"name it in ignore_startup_parameters",
 		"/nowhere": "no such database",
 	} {

@@ -47,10 +47,10 @@ func (s settings) unsupported() (problems []error) {
 		case !known || host:
 		case advice == "":
 			problems = append(problems,
-				fmt.Errorf("connection_url has the parameter %q, which is not supported: take it out", key))
+				fmt.Errorf("connection_url has the parameter %q, which is not supported: remove it", key))
 		default:
 			problems = append(problems,
-				fmt.Errorf("connection_url has the parameter %q, which is not supported: %s, or take it out",
+				fmt.Errorf("connection_url has the parameter %q, which is not supported: %s, or remove it",
 					key, advice))
 		}
 	}

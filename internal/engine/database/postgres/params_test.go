@@ -64,7 +64,7 @@ func TestPoolerFailure(t *testing.T) {
 	}
 	k := p.call("Verify", "connecting")
 	for says, want := range map[string]string{
-		"unsupported startup parameter: search_path": "the parameter search_path of connection_url; take that out",
+		"unsupported startup parameter: search_path": "the parameter search_path of connection_url; remove that",
 		"unsupported startup parameter: canary":      "ignore_startup_parameters",
 		"no such database: canary":                   "[databases]", "SASL authentication failed": "auth_file",
 		"no such user: canary": "auth_query", "server login failed: FATAL canary": "behind it",

@@ -25,8 +25,8 @@ func verifier(password secret.Value) (secret.Value, error) {
 	for _, b := range password.Reveal() {
 		if b < 0x20 || b > 0x7e {
 			return secret.Value{},
-				fault.New("postgres.verifier", fault.Invalid, "password_authentication=scram-sha-256 takes "+
-					"printable ASCII passwords only: change the password policy")
+				fault.New("postgres.verifier", fault.Invalid, "password_authentication=scram-sha-256 accepts only "+
+					"printable ASCII passwords: change the password policy")
 		}
 	}
 	salt := make([]byte, scramSalt)

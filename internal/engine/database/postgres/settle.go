@@ -25,7 +25,7 @@ func (c *conn) SettleAttempt(ctx context.Context, a database.Attempt) (settled b
 	k := c.call("SettleAttempt", "settling the attempt")
 	if !a.Valid() {
 		return false, database.MarkUnchanged(fault.New(k.op, fault.Invalid,
-			"the attempt has no deadline or an id that cannot be; the reservation must give both"))
+			"the attempt has no deadline or no valid id; the reservation must give both"))
 	}
 	late := fmt.Sprintf("SELECT pg_catalog.clock_timestamp() >= %s::pg_catalog.timestamptz, "+standby,
 		quoteText(instant(a.Deadline)))

@@ -201,15 +201,15 @@ func inspect(field string, statements []string) (found database.Found, err error
 // checkText refuses a text with an open quote or comment, or with something that is no SQL.
 func checkText(field, text string) error {
 	if strings.ContainsRune(text, 0) {
-		return fault.New("postgres.compile", fault.Invalid, "%s has a NUL byte in it; take it out", field)
+		return fault.New("postgres.compile", fault.Invalid, "%s has a NUL byte in it; remove it", field)
 	}
 	l := lexer{src: text}
 	for l.pos < len(text) {
 		from := l.pos
 		if l.step() == code && text[from] == '\\' {
-			return fault.New("postgres.compile", fault.Invalid, "%s has %s, which is a command of psql, and no SQL; "+
-				"take it out: statements run in the database of connection_url, and each database has a connection "+
-				"of its own", field, metaCommand(text[from:]))
+			return fault.New("postgres.compile", fault.Invalid, "%s has %s, which is a command of psql, not SQL; "+
+				"remove it: statements run in the database of connection_url, and each "+
+				"database has a connection of its own", field, metaCommand(text[from:]))
 		}
 	}
 	if l.place != code && !(l.place == comment && l.deep < 0) {
@@ -239,7 +239,7 @@ func checkWords(field string, first []string) error {
 		word, _, _ := strings.Cut(words, " ")
 		if slices.Contains(transactionCommands, word) || slices.Contains(transactionCommands, words) {
 			return fault.New("postgres.compile", fault.Invalid,
-				"%s says %s: its statements already run as one transaction; take it out", field, word)
+				"%s says %s: its statements already run as one transaction; remove it", field, word)
 		}
 	}
 	return nil

@@ -13,7 +13,7 @@ var states = map[string][2]string{
 	"22012": {"division by zero", "correct the statement"},
 	"22023": {"invalid value", "correct the statement"},
 	"22P02": {"a value of the wrong form", "correct the statement"},
-	"25001": {"not within a transaction", "take it out: statements run in one"},
+	"25001": {"not within a transaction", "remove it: statements run in one"},
 	"25006": {"it takes no changes", "connect to the primary, as by target_session_attrs=read-write in " +
 		"connection_url, or see the server's default_transaction_read_only"},
 	"28000": {"login not allowed",

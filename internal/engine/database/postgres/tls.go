@@ -28,7 +28,7 @@ func checkTLS(c database.Config, mode string) (material, error) {
 	var problems []error
 	if mode == "disable" {
 		problems = append(problems, errors.New("tls_ca, tls_certificate or private_key is given, but connection_url "+
-			"says sslmode=disable: take one of them out"))
+			"says sslmode=disable: remove one of them"))
 	}
 	if c.TLSCA != "" {
 		m.roots = x509.NewCertPool()

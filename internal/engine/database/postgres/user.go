@@ -176,7 +176,7 @@ func (c *conn) explainAbsent(ctx context.Context, k call, name string, done int,
 		if there, e := c.roleExists(ctx, name); e == nil && !there {
 			return database.MarkUnchanged(
 				&fault.Error{Op: k.op, Kind: fault.NotFound, Err: errors.New(k.scrub(err.Error())),
-					Msg: "there is no user " + name + " in PostgreSQL; make it first, or correct the name"})
+					Msg: "there is no user " + name + " in PostgreSQL; create it first, or correct the name"})
 		}
 	}
 	return k.explain(done, err)

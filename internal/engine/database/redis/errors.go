@@ -96,7 +96,7 @@ func (k call) classify(f *fault.Error, err error) (unchanged bool) {
 		f.Kind, f.Msg = fault.Conflict, "Redis has a user of this name already; nothing was changed; check that the "+
 			"username template has {{random}} in it"
 	case errors.Is(err, errAbsent):
-		f.Kind, f.Msg = fault.NotFound, "there is no user "+k.user+" in Redis; make it first, or correct the name"
+		f.Kind, f.Msg = fault.NotFound, "there is no user "+k.user+" in Redis; create it first, or correct the name"
 		return true
 	case topology(err) != "":
 		f.Msg = topology(err)
@@ -155,9 +155,9 @@ func (k call) refused(said *answer) string {
 		strings.Contains(said.text, "no password is set"):
 		return "it has no password for the default user; leave password out, or give username as well"
 	case strings.Contains(said.text, "cluster support disabled"):
-		return "it is no node of a cluster; leave cluster out"
+		return "it is not a node of a cluster; leave cluster out"
 	case strings.Contains(strings.ToLower(said.text), "unknown command 'sentinel"):
-		return "it is no Sentinel; give host and port of one, or leave sentinel_master_name out"
+		return "it is not a Sentinel; give host and port of one, or leave sentinel_master_name out"
 	case strings.Contains(said.text, "max number of clients"):
 		return "it has too many clients; raise its maxclients, or lower max_open_connections"
 	case strings.Contains(said.text, "unknown command"),

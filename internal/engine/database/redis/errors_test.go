@@ -61,9 +61,9 @@ func TestExplain(t *testing.T) {
 			"give sentinel_master_name"},
 		"no cluster": {&database.NotSent{Err: says("ERR This instance has cluster support disabled")},
 			fault.Upstream, true, "leave cluster out"},
-		"no Sentinel": {&database.NotSent{Err: says(
+		"not a Sentinel": {&database.NotSent{Err: says(
 			"ERR unknown command 'SENTINEL', with args beginning with: 'REPLICAS'")}, fault.Upstream, true,
-			"it is no Sentinel"},
+			"it is not a Sentinel"},
 		"no config file": {says("ERR The server is running without a config file"), fault.Upstream, false,
 			"persistence_mode asks"},
 		"no password": {says("ERR AUTH called without any password configured"), fault.Upstream, false,

@@ -166,7 +166,7 @@ func checkStatements(field string, statements []string) (database.Found, error) 
 	if field != "creation_statements" {
 		return database.Found{},
 			fault.New("redis.CheckStatements", fault.Invalid,
-				"%s: Redis has none; leave them out, users are changed and removed in the one way that there is",
+				"%s: Redis has none; leave them out, because Redis has only one way to change and remove users",
 				field)
 	}
 	if err := database.CheckSize(field, statements); err != nil {
@@ -213,12 +213,12 @@ func checkRule(rule string) error {
 	shown := rule[:min(len(rule), 40)]
 	word := strings.ToLower(rule)
 	if strings.TrimSpace(rule) == "" || slices.Contains(spoiling, word) || strings.ContainsAny(word[:1], "<>#!") {
-		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: whether a user is "+
-			"enabled, and its password, are not decided by the role; take it out", shown)
+		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: the role does not "+
+			"decide whether a user is enabled, nor its password; remove the rule", shown)
 	}
 	if strings.Contains(rule, "{{") {
 		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: rules have no "+
-			"placeholders, and a user's name and password are set besides; take the braces out", shown)
+			"placeholders, because Keyturn sets the user's name and password itself; remove the braces", shown)
 	}
 	if rule[0] == '(' {
 		return checkSelector(rule, shown)
@@ -244,11 +244,11 @@ func checkSelector(rule, shown string) error {
 			shown)
 	case strings.ContainsAny(inner, "()"):
 		return fault.New("redis.rules", fault.Invalid, "creation_statements has the rule %q: within a selector, "+
-			"such as (+get ~app:*), there are no parentheses; take them out, or write ? for each in a pattern", shown)
+			"such as (+get ~app:*), there are no parentheses; remove them, or write ? for each in a pattern", shown)
 	case strings.ContainsFunc(inner,
 		func(c rune) bool { return c < ' ' && !strings.ContainsRune("\t\r\n", c) || c == 0x7f }):
 		return fault.New("redis.rules", fault.Invalid,
-			"creation_statements has the rule %q: there is a control character in it; take it out", shown)
+			"creation_statements has the rule %q: there is a control character in it; remove it", shown)
 	}
 	return nil
 }

@@ -318,8 +318,8 @@ func TestMisconfigured(t *testing.T) {
 			*c = configOf(sentinel, redistest.Admin, redistest.Password,
 				"")
 		},
-		"it is no Sentinel": func(c *database.Config) { c.Extra["port"] = strconv.Itoa(all[0].Port) },
-		"no primary by":     func(c *database.Config) { c.Extra["sentinel_master_name"] = "other" },
+		"it is not a Sentinel": func(c *database.Config) { c.Extra["port"] = strconv.Itoa(all[0].Port) },
+		"no primary by":        func(c *database.Config) { c.Extra["sentinel_master_name"] = "other" },
 		"by sentinel_username and sentine": func(c *database.Config) {
 			c.Hidden = map[string]secret.Value{"sentinel_password": secret.Text("Canary")}
 		},
