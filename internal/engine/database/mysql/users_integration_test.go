@@ -406,7 +406,7 @@ func TestWhyRefused(t *testing.T) {
 		}
 	}
 	if err := c.SetPassword(t.Context(), "absent", secret.Text("password"), nil); !strings.Contains(fault.Message(err),
-		"there is no user absent in MySQL; make it first") {
+		"there is no user absent in MySQL; create it first") {
 		t.Errorf("a user that does not exist: %v", err)
 	}
 	nowhere, preferred := configOf(s, adminUser, adminPassword), configOf(s, adminUser, adminPassword)

@@ -96,7 +96,7 @@ func TestWhyRefused(t *testing.T) {
 		}
 	}
 	if err := c.SetPassword(t.Context(), "absent", secret.Text("password"), nil); !strings.Contains(fault.Message(err),
-		"there is no user absent in PostgreSQL; make it first") {
+		"there is no user absent in PostgreSQL; create it first") {
 		t.Errorf("a user that does not exist: %v", err)
 	}
 }

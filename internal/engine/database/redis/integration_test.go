@@ -295,7 +295,7 @@ func TestWhyRefused(t *testing.T) {
 		{lender.Create(t.Context(), databasetest.NewUser(), []string{"+@read", "+nosuch"}, nil),
 			"the rule +nosuch of creation_statements"},
 		{lender.SetPassword(t.Context(), "absent", secret.Text("password"), nil),
-			"there is no user absent in Redis; make it first"},
+			"there is no user absent in Redis; create it first"},
 	} {
 		if got := fault.Message(tt.err); !strings.Contains(got, tt.want) {
 			t.Errorf("got %q, want it to say %q", got, tt.want)
