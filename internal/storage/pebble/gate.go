@@ -30,6 +30,7 @@ type gate struct {
 	// until they have ended.
 	writing sync.RWMutex
 	isCut   atomic.Bool
+	closing atomic.Bool // the handle is being closed by whoever holds applying
 	why     atomic.Pointer[error]
 }
 
@@ -97,6 +98,9 @@ func (g *gate) do(vital bool, op func() error) error {
 func (g *gate) failed(err error) {
 	g.poison(err)
 	for range 50 {
+		if g.closing.Load() {
+			return
+		}
 		if g.applying.TryLock() {
 			g.applying.Unlock()
 			return

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -446,4 +447,23 @@ func TestParked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHandleThatCannotBeClosed: a failed handle is closed, which waits for a batch that hangs. Who
+// still has that handle gets an error and does not wait, too.
+func TestHandleThatCannotBeClosed(t *testing.T) {
+	s := open(t, Options{Path: "/store", FS: vfs.NewMem()})
+	h := s.supervisor.current.Load()
+	h.applying.Lock() // the batch
+	h.poison(errors.New("the disk has failed"))
+	for h.use.TryRLock() { // until it is being closed
+		h.use.RUnlock()
+		runtime.Gosched()
+	}
+	b := storage.Batch{Ops: []storage.Op{storage.Set("a", nil)}}
+	if err := h.check(t.Context(), b); !errors.Is(err, errPoisoned) {
+		t.Errorf("a check of the failed handle: %v", err)
+	}
+	h.applying.Unlock()
+	until(t, s, storage.Set("last", nil))
 }

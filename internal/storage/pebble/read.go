@@ -86,7 +86,9 @@ func (h *handle) scan(from, to string, limit int) (chunk []storage.Entry, need u
 // check compares b's assertions with what is applied. It returns a conflict only when the
 // conflicting commit is durable.
 func (h *handle) check(ctx context.Context, b storage.Batch) error {
-	h.use.RLock()
+	if !h.use.TryRLock() { // it is being closed, which may never end
+		return errPoisoned
+	}
 	e, op, err := h.firstConflict(b)
 	h.use.RUnlock()
 	if err != nil || op == nil {

@@ -45,7 +45,9 @@ func (s *supervisor) enter() (*handle, error) {
 	if h == nil {
 		return nil, s.unserved()
 	}
-	h.use.RLock()
+	if !h.use.TryRLock() { // it is being closed, which may never end
+		return nil, s.unserved()
+	}
 	if h.isDead() {
 		h.use.RUnlock()
 		return nil, s.unserved()
@@ -325,6 +327,7 @@ func (s *supervisor) retire(h *handle, wait time.Duration) bool {
 		defer h.use.Unlock()
 		h.applying.Lock()
 		defer h.applying.Unlock()
+		h.gate.closing.Store(true)
 		defer func() {
 			if p := recover(); p != nil {
 				s.log.Error("closing a handle of the store", "panic", p)
