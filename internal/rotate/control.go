@@ -101,8 +101,8 @@ func requestInFlight(e *Edit, ask RotateRequest, why Start, out *RotateResult) e
 		return fault.New("rotate.RotateNow", fault.Invalid,
 			"field \"key_id\": %q is not a key of the rotation in flight; name one of %q", ask.KeyID, t.IDs())
 	}
-	if fresh := ask.KeyID != "" && ask.KeyID == t.New.Key() && t.Back == nil && t.Put.At.IsZero(); fresh &&
-		e.kind.Style == TwoKey {
+	unpublished := t.Back == nil && t.Put.At.IsZero()
+	if ask.KeyID != "" && ask.KeyID == t.New.Key() && unpublished && e.kind.Style == TwoKey {
 		why.Leaked = t.Start.Leaked // the old one has not leaked
 		e.Rec.markLeaked(t.New.Key())
 		e.Rec.Queued, out.Queued = &why, true

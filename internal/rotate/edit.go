@@ -224,8 +224,8 @@ func commitKept(ctx context.Context, e *Edit, what string, due time.Time) error 
 // record has changed since it was read.
 func expectUnchanged(e *Edit) storage.Op { return storage.Expect(e.kind.Records+e.Rec.Name, e.version) }
 
-// expectUnchangedAbs is present as an operation on absolute keys, for a commit to the store of
-// another mount.
+// expectUnchangedAbs is expectUnchanged as an operation on absolute keys, for a commit to the
+// store of another mount.
 func expectUnchangedAbs(e *Edit) storage.Op {
 	return e.m.cfg.Store.Abs(expectUnchanged(e))
 }

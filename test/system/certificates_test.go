@@ -51,7 +51,7 @@ func (c *canaries) keyPairs() {
 		}
 	}
 	c.good("GET", "database/roles/signed", nil)
-	c.Plant("lent key of a certificate",
+	c.Plant("issued key of a certificate",
 		middle(c.ask(c.root, "GET", "database/creds/signed", nil).Text("data", "private_key")))
 	c.Plant("lent RSA key", middle(c.ask(c.root, "GET", "database/creds/paired", nil).Text("data", "rsa_private_key")))
 	c.pg.Exec(c.t, "postgres", "CREATE ROLE canary_static LOGIN")

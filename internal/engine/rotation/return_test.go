@@ -141,30 +141,34 @@ func TestOrphanThatConsumersRead(t *testing.T) {
 	})
 }
 
+// orphan rotates the key and creates another one at the vendor with the label of its credential.
+func (w *world) orphan() (id, secret string) {
+	w.Helper()
+	w.rotatedOnce()
+	all, err := w.vendor.List(w.Context(), adminToken)
+	if err != nil {
+		w.Fatal(err)
+	}
+	made, err := w.vendor.Create(w.Context(), adminToken, all[0].Label)
+	if err != nil {
+		w.Fatal(err)
+	}
+	nap(10 * time.Second)
+	return made.ID, made.Secret
+}
+
 // TestOrphanIsAdoptedMeanwhile: another key of the mount adopts an orphan, on another server,
 // between the look at the records and the call that would retire the orphan.
 func TestOrphanIsAdoptedMeanwhile(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.rotatedOnce()
-		all, err := w.vendor.List(w.Context(), adminToken)
-		if err != nil {
-			t.Fatal(err)
-		}
-		orphan, err := w.vendor.Create(w.Context(), adminToken, all[0].Label)
-		if err != nil {
-			t.Fatal(err)
-		}
-		nap(10 * time.Second)
+		id, value := w.orphan()
 		other := w.another()
-		adopt := func(id string) {
-			other.Must(t, route.Write, "keys/"+id,
-				basic(map[string]any{"path": "secret/" + id, "current_key_id": orphan.ID, "skip_import": true}))
-		}
-		w.kv.asked = func() { adopt("second") }
-		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": orphan.ID}, fault.Conflict, "")
-		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": orphan.ID}, fault.Invalid,
+		adopt := basic(map[string]any{"path": "secret/second", "current_key_id": id, "skip_import": true})
+		w.kv.asked = func() { other.Must(t, route.Write, "keys/second", adopt) }
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": id}, fault.Conflict, "")
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": id}, fault.Invalid,
 			"is not an orphan")
-		if _, err := w.vendor.Use(w.Context(), orphan.Secret); err != nil {
+		if _, err := w.vendor.Use(w.Context(), value); err != nil {
 			t.Error(err)
 		}
 	})
@@ -174,18 +178,9 @@ func TestOrphanIsAdoptedMeanwhile(t *testing.T) {
 // while the call that retires it is under way.
 func TestOrphanIsAdoptedDuringCall(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.rotatedOnce()
-		all, err := w.vendor.List(w.Context(), adminToken)
-		if err != nil {
-			t.Fatal(err)
-		}
-		orphan, err := w.vendor.Create(w.Context(), adminToken, all[0].Label)
-		if err != nil {
-			t.Fatal(err)
-		}
-		nap(10 * time.Second)
+		id, _ := w.orphan()
 		other, asked := w.another(), false
-		adopt := basic(map[string]any{"path": "secret/second", "current_key_id": orphan.ID, "skip_import": true})
+		adopt := basic(map[string]any{"path": "secret/second", "current_key_id": id, "skip_import": true})
 		w.hook = func(what string, before bool) error {
 			if what == "retire" && before {
 				w.hook, asked = nil, true
@@ -193,7 +188,7 @@ func TestOrphanIsAdoptedDuringCall(t *testing.T) {
 			}
 			return nil
 		}
-		w.must(route.Write, "keys/demo/orphans", map[string]any{"confirm": orphan.ID})
+		w.must(route.Write, "keys/demo/orphans", map[string]any{"confirm": id})
 		if !asked {
 			t.Error("the orphan was not retired")
 		}

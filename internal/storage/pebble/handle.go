@@ -37,6 +37,19 @@ type handle struct {
 
 func (h *handle) isDead() bool { return isClosed(h.dead) }
 
+// acquire keeps the handle open until h.use.RUnlock, and reports whether it lives. It does not
+// wait for a dead handle that is being closed, because that may never end.
+func (h *handle) acquire() bool {
+	if !h.use.TryRLock() {
+		return false
+	}
+	if h.isDead() {
+		h.use.RUnlock()
+		return false
+	}
+	return true
+}
+
 // drain waits until the requests in the queue are done, and accepts no others.
 func (h *handle) drain() {
 	h.qmu.Lock()

@@ -86,7 +86,7 @@ func (h *handle) scan(from, to string, limit int) (chunk []storage.Entry, need u
 // check compares b's assertions with what is applied. It returns a conflict only when the
 // conflicting commit is durable.
 func (h *handle) check(ctx context.Context, b storage.Batch) error {
-	if !h.use.TryRLock() { // it is being closed, which may never end
+	if !h.acquire() {
 		return errPoisoned
 	}
 	e, op, err := h.firstConflict(b)
@@ -101,9 +101,6 @@ func (h *handle) check(ctx context.Context, b storage.Batch) error {
 }
 
 func (h *handle) firstConflict(b storage.Batch) (storage.Entry, *storage.Op, error) {
-	if h.isDead() {
-		return storage.Entry{}, nil, errPoisoned
-	}
 	for i := range b.Ops {
 		op := &b.Ops[i]
 		if !op.Check {

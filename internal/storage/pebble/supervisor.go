@@ -45,11 +45,7 @@ func (s *supervisor) enter() (*handle, error) {
 	if h == nil {
 		return nil, s.unserved()
 	}
-	if !h.use.TryRLock() { // it is being closed, which may never end
-		return nil, s.unserved()
-	}
-	if h.isDead() {
-		h.use.RUnlock()
+	if !h.acquire() {
 		return nil, s.unserved()
 	}
 	return h, nil
