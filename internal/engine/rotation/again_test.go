@@ -165,7 +165,7 @@ func TestRollbackOfTheFirst(t *testing.T) {
 func TestResumeUnderTheBrake(t *testing.T) {
 	for name, hold := range map[string]func(w *world, on bool){
 		"brake": func(w *world, on bool) { w.must(route.Write, "config", map[string]any{"brake": on}) },
-		"clock": func(w *world, on bool) { w.held = on },
+		"clock": func(w *world, on bool) { w.held.Store(on) },
 	} {
 		bubble(t, func(w *world) {
 			w.kv.denied = true

@@ -282,7 +282,7 @@ func TestPlacesThatWereNeverReserved(t *testing.T) {
 		w.refused(route.Patch, "keys/second", map[string]any{"path": "secret/demo", "admin": admin}, fault.Conflict,
 			`key "demo" already publishes to`)
 		w.must(route.Write, "keys/third", basic(map[string]any{"path": "secret/third"}))
-		w.unlisted = true
+		w.unlisted.Store(true)
 		w.Reopen(w)
 		if _, err := w.do(route.Write, "keys/fourth", basic(map[string]any{"path": "secret/fourth"})); !fault.Is(err,
 			fault.Upstream) {
@@ -381,7 +381,7 @@ func TestStatusOrder(t *testing.T) {
 		if got := len(order()); got != 3 {
 			t.Errorf("beside a damaged record, %d are shown, want 3", got)
 		}
-		w.unlisted = true
+		w.unlisted.Store(true)
 		w.Reopen(w)
 		if out, err := w.do(route.Read, "status", nil); !fault.Is(err, fault.Upstream) {
 			t.Errorf("from a store that cannot list: %v, %v", out, err)

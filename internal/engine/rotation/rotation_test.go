@@ -582,13 +582,13 @@ func TestBrakeAndClock(t *testing.T) {
 			want) {
 			t.Errorf("events of the brake: %q, want %q", brakes, want)
 		}
-		w.held = true
+		w.held.Store(true)
 		w.after(time.Hour)
 		w.refused(route.Write, "keys/demo/rotate", nil, fault.Held, "clock")
 		if len(w.vendor.Issued()) != 0 {
 			t.Error("a key was created while the clock was held")
 		}
-		w.held = false
+		w.held.Store(false)
 		w.until(rotate.Grace)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,8 +42,8 @@ type world struct {
 	mu       sync.Mutex
 	logged   bytes.Buffer // written by the goroutine that works
 	audits   []engine.Automatic
-	held     bool // the clock
-	unlisted bool // the store cannot list
+	held     atomic.Bool // the clock
+	unlisted atomic.Bool // the store cannot list
 }
 
 var ann = &route.Caller{DisplayName: "ann", Policies: []string{"rotators"}}
@@ -86,7 +87,7 @@ func (w *world) open(c enginetest.Config, network rotation.Network) (opened *eng
 	more := c.Host
 	c.Host = func(h *engine.Host) {
 		w.kv.attach(h, func() *enginetest.World { return opened })
-		h.ClockHeld = func() bool { return w.held }
+		h.ClockHeld = func() bool { return w.held.Load() }
 		reserve, publish := h.Reserve, h.Publish
 		h.Reserve = func(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) {
 			if ops, err = reserve(ctx, r); err != nil {
@@ -426,7 +427,7 @@ func (s *hookedStore) Commit(ctx context.Context, b storage.Batch) (v storage.Ve
 }
 
 func (s *hookedStore) Scan(ctx context.Context, from, to string) iter.Seq2[storage.Entry, error] {
-	if s.w.unlisted {
+	if s.w.unlisted.Load() {
 		return func(yield func(storage.Entry, error) bool) {
 			yield(storage.Entry{}, fault.New("unlisted", fault.Upstream, "the disk is gone"))
 		}
