@@ -54,8 +54,7 @@ func benchPostgres(ctx context.Context, b *bench) (out []result, err error) {
 	script := filepath.Join(b.dir, "pgbench.sql")
 	text := "\\set n random(100000000000, 999999999999)\n" +
 		fmt.Sprintf(pgCreate, "v-app-9f3c1a-:n-1700000000", "pw-0123456789-abcdefghi", "2030-01-01 00:00:00+0000") +
-		";\n" +
-		fmt.Sprintf(pgDrop, "v-app-9f3c1a-:n-1700000000") + ";\n"
+		";\n" + fmt.Sprintf(pgDrop, "v-app-9f3c1a-:n-1700000000") + ";\n"
 	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

@@ -97,10 +97,9 @@ func checkBackground(s *source) []finding {
 	var found []finding
 	ast.Inspect(s.file, func(n ast.Node) bool {
 		if call, ok := n.(*ast.CallExpr); ok && selects(call.Fun, "context", "Background", "TODO") {
-			found = append(found,
-				s.found(n.Pos(),
-					"a context begins in main and in tests alone: take ctx as the first parameter; "+
-						"context.WithoutCancel outlives a request"))
+			found = append(found, s.found(n.Pos(),
+				"a context begins in main and in tests alone: take ctx as the first parameter; "+
+					"context.WithoutCancel outlives a request"))
 		}
 		return true
 	})
@@ -124,10 +123,9 @@ func checkSleep(s *source) []finding {
 				return false
 			}
 			if selects(x.Fun, "time", "Sleep") {
-				found = append(found,
-					s.found(x.Pos(),
-						"time.Sleep in a test: run in a synctest bubble, or wait for the thing itself; a helper "+
-							"says in its comment that it runs in a bubble"))
+				found = append(found, s.found(x.Pos(),
+					"time.Sleep in a test: run in a synctest bubble, or wait for the thing itself; a helper "+
+						"says in its comment that it runs in a bubble"))
 			}
 		}
 		return true

@@ -55,12 +55,11 @@ func checkGrants(s *source, seen map[string]bool) (found []finding) {
 		}
 		seen[sel.Sel.Name+" "+s.path] = true
 		if !slices.Contains(files, s.path) {
-			found = append(found,
-				s.found(n.Pos(),
-					"token.%s is for %v alone; hand the names of the policies to Mount.Issue, which knows who makes "+
-						"the token",
-					sel.Sel.Name,
-					files))
+			found = append(found, s.found(n.Pos(),
+				"token.%s is for %v alone; hand the names of the policies to Mount.Issue, which knows who makes "+
+					"the token",
+				sel.Sel.Name,
+				files))
 		}
 		return true
 	})
@@ -132,14 +131,12 @@ func TestCheckGrantsFinds(t *testing.T) {
 			"import tok \"" + module + "/internal/token\"\nvar g = tok.FirstRoot()", 1},
 		"names alone": {"internal/auth/userpass/login.go",
 			head + "var a = token.Request{Names: []string{\"root\"}}", 0},
-		"core": {"internal/core/tokens.go",
-			head + "var g, _ = token.Assign(token.Creator{}, token.Request{})", 0},
-		"a grant inside":  {"internal/token/store.go", `var g = Grant{[]string{"root"}}`, 1},
-		"an entry inside": {"internal/token/store.go", `var e = Entry{policies: []string{"root"}}`, 1},
-		"an assignment":   {"internal/token/store.go", `func f(e *Entry) { e.policies = []string{"root"} }`, 1},
-		"of a grant":      {"internal/token/store.go", `func f(e *Entry, g Grant) { e.policies = g.policies }`, 0},
-		"of something else": {"internal/token/store.go", `func f(e *Entry, r record) { e.policies = r.Policies }`,
-			1},
+		"core":              {"internal/core/tokens.go", head + "var g, _ = token.Assign(token.Creator{}, token.Request{})", 0},
+		"a grant inside":    {"internal/token/store.go", `var g = Grant{[]string{"root"}}`, 1},
+		"an entry inside":   {"internal/token/store.go", `var e = Entry{policies: []string{"root"}}`, 1},
+		"an assignment":     {"internal/token/store.go", `func f(e *Entry) { e.policies = []string{"root"} }`, 1},
+		"of a grant":        {"internal/token/store.go", `func f(e *Entry, g Grant) { e.policies = g.policies }`, 0},
+		"of something else": {"internal/token/store.go", `func f(e *Entry, r record) { e.policies = r.Policies }`, 1},
 		"of a decoded record": {"internal/token/token.go", `func f(e *Entry, r record) { e.policies = r.Policies }`,
 			0},
 	} {

@@ -120,13 +120,11 @@ func TestCheckInterfacesFinds(t *testing.T) {
 	}{
 		"exported, one": {"type I interface{ M() }\ntype a struct{}\nfunc (a) M() {}", 1},
 		"exported, two": {"type I interface{ M() }\ntype a struct{}\nfunc (a) M() {}\ntype b struct{}\nfunc (*b) " +
-			"M() {}",
-			0},
+			"M() {}", 0},
 		"exported, none yet":     {"type I interface{ M() }", 0},
 		"unexported, one method": {"type i interface{ M() }\ntype a struct{}\nfunc (a) M() {}", 0},
-		"unexported, two": {"type i interface{ M(); N() }\ntype a struct{}\nfunc (a) M() {}\nfunc (a) N() {}",
-			1},
-		"in part": {"type I interface{ M(); N() }\ntype a struct{}\nfunc (a) M() {}", 0},
+		"unexported, two":        {"type i interface{ M(); N() }\ntype a struct{}\nfunc (a) M() {}\nfunc (a) N() {}", 1},
+		"in part":                {"type I interface{ M(); N() }\ntype a struct{}\nfunc (a) M() {}", 0},
 	} {
 		s := sample(t, "internal/x/x.go", "package x\n"+strings.ReplaceAll(tt.text, "; ", "\n"))
 		if got := checkInterfaces(h, []*source{s}); len(got) != tt.want {

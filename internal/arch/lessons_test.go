@@ -98,9 +98,7 @@ func checkLessons(page string, tests map[string]string) (wrong []string) {
 func TestCheckLessonsFinds(t *testing.T) {
 	const link = "https://example.com/1"
 	page := "| threads | hurt | does | tests |\n|---|---|---|---|\n" +
-		"| [a#1] | x | y | `p/x_test.go:TestA` |\n\n[a#1]: " +
-		link +
-		"\n"
+		"| [a#1] | x | y | `p/x_test.go:TestA` |\n\n[a#1]: " + link + "\n"
 	right := map[string]string{"p/x_test.go:TestA": "TestA is right.\n\n" + link + "\n"}
 	for name, tt := range map[string]struct {
 		page  string

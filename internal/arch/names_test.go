@@ -77,12 +77,11 @@ func checkNames(files []*source) (found []finding) {
 			}
 			pkg, ok := sel.X.(*ast.Ident)
 			if ok && slices.Contains(reshapers[pkg.Name], sel.Sel.Name) && slices.ContainsFunc(call.Args, ofPath) {
-				found = append(found,
-					s.found(n.Pos(),
-						"%s.%s makes another name of one that the policy has judged; use it as it is, or give its "+
-							"one form with WithName",
-						pkg.Name,
-						sel.Sel.Name))
+				found = append(found, s.found(n.Pos(),
+					"%s.%s makes another name of one that the policy has judged; use it as it is, or give its "+
+						"one form with WithName",
+					pkg.Name,
+					sel.Sel.Name))
 			}
 			return true
 		})
@@ -116,12 +115,11 @@ func checkSecondNames(s *source) (found []finding) {
 		tag := reflect.StructTag(text)
 		doc := tag.Get("doc")
 		if secondName.MatchString(doc) && !strings.Contains(doc, "without effect") && tag.Get("also") == "" {
-			found = append(found,
-				s.found(f.Pos(),
-					"%q is a parameter under a second name: give the first one the tag alias:%q, and take this "+
-						"field away",
-					tag.Get("json"),
-					tag.Get("json")))
+			found = append(found, s.found(f.Pos(),
+				"%q is a parameter under a second name: give the first one the tag alias:%q, and take this "+
+					"field away",
+				tag.Get("json"),
+				tag.Get("json")))
 		}
 		return true
 	})

@@ -58,31 +58,28 @@ func checkParsers(all []*source, table []parsing, own map[string]string) (found 
 				s.found(s.file.Package, "the limit %s of the table of parsers is no constant there", p.limit))
 		}
 		if !hasCostTarget(all, s.dir, p.fuzz) {
-			found = append(found,
-				s.found(s.file.Package,
-					"there is no %s beside it that calls costtest.Fuzz: write the fuzz target that holds the parser "+
-						"to a number of steps for each byte",
-					p.fuzz))
+			found = append(found, s.found(s.file.Package,
+				"there is no %s beside it that calls costtest.Fuzz: write the fuzz target that holds the parser "+
+					"to a number of steps for each byte",
+				p.fuzz))
 		}
 	}
 	for file, why := range own {
 		if here[file] == nil || why == "" || listed[file] {
-			found = append(found,
-				finding{
-					file,
-					"it is among those that parse our own texts, without a reason, or parses nothing, or is in both " +
-						"tables",
-				})
+			found = append(found, finding{
+				file,
+				"it is among those that parse our own texts, without a reason, or parses nothing, or is in both " +
+					"tables",
+			})
 		}
 		listed[file] = true
 	}
 	for _, s := range all {
 		if here[s.path] != nil && !listed[s.path] {
-			found = append(found,
-				s.found(s.file.Package,
-					"it takes a text apart: refuse what is too long, see that its cost grows with the size alone, "+
-						"and list it in internal/arch/parsers_test.go with its limit and its fuzz target; or say "+
-						"there whose text it is"))
+			found = append(found, s.found(s.file.Package,
+				"it takes a text apart: refuse what is too long, see that its cost grows with the size alone, "+
+					"and list it in internal/arch/parsers_test.go with its limit and its fuzz target; or say "+
+					"there whose text it is"))
 		}
 	}
 	return found

@@ -55,11 +55,10 @@ func checkPatience(s *source) []finding {
 			}
 		case *ast.BinaryExpr:
 			if d := duration(x.Y); (x.Op == token.GTR || x.Op == token.GEQ) && d > 0 && d < longEnough {
-				found = append(found,
-					s.found(x.Pos(),
-						"a test that fails above %s fails on a busy machine: compare with await.Patience, and "+
-							"measure in bench/",
-						d))
+				found = append(found, s.found(x.Pos(),
+					"a test that fails above %s fails on a busy machine: compare with await.Patience, and "+
+						"measure in bench/",
+					d))
 			}
 		}
 		return true

@@ -45,10 +45,9 @@ func checkReading(s *source) []finding {
 			found = append(found, s.found(call.Pos(),
 				"tls.LoadX509KeyPair reads whole files: use hostfile.ReadNamed and tls.X509KeyPair"))
 		case selects(call.Fun, "io", "ReadAll") && !bounded(call.Args[0]):
-			found = append(found,
-				s.found(call.Pos(),
-					"io.ReadAll of a stream without end never ends: use hostfile.ReadStream, or give it an "+
-						"io.LimitReader"))
+			found = append(found, s.found(call.Pos(),
+				"io.ReadAll of a stream without end never ends: use hostfile.ReadStream, or give it an "+
+					"io.LimitReader"))
 		}
 		return true
 	})

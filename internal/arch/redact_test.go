@@ -29,10 +29,9 @@ func checkRedaction(s *source) []finding {
 	var found []finding
 	quotes := func(e ast.Expr) {
 		if n := quotesError(e); n != nil {
-			found = append(found,
-				s.found(n.Pos(),
-					"a client's message quotes an error's text, which others may have written: say it in our own "+
-						"words, and keep the error as Err; or redact it by Scrub"))
+			found = append(found, s.found(n.Pos(),
+				"a client's message quotes an error's text, which others may have written: say it in our own "+
+					"words, and keep the error as Err; or redact it by Scrub"))
 		}
 	}
 	ast.Inspect(s.file, func(n ast.Node) bool {
@@ -42,10 +41,9 @@ func checkRedaction(s *source) []finding {
 			case called(x) == "Scrub":
 				for _, arg := range x.Args {
 					if own := ownWords(arg); own != nil {
-						found = append(found,
-							s.found(own.Pos(),
-								"words of our own are redacted: give Scrub what others wrote alone, and put our "+
-									"words around the result"))
+						found = append(found, s.found(own.Pos(),
+							"words of our own are redacted: give Scrub what others wrote alone, and put our "+
+								"words around the result"))
 					}
 				}
 			case selects(x.Fun, "fault", "New"):

@@ -47,10 +47,9 @@ func checkRequestPaths(s *source, seen map[string]bool) (found []finding) {
 			return true
 		}
 		if seen[s.path] = true; rawPaths[s.path] == "" {
-			found = append(found,
-				s.found(n.Pos(),
-					"the path of a request may have a token in it: use Shown, or list the file in "+
-						"internal/arch/requestpath_test.go with what it needs the path for"))
+			found = append(found, s.found(n.Pos(),
+				"the path of a request may have a token in it: use Shown, or list the file in "+
+					"internal/arch/requestpath_test.go with what it needs the path for"))
 		}
 		return true
 	})

@@ -34,8 +34,7 @@ var spellings = []spelling{
 	{`\bhttp\.(DefaultClient|DefaultTransport|Get|Post|PostForm|Head)\b`,
 		"outbound's dialer on the server, a client with a timeout elsewhere", []string{"tests"}},
 	{`(^|[^.\w])((net|tls)\.(Dialer\{|Dial\w*\()|http\.(Transport|Client)\{|new\((net\.Dialer|tls\.Dialer|http\.Transport|http\.Client)\))`,
-		"outbound's dialer and client: they guard where it goes, and bound what comes back",
-		[]string{
+		"outbound's dialer and client: they guard where it goes, and bound what comes back", []string{
 			"internal/outbound", "internal/server", "internal/demo", "internal/cli", "bench", "cmd",
 			"tools", "tests",
 		}},

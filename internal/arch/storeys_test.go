@@ -155,16 +155,15 @@ func checkPromoted(p *checked, debts map[string]int) []finding {
 		limit := max(capMethods, debts[key])
 		switch {
 		case n > limit:
-			found = append(found,
-				finding{
-					p.file(o.Pos()),
-					fmt.Sprintf(
-						"type %s has %d methods, those of embedded types included, at most %d: it is more than one "+
-							"thing",
-						name,
-						n,
-						limit),
-				})
+			found = append(found, finding{
+				p.file(o.Pos()),
+				fmt.Sprintf(
+					"type %s has %d methods, those of embedded types included, at most %d: it is more than one "+
+						"thing",
+					name,
+					n,
+					limit),
+			})
 		case debts[key] > 0 && n < debts[key]:
 			found = append(found, finding{p.file(o.Pos()), fmt.Sprintf(
 				"type %s has only %d methods: lower the number in methodDebts from %d", name, n, debts[key])})

@@ -57,8 +57,7 @@ func (s *sink) status() Status {
 // start starts the goroutine, and waits until the device has been opened and a line written.
 func (s *sink) start(ctx context.Context, reason string) error {
 	opened := make(chan error, 1)
-	go s.writer.run(context.WithoutCancel(ctx),
-		func(ctx context.Context) { opened <- s.writer.recover(ctx, reason) })
+	go s.writer.run(context.WithoutCancel(ctx), func(ctx context.Context) { opened <- s.writer.recover(ctx, reason) })
 	return s.await(opened, "opening")
 }
 

@@ -21,9 +21,8 @@ import (
 func completions(t *testing.T, address, line string) []string {
 	t.Helper()
 	var words []string
-	for text := range strings.Lines(
-		shellOutput(t,
-			map[string]string{"VAULT_ADDR": address, "VAULT_TOKEN": "root", "COMP_LINE": line, completeIn: "fish"})) {
+	for text := range strings.Lines(shellOutput(t,
+		map[string]string{"VAULT_ADDR": address, "VAULT_TOKEN": "root", "COMP_LINE": line, completeIn: "fish"})) {
 		word, _, _ := strings.Cut(strings.TrimSuffix(text, "\n"), "\t")
 		words = append(words, word)
 	}

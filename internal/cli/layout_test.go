@@ -28,9 +28,8 @@ func TestTerminalControlIsEscaped(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	out.WriteString(
-		historyTable(
-			[]map[string]any{{"rotation": "1", "by": hostile, "rolled_back_because": hostile, "key_id": hostile}}))
+	out.WriteString(historyTable(
+		[]map[string]any{{"rotation": "1", "by": hostile, "rolled_back_because": hostile, "key_id": hostile}}))
 	if text := out.String() + errors.String(); strings.ContainsAny(text, "\x1b\u202e") {
 		t.Errorf("printed: %q", text)
 	}

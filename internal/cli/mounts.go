@@ -13,9 +13,8 @@ func secretsCommand() *command {
 			disableCommand(secretsKind,
 				[]example{{"Disable the engine at database/:", "keyturn secrets disable database"}}),
 			listMountsCommand(secretsKind, []example{{"List the engines:", "keyturn secrets list"}}),
-			tuneCommand(secretsKind,
-				[]example{{"Set the lease times of a mount:",
-					"keyturn secrets tune -default-lease-ttl=30m -max-lease-ttl=2h database"}}),
+			tuneCommand(secretsKind, []example{{"Set the lease times of a mount:",
+				"keyturn secrets tune -default-lease-ttl=30m -max-lease-ttl=2h database"}}),
 			moveCommand(secretsKind, []example{{"Move an engine:", "keyturn secrets move static keys"}}),
 		},
 	}

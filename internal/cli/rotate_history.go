@@ -22,8 +22,7 @@ func rotateHistory() *command {
 		long: "Shows the rotations of a key, newest first: the result of each, how its new key was\nverified, and " +
 			"how its old key was verified to be dead. With the number of a rotation,\nshows everything that is " +
 			"recorded about it; with -v, also the requests to the\nprovider and its replies, without secrets. " +
-			"NAME is the name of a key, or the path of\nany credential that rotates, as rotate status " +
-			"prints it.",
+			"NAME is the name of a key, or the path of\nany credential that rotates, as rotate status prints it.",
 		examples: []example{
 			{"Show the rotations of a key:", "keyturn rotate history stripe"},
 			{"Show one of them, with its states and errors:", "keyturn rotate history stripe 12"},

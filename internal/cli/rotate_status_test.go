@@ -35,8 +35,7 @@ func TestRotationNote(t *testing.T) {
 		turn map[string]any
 		want string
 	}{
-		"done": {map[string]any{"result": "done", "errors": failed("creating", "creating")},
-			"went on after 2 errors"},
+		"done":    {map[string]any{"result": "done", "errors": failed("creating", "creating")}, "went on after 2 errors"},
 		"once":    {map[string]any{"result": "grace", "errors": failed("creating")}, "went on after 1 error"},
 		"failing": {map[string]any{"result": "retiring", "errors": failed("creating", "retiring")}, "broken"},
 		"failed":  {map[string]any{"result": "failed", "errors": failed("creating")}, "broken"},

@@ -48,8 +48,7 @@ func operatorMembers() *command {
 				}
 				return s.out.write(
 					table([]string{"Host Name", "API Address", "Cluster Address", "Active Node", "Version",
-						"Last Echo"},
-						rows))
+						"Last Echo"}, rows))
 			}),
 	}
 }
@@ -131,8 +130,7 @@ func pluginInfo() *command {
 		long:     "Shows an auth method, database or secrets engine of the server.",
 		examples: []example{{"Show a kind of database:", "keyturn plugin info database postgresql-database-plugin"}},
 		flags: func(f *flags) {
-			f.String(&version, "version", "version",
-				"its version, where the server has several")
+			f.String(&version, "version", "version", "its version, where the server has several")
 		},
 		run: func(ctx context.Context, s *session) error {
 			path, err := catalog.child(s.args[0])

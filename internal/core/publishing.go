@@ -58,12 +58,11 @@ func (p *publishing) mayPublish(ctx context.Context, names []string, path string
 		return err
 	}
 	full := o.Entry().Path + "data/" + rest
-	return p.writable(ctx, names, full,
-		fault.New("core.mayPublish", fault.Denied,
-			"field \"path\": your policies must allow writing %q, where the key is published; add a rule for %q "+
-				"with the capabilities create and update, or name another path",
-			path,
-			full))
+	return p.writable(ctx, names, full, fault.New("core.mayPublish", fault.Denied,
+		"field \"path\": your policies must allow writing %q, where the key is published; add a rule for %q "+
+			"with the capabilities create and update, or name another path",
+		path,
+		full))
 }
 
 // publishBody is the body of a publication, as far as parameter rules of policies can see it.

@@ -19,9 +19,7 @@ func TestSay(t *testing.T) {
 		p.say("server", "answers on %s", "x")
 		time.Sleep(12340 * time.Millisecond)
 		p.say("consumer", "has called %d times", 7)
-		want := "\nA beginning\n\n" +
-			"  0.00 s  server    answers on x\n" +
-			" 12.34 s  consumer  has called 7 times\n"
+		want := "\nA beginning\n\n" + "  0.00 s  server    answers on x\n" + " 12.34 s  consumer  has called 7 times\n"
 		if diff := cmp.Diff(want, b.String()); diff != "" {
 			t.Error(diff)
 		}

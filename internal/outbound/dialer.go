@@ -91,11 +91,10 @@ func (d *Dialer) Check(addr netip.Addr) error {
 		own, err := d.own(plain)
 		switch {
 		case err != nil:
-			return &fault.Error{Op: "outbound.Dial", Kind: fault.Denied, Err: err,
-				Msg: fmt.Sprintf(
-					"connecting to %s is refused: whether it is an address of this machine cannot be found out; "+
-						"allow the server AF_NETLINK, or let the operator list the address in outbound_allow",
-					plain)}
+			return &fault.Error{Op: "outbound.Dial", Kind: fault.Denied, Err: err, Msg: fmt.Sprintf(
+				"connecting to %s is refused: whether it is an address of this machine cannot be found out; "+
+					"allow the server AF_NETLINK, or let the operator list the address in outbound_allow",
+				plain)}
 		case !own:
 			return nil
 		}

@@ -16,9 +16,8 @@ func TestAmountsInOtherWords(t *testing.T) {
 	zeros := strings.Repeat("0", 300)
 	// Nothing is known of the parameters.
 	bodies(t,
-		set(t,
-			with(
-				`denied_parameters = { "n" = ["0"], "ttl" = ["1h"], "pin" = ["7"], "rate" = [2.5], "id" = ["12345678901234567890"], "l" = [["1", "1h"]], "neg" = [-5] }`)),
+		set(t, with(
+			`denied_parameters = { "n" = ["0"], "ttl" = ["1h"], "pin" = ["7"], "rate" = [2.5], "id" = ["12345678901234567890"], "l" = [["1", "1h"]], "neg" = [-5] }`)),
 		map[string]bool{
 			`{"n":"00"}`: false, `{"n":""}`: false, `{"n":" "}`: false, `{"n":"+0"}`: false, `{"n":"-0"}`: false,
 			`{"n":-0}`: false, `{"n":"0.0"}`: false, `{"n":"0e5"}`: false, `{"n":"0x0p0"}`: false,
@@ -78,11 +77,10 @@ func TestAmountsInOtherWords(t *testing.T) {
 		`{"uses":1000}`: true, `{"uses":"+1000"}`: true, `{"uses":"0"}`: true, `{"uses":"5.0"}`: true,
 		`{"uses":"1h"}`: false, `{"life":"-3h"}`: true, `{"life":"1ns"}`: false, `{"life":"1e300"}`: false,
 	})
-	judged(t, `allowed_parameters = { "uses" = [9007199254740993] }`,
-		map[string]bool{
-			`{"uses":9007199254740993}`: true, `{"uses":"+9007199254740993"}`: true,
-			`{"uses":"9007199254740992"}`: false, `{"uses":"9007199254740992.0"}`: false,
-		})
+	judged(t, `allowed_parameters = { "uses" = [9007199254740993] }`, map[string]bool{
+		`{"uses":9007199254740993}`: true, `{"uses":"+9007199254740993"}`: true,
+		`{"uses":"9007199254740992"}`: false, `{"uses":"9007199254740992.0"}`: false,
+	})
 }
 
 // TestAmountsAreJudgedAsDecoded: two texts that the decoder reads as the same value are denied

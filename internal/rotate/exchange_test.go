@@ -18,16 +18,14 @@ func TestShowReply(t *testing.T) {
 		status     int
 		body, want string
 	}{
-		"a new key": {201,
-			`{"id":"key_1","secret":"sk_live_4242","n":12345678,"ok":true,"more":[{"a":null}]}`,
+		"a new key": {201, `{"id":"key_1","secret":"sk_live_4242","n":12345678,"ok":true,"more":[{"a":null}]}`,
 			`{"id": "[text]", "secret": "[text]", "n": "[number]", "ok": "[boolean]", "more": [{"a": null}]}`},
 		"a new key as text":  {200, "sk_live_4242", "[not shown: it is not JSON]"},
 		"a name that is one": {200, `{"sk_live_aaaabbbbcccc1234":1}`, `{"[secret]": "[number]"}`},
 		"why": {409, `{"error":"the limit on keys is reached","code":17,"retry":false}`,
 			`{"error": "the limit on keys is reached", "code": 17, "retry": false}`},
-		"an echo": {400, `{"error":"no such user: hunter two"}`, `{"error": "no such user: [secret]"}`},
-		"an echo, escaped": {400, `{"error":"no such user: hunter\u0020two"}`,
-			`{"error": "no such user: [secret]"}`},
+		"an echo":          {400, `{"error":"no such user: hunter two"}`, `{"error": "no such user: [secret]"}`},
+		"an echo, escaped": {400, `{"error":"no such user: hunter\u0020two"}`, `{"error": "no such user: [secret]"}`},
 		"looks like one": {500, `{"error":"cannot store sk_live_aaaabbbbcccc1234 yet"}`,
 			`{"error": "cannot store [secret] yet"}`},
 		"is named so": {500, `{"apiKey":"abc","error":"boom","pin_token":1234,"password_hint":"not given"}`,

@@ -90,15 +90,13 @@ func TestErrorTextIsRedactedAndShort(t *testing.T) {
 	if got := r.errorText(fault.New("op", fault.Upstream, "refused %s", long)); len(got) > maxText+10 {
 		t.Errorf("%d bytes", len(got))
 	}
-	if got := r.errorText(
-		&Failure{Err: fault.Wrap("op", fault.Upstream,
-			errors.New("no canary-0815 here"))}); got != "op: no [secret] here" {
+	if got := r.errorText(&Failure{Err: fault.Wrap("op", fault.Upstream,
+		errors.New("no canary-0815 here"))}); got != "op: no [secret] here" {
 		t.Errorf("a third party's text: %q", got)
 	}
 	r.Redactor.Know(secret.Text("provider"))
-	if got := r.errorText(
-		&Failure{Err: fault.New("op", fault.Upstream,
-			"the provider answered 401")}); got != "the provider answered 401" {
+	if got := r.errorText(&Failure{Err: fault.New("op", fault.Upstream,
+		"the provider answered 401")}); got != "the provider answered 401" {
 		t.Errorf("our own message: %q", got)
 	}
 }

@@ -219,11 +219,9 @@ func callOnVictim(ctx context.Context, e *Edit, intent string, do func(context.C
 	id := e.turn().Victim().ID
 	if id == e.Rec.Current.Key() {
 		return false,
-			e.retry(ctx,
-				&Failure{Outcome: Permanent,
-					Err: fault.New("rotate.retire", fault.Internal,
-						"the key %s is current and is not retired; this is a bug: report it with the key's history",
-						id)})
+			e.retry(ctx, &Failure{Outcome: Permanent, Err: fault.New("rotate.retire", fault.Internal,
+				"the key %s is current and is not retired; this is a bug: report it with the key's history",
+				id)})
 	}
 	e.addDetail("key_id", id)
 	failure, err := destructiveCall(ctx, e, intent, callTimeout,

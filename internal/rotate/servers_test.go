@@ -68,8 +68,7 @@ func TestSlowSetIsWaitedFor(t *testing.T) {
 		}, false},
 		"roll back": {false,
 			func(_ *world, c rotate.Control) error { return c.RollBack(context.Background(), "asked", false) }, true},
-		"read": {true, func(_ *world, c rotate.Control) error { return c.ResolveSecret(context.Background()) },
-			true},
+		"read": {true, func(_ *world, c rotate.Control) error { return c.ResolveSecret(context.Background()) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(w *world) {

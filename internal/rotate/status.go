@@ -186,8 +186,7 @@ func (r *Record) activity(now time.Time) string {
 	switch t.State {
 	case Creating:
 		if a := t.last(); a != nil && a.unresolved() && !a.Late.IsZero() && r.Due.Sub(a.Late).Abs() < time.Second {
-			return "waiting in case a lost create call (" + a.Marker + ") takes effect, until " +
-				until
+			return "waiting in case a lost create call (" + a.Marker + ") takes effect, until " + until
 		}
 		return "creating the new key"
 	case Setting:
@@ -209,8 +208,7 @@ func (r *Record) activity(now time.Time) string {
 	case end.Retired.IsZero() && !end.Disabled.IsZero():
 		return "the old key " + t.Victim().Key() + " is disabled and will be deleted " + next
 	case !end.Dead.IsZero() && r.Due.After(now.Add(time.Second)):
-		return "the old key is retired; waiting in case a lost create call takes effect, until " +
-			until
+		return "the old key is retired; waiting in case a lost create call takes effect, until " + until
 	}
 	return "retiring the old key " + t.Victim().Key()
 }
@@ -231,8 +229,7 @@ func (r *Record) graceActivity(now time.Time) string {
 	case old == "":
 		return "published; there is no old key to retire"
 	case now.Before(t.End.After):
-		return "published; readers have until " + bareWhen(t.End.After, now) +
-			" to switch from the old key " + old
+		return "published; readers have until " + bareWhen(t.End.After, now) + " to switch from the old key " + old
 	}
 	return "published; the old key " + old + " is still in use, and is checked again " + when(r.Due, now)
 }

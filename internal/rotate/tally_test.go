@@ -70,9 +70,8 @@ func TestTally(t *testing.T) {
 			t.Errorf("failed: %+v", s)
 		}
 		time.Sleep(10 * time.Minute)
-		if s = w.tally("late", w.m,
-			rotate.Tally{States: one, Failing: 1, Alerts: 1, Overdue: 1,
-				Failed: failed}); s.Overdue < 10*time.Minute || s.NextStep != 0 {
+		if s = w.tally("late", w.m, rotate.Tally{States: one, Failing: 1, Alerts: 1, Overdue: 1,
+			Failed: failed}); s.Overdue < 10*time.Minute || s.NextStep != 0 {
 			t.Errorf("late: %+v", s)
 		}
 		w.p.behave = nil

@@ -417,9 +417,8 @@ func TestRetiredKeyIsListedForEver(t *testing.T) {
 		i.keepsRetired = true
 		i.pass(16 * time.Hour)
 		r := i.record()
-		if r.Alert == nil ||
-			!strings.HasPrefix(r.Alert.Text,
-				`pair "one": the provider's list is not as expected: the retired key A is still listed; `) ||
+		if r.Alert == nil || !strings.HasPrefix(r.Alert.Text,
+			`pair "one": the provider's list is not as expected: the retired key A is still listed; `) ||
 			i.retireCalls > 30 {
 			i.Errorf("after %d calls: %+v", i.retireCalls, r.Alert)
 		}

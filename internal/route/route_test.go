@@ -211,16 +211,13 @@ func TestParams(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	tab, err := route.NewTable([]route.Route{
-		route.On(route.Read, "roles/{name}", func(context.Context, *route.Request,
-			described) (out, error) {
+		route.On(route.Read, "roles/{name}", func(context.Context, *route.Request, described) (out, error) {
 			return out{}, nil
 		}).WithHelp("Reads one."),
-		route.On(route.Delete, "roles/{name}", func(context.Context, *route.Request,
-			route.None) (out, error) {
+		route.On(route.Delete, "roles/{name}", func(context.Context, *route.Request, route.None) (out, error) {
 			return out{}, nil
 		}).WithSudo().WithHelp("Deletes one."),
-		route.On(route.List, "roles/{name...}", func(context.Context, *route.Request,
-			route.None) (out, error) {
+		route.On(route.List, "roles/{name...}", func(context.Context, *route.Request, route.None) (out, error) {
 			return out{}, nil
 		}).WithHelp("Lists them."),
 		route.On(route.Read, "other",

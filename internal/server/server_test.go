@@ -289,12 +289,11 @@ func TestReloadSettings(t *testing.T) {
 	if err := os.Rename(dir+"/vault.log", dir+"/old.log"); err != nil {
 		t.Fatal(err)
 	}
-	write(t, dir,
-		"keyturn.hcl", text(
-			"log_level = \"info\"\nlog_requests_level = \"info\"\nenable_response_header_hostname = "+
-				"true\ncluster_name = \"x\"",
-			"custom_response_headers { \"default\" = { \"X-Custom\" = [\"a\"] } }\nx_forwarded_for_authorized_addrs "+
-				"= \"10.0.0.0/8\"\nhttp_idle_timeout = \"9s\""))
+	write(t, dir, "keyturn.hcl", text(
+		"log_level = \"info\"\nlog_requests_level = \"info\"\nenable_response_header_hostname = "+
+			"true\ncluster_name = \"x\"",
+		"custom_response_headers { \"default\" = { \"X-Custom\" = [\"a\"] } }\nx_forwarded_for_authorized_addrs "+
+			"= \"10.0.0.0/8\"\nhttp_idle_timeout = \"9s\""))
 	s.reload()
 	if res := get("1.2.3.4"); res.StatusCode != 400 || res.Header.Get("X-Custom") != "a" ||
 		res.Header.Get("X-Vault-Hostname") == "" {

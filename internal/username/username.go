@@ -128,12 +128,10 @@ func (n Maker) functions() template.FuncMap {
 		"replace":   replace,
 		"sha256": func(s string) string {
 			sum := sha256.Sum256([]byte(s))
-			return hex.EncodeToString(
-				sum[:])
+			return hex.EncodeToString(sum[:])
 		},
 		"base64": func(s string) (string, error) {
-			return short(
-				base64.StdEncoding.EncodeToString([]byte(s)))
+			return short(base64.StdEncoding.EncodeToString([]byte(s)))
 		},
 		"unix_time":        func() string { return strconv.FormatInt(n.Now.Unix(), 10) },
 		"unix_time_millis": func() string { return strconv.FormatInt(n.Now.UnixMilli(), 10) },

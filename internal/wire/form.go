@@ -120,8 +120,7 @@ func memberOf(t reflect.Type) member {
 	case reflect.String:
 		if t.Implements(reflect.TypeFor[canonical]()) {
 			return member{Scalar, KindText, func(s string) string {
-				return reflect.ValueOf(s).Convert(t).
-					Interface().(canonical).Canonical()
+				return reflect.ValueOf(s).Convert(t).Interface().(canonical).Canonical()
 			}}
 		}
 		return member{shape: Scalar, kind: KindText}

@@ -85,10 +85,8 @@ func signedBy(t *testing.T, f tlstest.Files, more fields) fields {
 func hostssl(t *testing.T) (*place, tlstest.Files) {
 	t.Helper()
 	f := tlstest.Certificates(t)
-	pg := pgtest.Start(t,
-		pgtest.Options{TLS: &f,
-			HBA: []string{"hostssl all vault_admin 127.0.0.1/32 scram-sha-256",
-				"hostssl all +by_certificate 127.0.0.1/32 cert"}})
+	pg := pgtest.Start(t, pgtest.Options{TLS: &f, HBA: []string{"hostssl all vault_admin 127.0.0.1/32 scram-sha-256",
+		"hostssl all +by_certificate 127.0.0.1/32 cert"}})
 	pg.Exec(t, "postgres", admin+`CREATE ROLE by_certificate NOLOGIN; GRANT by_certificate TO vault_admin WITH ADMIN OPTION; GRANT SELECT ON public.accounts TO by_certificate;
 CREATE ROLE svc LOGIN IN ROLE by_certificate; CREATE ROLE outside LOGIN PASSWORD 'x';`)
 	w := with(t, postgres.Provider)

@@ -56,9 +56,8 @@ func TestDocumentedRoleFillsNoTable(t *testing.T) {
 	w.pg.Exec(t, "postgres", prepare)
 	w.Must(t, route.Write, "config/documented", fields{
 		"plugin_name": "postgresql-database-plugin", "allowed_roles": "app-*", "username": "keyturn",
-		"password": "of-keyturn",
-		"connection_url": "postgresql://{{username}}:{{password}}@" + w.pg.Addr() +
-			"/postgres?sslmode=disable",
+		"password":                "of-keyturn",
+		"connection_url":          "postgresql://{{username}}:{{password}}@" + w.pg.Addr() + "/postgres?sslmode=disable",
 		"password_authentication": "scram-sha-256",
 	})
 	w.Must(t, route.Write, "roles/app-documented",

@@ -32,9 +32,8 @@ func TestClockADayAhead(t *testing.T) {
 				restart := func(boot string) *server {
 					stop()
 					synctest.Wait()
-					s, end := launch(t,
-						core.Config{Store: st,
-							Boot: func() (string, time.Duration) { return boot, time.Duration(up.Load()) }})
+					s, end := launch(t, core.Config{Store: st,
+						Boot: func() (string, time.Duration) { return boot, time.Duration(up.Load()) }})
 					stop = end
 					return s
 				}

@@ -69,8 +69,7 @@ func start(t testing.TB, st storage.Store) *server {
 	t.Helper()
 	s, _ := launch(t, core.Config{
 		Store: st, StorageName: "memory", ClusterName: "test",
-		Server: core.Server{Log: core.Log{Watch: func(string, string) (<-chan []byte, func(), bool,
-			error) {
+		Server: core.Server{Log: core.Log{Watch: func(string, string) (<-chan []byte, func(), bool, error) {
 			return nil, func() {}, true, nil
 		}}},
 		Metrics: func(context.Context, string, string) ([]byte, string, error) {

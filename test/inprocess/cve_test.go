@@ -99,9 +99,8 @@ func TestCVE_2026_105820(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			a, err := s.Handle(t.Context(),
-				&route.Request{ID: "x", Op: route.Write, Path: p, Token: s.token(),
-					Body: []byte(`{"policy":"length = 8 rule \"charset\" { charset = \"ab\" }"}`), Time: time.Now()})
+			a, err := s.Handle(t.Context(), &route.Request{ID: "x", Op: route.Write, Path: p, Token: s.token(),
+				Body: []byte(`{"policy":"length = 8 rule \"charset\" { charset = \"ab\" }"}`), Time: time.Now()})
 			if err == nil {
 				t.Errorf("%s%s was written: %s", base, name, a.Body)
 			}

@@ -105,9 +105,8 @@ func TestTuneByTheGoClient(t *testing.T) {
 // nothing.
 func TestZeroFieldsByTheGoClient(t *testing.T) {
 	c := goClient(t)
-	ok(t, c.Sys().Mount("m",
-		&api.MountInput{Type: "kv", Description: "d",
-			Config: api.MountConfigInput{DefaultLeaseTTL: "5m", MaxLeaseTTL: "10m"}}))
+	ok(t, c.Sys().Mount("m", &api.MountInput{Type: "kv", Description: "d",
+		Config: api.MountConfigInput{DefaultLeaseTTL: "5m", MaxLeaseTTL: "10m"}}))
 	before := must[*api.MountOutput](t)(c.Sys().GetMount("m"))
 	if before.Config.DefaultLeaseTTL != 300 || before.Config.MaxLeaseTTL != 600 || before.Options != nil {
 		t.Fatalf("mounted as %+v", before)

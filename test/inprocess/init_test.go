@@ -23,8 +23,7 @@ func TestCrashInInit(t *testing.T) {
 	for name, fault := range map[string]func(st *faulty.Store, n int){
 		"killed before": func(st *faulty.Store, n int) { st.CrashAfter(n, faulty.NotStored) },
 		"killed after":  func(st *faulty.Store, n int) { st.CrashAfter(n, faulty.Stored) },
-		"unknown, not": func(st *faulty.Store,
-			n int) {
+		"unknown, not": func(st *faulty.Store, n int) {
 			st.Inject(faulty.Fault{After: n, Mode: faulty.NotStored})
 		},
 		"unknown, but was": func(st *faulty.Store, n int) { st.Inject(faulty.Fault{After: n, Mode: faulty.Stored}) },

@@ -92,12 +92,11 @@ func StartSentinel(t testing.TB, down time.Duration) (sentinel *Server, servers 
 	login := []string{"--masteruser", Admin, "--masterauth", Password, "--repl-diskless-sync-delay", "0"}
 	primary := Start(t, Options{Args: login})
 	replica := Start(t, Options{Args: append(login, "--replicaof", primary.Host+" "+strconv.Itoa(primary.Port))})
-	sentinel = Start(t,
-		Options{sentinel: fmt.Sprintf(
-			"sentinel monitor %[1]s %[2]s %[3]d 1\nsentinel auth-user %[1]s %[4]s\nsentinel auth-pass %[1]s %[5]s\n"+
-				"sentinel down-after-milliseconds %[1]s %[6]d\nsentinel failover-timeout %[1]s 5000\n", Primary,
-			primary.Host,
-			primary.Port, Admin, Password, down.Milliseconds())})
+	sentinel = Start(t, Options{sentinel: fmt.Sprintf(
+		"sentinel monitor %[1]s %[2]s %[3]d 1\nsentinel auth-user %[1]s %[4]s\nsentinel auth-pass %[1]s %[5]s\n"+
+			"sentinel down-after-milliseconds %[1]s %[6]d\nsentinel failover-timeout %[1]s 5000\n", Primary,
+		primary.Host,
+		primary.Port, Admin, Password, down.Milliseconds())})
 	await.Eventually(t, "the replica", func() bool {
 		state, err := sentinel.Do(t.Context(), "SENTINEL", "REPLICAS", Primary)
 		return err == nil && strings.Contains(state, strconv.Itoa(replica.Port)) &&

@@ -56,9 +56,8 @@ func tables(ctx context.Context) ([]table, error) {
 		slices.Concat(pagesOfServer(), sys.Routes(sys.Config{}), node.Routes(node.Config{})),
 	}}
 	for _, m := range plugins.AuthMethods {
-		t, err := m.Open(ctx,
-			&auth.Mount{Store: b.View("a/"), Log: slog.New(slog.DiscardHandler),
-				Settings: func() auth.Settings { return auth.Settings{} }})
+		t, err := m.Open(ctx, &auth.Mount{Store: b.View("a/"), Log: slog.New(slog.DiscardHandler),
+			Settings: func() auth.Settings { return auth.Settings{} }})
 		if err != nil {
 			return nil, fmt.Errorf("opening %s: %w", m.Name, err)
 		}

@@ -44,16 +44,14 @@ func parts() ([]part, error) {
 			command: goTest("-run", "TestManyLeases|TestDeadTarget",
 				"./test/inprocess", "-leases", "1000000", "-dead", "100000")},
 		{name: "commits", about: "a crash at each commit of a history",
-			command: goTest("-run", "TestCrashAtEveryCommit|TestUnknownCommits",
-				"./test/inprocess", "-every", "1")},
+			command: goTest("-run", "TestCrashAtEveryCommit|TestUnknownCommits", "./test/inprocess", "-every", "1")},
 		{name: "crashes", about: "2,000 seeded histories of what rotates, with two servers that crash",
 			command: goTest("-run", "TestCrashes",
 				"./internal/engine/rotation", "./internal/engine/aws", "./internal/engine/database", "-crashes",
 				"667")},
 		{name: "services",
 			about: "PostgreSQL, MariaDB, Redis, Terraform, hvac, the built binary, the recorded answers of a " +
-				"reference server",
-			environ: []string{"KEYTURN_TEST_REQUIRE=1"},
+				"reference server", environ: []string{"KEYTURN_TEST_REQUIRE=1"},
 			command: goTest(append([]string{"-tags", "integration", "-run", pattern}, packages...)...)},
 	}, nil
 }

@@ -76,9 +76,8 @@ func TestAuditLines(t *testing.T) {
 	maker := s.Client(
 		root.Must(t, "POST", "auth/token/create", object{"policies": []string{"maker"}}).Text("auth", "client_token"))
 	log := auditFile(t, s, "log")
-	weak := s.Client(
-		root.Must(t, "POST", "auth/token/create", object{"policies": []string{"default"}}).Text("auth",
-			"client_token"))
+	weak := s.Client(root.Must(t, "POST", "auth/token/create", object{"policies": []string{"default"}}).Text("auth",
+		"client_token"))
 	for _, r := range []struct {
 		who          *harness.Client
 		method, path string
@@ -152,9 +151,8 @@ func TestAuditFails(t *testing.T) {
 	root.Must(t, "PUT", "sys/policies/acl/auditor", object{"policy": auditor})
 	root.Must(t, "PUT", "sys/policies/acl/almost", object{"policy": strings.Replace(auditor, `, "sudo"`, "", 1)})
 	token := func(policy string) *harness.Client {
-		return s.Client(
-			root.Must(t, "POST", "auth/token/create", object{"policies": []string{policy}}).Text("auth",
-				"client_token"))
+		return s.Client(root.Must(t, "POST", "auth/token/create", object{"policies": []string{policy}}).Text("auth",
+			"client_token"))
 	}
 	may, almost := token("auditor"), token("almost")
 	log := auditFile(t, s, "log")

@@ -154,9 +154,8 @@ func (c *canaries) token(what string, options object) string {
 func (c *canaries) keyValues() {
 	c.good("POST", "sys/mounts/kv1", object{"type": "kv", "options": object{"version": "1"}})
 	c.good("POST", "sys/mounts/kv2", object{"type": "kv", "options": object{"version": "2"}})
-	c.good("PUT", "kv1/app",
-		object{"password": c.plant("KV v1 value"),
-			"deep": object{"list": []any{c.plant("KV v1 value in a list"), 1, true}}})
+	c.good("PUT", "kv1/app", object{"password": c.plant("KV v1 value"),
+		"deep": object{"list": []any{c.plant("KV v1 value in a list"), 1, true}}})
 	c.good("PUT", "kv2/data/app",
 		object{"data": object{"password": c.plant("KV v2 value"), "deep": object{"x": c.plain("KV v2 deep value")}}})
 	c.good("PATCH", "kv2/data/app", object{"data": object{"more": c.plant("KV v2 patched value")}})
@@ -280,10 +279,9 @@ func (c *canaries) database() {
 			"%zz@" + c.pg.Addr() + "/postgres"},
 		"host that is none": {"connection_url": "postgresql://admin:" + c.plain("password to no host") +
 			"@no-such-host.invalid/postgres"},
-		"port that is closed": {"connection_url": "postgresql://{{username}}:{{password}}@127.0.0.1:1/postgres"},
-		"key that is none":    {"private_key": c.plant("private key")},
-		"words": {"connection_url": "host=" + c.pg.Host + " password=" +
-			c.plain("password in words") + " port=x"},
+		"port that is closed":    {"connection_url": "postgresql://{{username}}:{{password}}@127.0.0.1:1/postgres"},
+		"key that is none":       {"private_key": c.plant("private key")},
+		"words":                  {"connection_url": "host=" + c.pg.Host + " password=" + c.plain("password in words") + " port=x"},
 		"unescaped odd password": {"disable_escaping": true, "password": c.plant("unescaped password")},
 	} {
 		c.ask(c.root, "POST", "database/config/"+strings.ReplaceAll(what, " ", "-"), config(over))
@@ -427,12 +425,10 @@ var sweepPaths = []string{
 func (c *canaries) malformed() {
 	for what, raw := range map[string]string{
 		"no version": "GET /v1/" + c.plain("target without a version") + "\r\n\r\n",
-		"bad header": "GET /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\n" + c.plain("header without a colon") +
-			"\r\n\r\n",
+		"bad header": "GET /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\n" + c.plain("header without a colon") + "\r\n\r\n",
 		"space in a header": "GET /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nX-Vault Token: " +
 			c.plain("header with a space") + "\r\n\r\n",
-		"bad length": "POST /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nContent-Length: " + c.plain("length") +
-			"\r\n\r\n",
+		"bad length": "POST /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nContent-Length: " + c.plain("length") + "\r\n\r\n",
 		"cut body": "POST /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nX-Vault-Token: " + c.s.Root +
 			"\r\nConnection: close\r\nContent-Length: 4\r\n\r\n{\"a\"" + c.plain("body behind its length"),
 		"bad chunk": "POST /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Vault-Token: " +
@@ -443,8 +439,7 @@ func (c *canaries) malformed() {
 		"TLS":       "\x16\x03\x01\x02\x00" + c.plain("no handshake") + "\r\n\r\n",
 		"bad escape": "GET /v1/kv2/data/%zz?token=" + c.plain("behind a bad escape") +
 			" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-		"bad host": "GET /v1/kv2/data/app HTTP/1.1\r\nHost: " + c.plain("host") +
-			"@/\r\nConnection: close\r\n\r\n",
+		"bad host": "GET /v1/kv2/data/app HTTP/1.1\r\nHost: " + c.plain("host") + "@/\r\nConnection: close\r\n\r\n",
 		"huge header": "GET /v1/kv2/data/app HTTP/1.1\r\nHost: x\r\nX-Vault-Token: " +
 			strings.Repeat(c.plain("huge token"), 4000) + "\r\n\r\n",
 	} {

@@ -41,10 +41,8 @@ func (c *canaries) keyPairs() {
 	for what, config := range map[string]object{
 		"no certificate":         {"ca_private_key": string(key), "key_type": "ec"},
 		"the key as certificate": {"ca_cert": string(key), "ca_private_key": string(key), "key_type": "ec"},
-		"a key that is cut": {"ca_cert": files.PEM, "ca_private_key": string(key[:len(key)-40]),
-			"key_type": "ec"},
-		"the key as another's": {"ca_cert": files.PEM, "ca_private_key": string(key),
-			"key_type": middle(string(key))},
+		"a key that is cut":      {"ca_cert": files.PEM, "ca_private_key": string(key[:len(key)-40]), "key_type": "ec"},
+		"the key as another's":   {"ca_cert": files.PEM, "ca_private_key": string(key), "key_type": middle(string(key))},
 	} {
 		if a := c.ask(c.root, "POST", "database/roles/bad", role("client_certificate", config)); a.Status != 400 {
 			c.t.Errorf("%s: status %d, want 400", what, a.Status)
@@ -70,10 +68,8 @@ func (c *canaries) keyPairs() {
 // the lease, after a kill of the server, and not after revocation and expiry.
 func TestCertificates(t *testing.T) {
 	files := tlstest.Certificates(t)
-	pg := pgtest.Start(t,
-		pgtest.Options{TLS: &files,
-			HBA: []string{"hostssl all keyturn 127.0.0.1/32 scram-sha-256",
-				"hostssl all +app_readonly 127.0.0.1/32 cert"}})
+	pg := pgtest.Start(t, pgtest.Options{TLS: &files, HBA: []string{"hostssl all keyturn 127.0.0.1/32 scram-sha-256",
+		"hostssl all +app_readonly 127.0.0.1/32 cert"}})
 	pg.Exec(t, "postgres", "CREATE ROLE app_readonly NOLOGIN; CREATE ROLE keyturn LOGIN CREATEROLE PASSWORD "+
 		"'lender-password'; GRANT app_readonly TO keyturn WITH ADMIN OPTION;")
 	s := harness.Ready(t, harness.Options{Config: `outbound_allow = ["127.0.0.0/8"]`})

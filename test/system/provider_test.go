@@ -151,10 +151,8 @@ func TestProvider(t *testing.T) {
 	issueAWS(t, m.s, "deploy-service")
 	issue(t, m.s, "app-readonly")
 
-	change("another region, and other policies",
-		fields{"aws_region": "eu-west-1",
-			"deploy_policy_arns": []string{"arn:aws:iam::123456789012:policy/a",
-				"arn:aws:iam::123456789012:policy/b"}})
+	change("another region, and other policies", fields{"aws_region": "eu-west-1",
+		"deploy_policy_arns": []string{"arn:aws:iam::123456789012:policy/a", "arn:aws:iam::123456789012:policy/b"}})
 
 	// A removed argument is sent as null, and must not stay granted.
 	for _, line := range []string{`policy_arns = ["arn:aws:iam::123456789012:policy/x"]`, ""} {

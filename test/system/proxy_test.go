@@ -111,9 +111,8 @@ func TestBehindHAProxy(t *testing.T) {
 	s := harness.Ready(t,
 		harness.Options{Config: listener(forwarded, `x_forwarded_for_authorized_addrs = "127.0.0.1"`) +
 			listener(lax, "x_forwarded_for_authorized_addrs = \"127.0.0.1\"\n  x_forwarded_for_reject_not_present = "+
-				"false\n  x_forwarded_for_reject_not_authorized = false") +
-			listener(allow,
-				"proxy_protocol_behavior = \"allow_authorized\"\n  proxy_protocol_authorized_addrs = \"127.0.0.1\"") +
+				"false\n  x_forwarded_for_reject_not_authorized = false") + listener(allow,
+			"proxy_protocol_behavior = \"allow_authorized\"\n  proxy_protocol_authorized_addrs = \"127.0.0.1\"") +
 			listener(deny,
 				"proxy_protocol_behavior = \"deny_unauthorized\"\n  proxy_protocol_authorized_addrs = "+
 					"[\"127.0.0.1/32\"]")})

@@ -160,9 +160,8 @@ func TestTerraform(t *testing.T) {
 
 func (m *module) mounts() {
 	sys := m.api.Sys()
-	if err := sys.Mount("aws",
-		&api.MountInput{Type: "aws",
-			Config: api.MountConfigInput{DefaultLeaseTTL: "3600s", MaxLeaseTTL: "14400s"}}); err != nil {
+	if err := sys.Mount("aws", &api.MountInput{Type: "aws",
+		Config: api.MountConfigInput{DefaultLeaseTTL: "3600s", MaxLeaseTTL: "14400s"}}); err != nil {
 		m.t.Fatal(err)
 	}
 	m.mounted("aws", "aws", "", 3600, 14400)
@@ -401,9 +400,8 @@ func (m *module) databaseStatic() {
 		"rotation_period": 3600}
 	m.write(path, data)
 	read := maps.Clone(data)
-	maps.Copy(read,
-		fields{"rotation_schedule": "absent", "rotation_window": "absent", "credential_type": "password",
-			"skip_import_rotation": "absent"})
+	maps.Copy(read, fields{"rotation_schedule": "absent", "rotation_window": "absent", "credential_type": "password",
+		"skip_import_rotation": "absent"})
 	m.plan(path, read)
 	// A schedule in place of the period; a statement.
 	changed := fields{"username": "service", "db_name": "production",

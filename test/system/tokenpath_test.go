@@ -99,9 +99,8 @@ func (c *canaries) inPath(target, token string) {
 				if head[0] != "Origin" && method != "GET" && method != "POST" {
 					continue
 				}
-				answer, err := harness.Raw(c.s.Address,
-					harness.Line(method, target, who.Token, "",
-						append(head, "Content-Type", "application/merge-patch+json")...), await.Patience)
+				answer, err := harness.Raw(c.s.Address, harness.Line(method, target, who.Token, "",
+					append(head, "Content-Type", "application/merge-patch+json")...), await.Patience)
 				if err != nil {
 					c.t.Fatalf("%s %s: %v", method, target, err)
 				}

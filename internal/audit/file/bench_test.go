@@ -32,9 +32,8 @@ func readEntries() (*audit.Entry, *audit.Entry) {
 			Path:      "secret/data/app/config", Mount: mount, Remote: netip.MustParseAddrPort("10.1.2.3:45678"),
 		},
 	}
-	data := wire.RawOf(
-		[]byte(
-			`{"data":{"password":"correct horse battery staple","user":"app"},"metadata":{"created_time":"2026-01-01T00:00:00Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":3}}`))
+	data := wire.RawOf([]byte(
+		`{"data":{"password":"correct horse battery staple","user":"app"},"metadata":{"created_time":"2026-01-01T00:00:00Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":3}}`))
 	return q, q.Answered(q.Time.Add(time.Millisecond), &audit.Response{Data: audit.Data{V: data}}, "")
 }
 

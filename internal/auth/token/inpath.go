@@ -18,14 +18,12 @@ func inPathRoutes(t *method) []route.Route {
 			WithHelp("Deprecated: look up the token in the path. Send it in the body of a POST to lookup instead."),
 		route.On(route.Write, "renew/{token}", renewInPath(t)).
 			WithHelp("Deprecated: renew the token in the path. Send it in the body of renew instead."),
-		route.On(route.Write, "revoke/{token}", inPath("revoke", t.revoke)).
-			WithHelp(
-				"Deprecated: revoke the token in the path, with its children and leases. Send it in the body of " +
-					"revoke instead."),
-		route.On(route.Write, "revoke-orphan/{token}", inPath("revoke-orphan", t.revokeOrphan)).WithSudo().
-			WithHelp(
-				"Deprecated: revoke the token in the path and leave its children. Send it in the body of " +
-					"revoke-orphan instead."),
+		route.On(route.Write, "revoke/{token}", inPath("revoke", t.revoke)).WithHelp(
+			"Deprecated: revoke the token in the path, with its children and leases. Send it in the body of " +
+				"revoke instead."),
+		route.On(route.Write, "revoke-orphan/{token}", inPath("revoke-orphan", t.revokeOrphan)).WithSudo().WithHelp(
+			"Deprecated: revoke the token in the path and leave its children. Send it in the body of " +
+				"revoke-orphan instead."),
 	}
 	for i, r := range all {
 		all[i] = r.WithDeprecated()

@@ -423,8 +423,7 @@ func TestRevoke(t *testing.T) {
 			w.must(root, route.Write, "revoke", `{"token":"`+a.ClientToken.RevealString()+`"}`)
 		},
 		"revoke-accessor": func(a *route.Auth) {
-			w.must(root, route.Write, "revoke-accessor",
-				`{"accessor":"`+a.Accessor+`"}`)
+			w.must(root, route.Write, "revoke-accessor", `{"accessor":"`+a.Accessor+`"}`)
 		},
 	} {
 		w.waited = nil

@@ -29,10 +29,9 @@ func (a *logAPI) routes() []route.Route {
 			WithHelp("Change the level of one logger until the configuration is read again."),
 		route.On(route.Delete, "loggers/{name}", a.revertOne).
 			WithHelp("Reset the level of one logger to the configuration's."),
-		route.On(route.Read, "monitor", a.monitor).
-			WithHelp(
-				"The lines of the log from now on, for as long as the client listens. A client that does not keep " +
-					"up loses lines."),
+		route.On(route.Read, "monitor", a.monitor).WithHelp(
+			"The lines of the log from now on, for as long as the client listens. A client that does not keep " +
+				"up loses lines."),
 	}
 }
 

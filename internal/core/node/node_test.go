@@ -103,10 +103,9 @@ func TestCORS(t *testing.T) {
 	p.must(route.Write, "config/cors",
 		`{"allowed_origins":"https://ui.example,http://localhost:8080","allowed_headers":"X-Mine"}`, `null`)
 	headers, _ := json.Marshal(append(append([]string{}, DefaultCORSHeaders...), "X-Mine"))
-	p.must(route.Read, "config/cors", "",
-		fmt.Sprintf(
-			`{"enabled":true,"allowed_origins":["https://ui.example","http://localhost:8080"],"allowed_headers":%s}`,
-			headers))
+	p.must(route.Read, "config/cors", "", fmt.Sprintf(
+		`{"enabled":true,"allowed_origins":["https://ui.example","http://localhost:8080"],"allowed_headers":%s}`,
+		headers))
 	c, err := CORSSetting.Read(t.Context(), p.view)
 	if err != nil || !c.Allows("https://UI.example") || c.Allows("https://evil.example") || c.Allows("null") {
 		t.Errorf("read %+v, %v", c, err)

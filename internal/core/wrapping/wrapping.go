@@ -67,8 +67,7 @@ func (s *Store) wrap(
 		Path: a.Path, Created: a.Created, TTL: a.TTL,
 		Expires: a.Created.Add(a.TTL), Wrapping: true,
 	}
-	return s.tokens.CreateAs(ctx, tok, e, token.ForWrapping(), parent,
-		append(extra, op)...)
+	return s.tokens.CreateAs(ctx, tok, e, token.ForWrapping(), parent, append(extra, op)...)
 }
 
 func errNone() error {

@@ -321,8 +321,7 @@ func TestEventually(t *testing.T) {
 		id, secret := a.text(at+"AccessKeyId"), a.text(at+"SecretAccessKey")
 		bob := w.as(id, secret, "")
 		listed := func() int {
-			return len(w.call(
-				"ListAccessKeys UserName=bob").
+			return len(w.call("ListAccessKeys UserName=bob").
 				texts["ListAccessKeysResponse/ListAccessKeysResult/AccessKeyMetadata/member"])
 		}
 		lets := func() bool { return bob.call("GetCallerIdentity").status == http.StatusOK }
@@ -379,8 +378,7 @@ func TestSessionsEnd(t *testing.T) {
 		a := w.call(role + " ExternalId=x1")
 		const at = "AssumeRoleResponse/AssumeRoleResult/Credentials/"
 		s := w.as(a.text(at+"AccessKeyId"), a.text(at+"SecretAccessKey"), a.text(at+"SessionToken"))
-		if got := s.call("GetCallerIdentity").text(
-			"GetCallerIdentityResponse/GetCallerIdentityResult/Arn"); got !=
+		if got := s.call("GetCallerIdentity").text("GetCallerIdentityResponse/GetCallerIdentityResult/Arn"); got !=
 			"arn:aws:sts::999999999999:assumed-role/far/me" {
 			t.Errorf("it is %q", got)
 		}

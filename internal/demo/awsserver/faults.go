@@ -47,9 +47,8 @@ func (s *Server) begin(action string) *Fault {
 func (f *Fault) before(w http.ResponseWriter) bool {
 	switch f.Mode {
 	case Before:
-		writeError(w,
-			&apiError{500, "ServiceFailure",
-				"The request processing has failed because of an unknown error, exception or failure."})
+		writeError(w, &apiError{500, "ServiceFailure",
+			"The request processing has failed because of an unknown error, exception or failure."})
 		return true
 	case Throttle:
 		writeError(w, &apiError{400, "Throttling", "Rate exceeded"})

@@ -62,9 +62,8 @@ func (u *user) node() node {
 	kids := []node{leaf("Path", u.path), leaf("UserName", u.name), leaf("UserId", u.id), leaf("Arn", u.arn()),
 		when("CreateDate", u.made)}
 	if u.boundary != "" {
-		kids = append(kids,
-			el("PermissionsBoundary", leaf("PermissionsBoundaryType", "Policy"),
-				leaf("PermissionsBoundaryArn", u.boundary)))
+		kids = append(kids, el("PermissionsBoundary", leaf("PermissionsBoundaryType", "Policy"),
+			leaf("PermissionsBoundaryArn", u.boundary)))
 	}
 	return el("User", append(kids, el("Tags", u.tagNodes()...))...)
 }
@@ -164,9 +163,8 @@ var createAccessKey = forUser(func(c *call, u *user) (node, *apiError) {
 	id, secret := newKey("AKIA")
 	k := c.server.addKey(u, id, secret)
 	k.made = c.now
-	return el("",
-		el("AccessKey", leaf("UserName", u.name), leaf("AccessKeyId", id), leaf("Status", "Active"),
-			leaf("SecretAccessKey", secret), when("CreateDate", k.made))), nil
+	return el("", el("AccessKey", leaf("UserName", u.name), leaf("AccessKeyId", id), leaf("Status", "Active"),
+		leaf("SecretAccessKey", secret), when("CreateDate", k.made))), nil
 })
 
 var listAccessKeys = forUser(func(c *call, u *user) (node, *apiError) {
@@ -436,10 +434,9 @@ var deleteSigningCertificate = forUser(func(c *call, u *user) (node, *apiError) 
 var listServiceSpecificCredentials = forUser(func(c *call, u *user) (node, *apiError) {
 	var kids []node
 	for _, id := range u.service {
-		kids = append(kids,
-			el("member", leaf("UserName", u.name), leaf("ServiceSpecificCredentialId", id),
-				leaf("ServiceName", "codecommit"), leaf("ServiceUserName", u.name), leaf("Status", "Active"),
-				when("CreateDate", u.made)))
+		kids = append(kids, el("member", leaf("UserName", u.name), leaf("ServiceSpecificCredentialId", id),
+			leaf("ServiceName", "codecommit"), leaf("ServiceUserName", u.name), leaf("Status", "Active"),
+			when("CreateDate", u.made)))
 	}
 	return el("", el("ServiceSpecificCredentials", kids...)), nil
 })

@@ -71,10 +71,9 @@ func (sig signature) sum(r *http.Request, body []byte, secret string) string {
 		return h.Sum(nil)
 	}
 	sum := sha256.Sum256([]byte(sig.canonical(r, body)))
-	text := strings.Join(
-		[]string{"AWS4-HMAC-SHA256", r.Header.Get("X-Amz-Date"),
-			strings.Join([]string{sig.date, sig.region, sig.service, "aws4_request"}, "/"),
-			hex.EncodeToString(sum[:])}, "\n")
+	text := strings.Join([]string{"AWS4-HMAC-SHA256", r.Header.Get("X-Amz-Date"),
+		strings.Join([]string{sig.date, sig.region, sig.service, "aws4_request"}, "/"),
+		hex.EncodeToString(sum[:])}, "\n")
 	k := mac(mac(mac(mac([]byte("AWS4"+secret), sig.date), sig.region), sig.service), "aws4_request")
 	return hex.EncodeToString(mac(k, text))
 }

@@ -127,9 +127,8 @@ func getSessionToken(c *call) (node, *apiError) {
 	if fail != nil {
 		return node{}, fail
 	}
-	return el("",
-		c.issue(session{account: c.who.account, arn: c.who.arn, admin: c.who.admin && serial != "",
-			expires: c.now.Add(d)})), nil
+	return el("", c.issue(session{account: c.who.account, arn: c.who.arn, admin: c.who.admin && serial != "",
+		expires: c.now.Add(d)})), nil
 }
 
 // checkPolicies checks the policies of a session.

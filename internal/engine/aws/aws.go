@@ -26,8 +26,7 @@ func (b *backend) Routes() []route.Route {
 			b.configs.readRoot).WithHelp("Shows the configuration. Never shows the secret key."),
 		route.On(route.Read, "config/root/history",
 			b.configs.history).WithHelp("Shows the rotations of the access key of config/root, newest first."),
-		route.On(route.Write, "config/rotate-root",
-			b.configs.rotateRoot).WithHelp(
+		route.On(route.Write, "config/rotate-root", b.configs.rotateRoot).WithHelp(
 			"Replaces the access key of config/root with a new one that only this server knows."),
 		route.On(route.Write, "config/lease",
 			b.configs.writeLease).WithHelp("Sets TTLs of users whose role has none."),
@@ -38,8 +37,7 @@ func (b *backend) Routes() []route.Route {
 				"keep their values."),
 		route.On(route.Read, "roles/{name}", b.roles.read).WithHelp("Shows a role."),
 		route.On(route.List, "roles", b.roles.list).WithHelp("Lists the roles."),
-		route.On(route.Delete, "roles/{name}",
-			b.roles.remove).WithHelp(
+		route.On(route.Delete, "roles/{name}", b.roles.remove).WithHelp(
 			"Deletes a role. Credentials that were issued under it stay valid until their leases end."),
 		route.Lease(route.Read, "creds/{name}", b.issuer.plan,
 			b.issuer.create).WithHelp("Issues credentials of a role."),
@@ -52,8 +50,7 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Write, "static-roles/{name}", b.statics.write).WithExists(b.statics.exists).
 			WithHelp("Puts the access keys of an IAM user under rotation, or changes their configuration. Fields " +
 				"that are not given keep their values."),
-		route.On(route.Read, "static-roles/{name}",
-			b.statics.read).WithHelp(
+		route.On(route.Read, "static-roles/{name}", b.statics.read).WithHelp(
 			"Shows a static role and the results of its rotations. Never shows a secret key."),
 		route.On(route.List, "static-roles", b.statics.list).WithHelp("Lists the static roles."),
 		route.On(route.Delete, "static-roles/{name}",

@@ -88,10 +88,9 @@ func (c *chaos) Begin() {
 		must("config/root", fields{"rotation_period": fmt.Sprint(20+c.Rand.IntN(60), "m")})
 	}
 	must("roles/short", with(deploy, fields{"default_ttl": "5s", "max_ttl": "1m", "propagation_checks": 0}))
-	must("roles/full",
-		with(deploy,
-			fields{"default_ttl": fmt.Sprint(1+c.Rand.IntN(20), "m"), "max_ttl": "1h", "policy_document": document,
-				"iam_groups": "deployers"}))
+	must("roles/full", with(deploy,
+		fields{"default_ttl": fmt.Sprint(1+c.Rand.IntN(20), "m"), "max_ttl": "1h", "policy_document": document,
+			"iam_groups": "deployers"}))
 	must("roles/proven", with(deploy, fields{"default_ttl": "30s", "max_ttl": "5m"}))
 	must("static-roles/svc", fields{"username": "svc", "rotation_period": "100m", "grace_period": "20m"})
 }

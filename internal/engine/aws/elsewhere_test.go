@@ -48,10 +48,8 @@ func TestEndpointsNeedTheSecret(t *testing.T) {
 	}
 	w.Must(t, route.Write, "config/root",
 		with(rootConfig, fields{"sts_fallback_endpoints": []string{"https://elsewhere.example"}}))
-	w.Must(t, route.Write, "config/root",
-		with(rootWithoutPair,
-			fields{"region": "eu-west-1", "max_retries": 2,
-				"sts_fallback_endpoints": []string{"https://elsewhere.example"}}))
+	w.Must(t, route.Write, "config/root", with(rootWithoutPair, fields{"region": "eu-west-1", "max_retries": 2,
+		"sts_fallback_endpoints": []string{"https://elsewhere.example"}}))
 	// left out, it would be gone
 	w.Refused(t, route.Write, "config/root", with(rootWithoutPair, nil), fault.Invalid, `"sts_fallback_endpoints"`)
 }

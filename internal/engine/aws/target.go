@@ -130,9 +130,8 @@ func (t *target) VerifyDead(ctx context.Context, old rotate.Credential) error {
 		_, err = oldClient.WhoAmI(ctx)
 		switch {
 		case err == nil:
-			return &rotate.Failure{Outcome: rotate.Alive,
-				Err: fault.New("aws.retire", fault.Upstream,
-					"the access key %s was retired, and AWS still accepts it; this is checked again", old.ID)}
+			return &rotate.Failure{Outcome: rotate.Alive, Err: fault.New("aws.retire", fault.Upstream,
+				"the access key %s was retired, and AWS still accepts it; this is checked again", old.ID)}
 		case client.CodeOf(err) == "InvalidClientTokenId":
 			return nil
 		}

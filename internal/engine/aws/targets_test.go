@@ -35,8 +35,7 @@ func TestTargets(t *testing.T) {
 				return rotatetest.Fixture{
 					Open: rotatetest.Of(w.Engine.(engine.Rotator).Rotations(), kind, name),
 					Works: func(c rotate.Credential) bool {
-						return w.aws.Works(c.ID,
-							c.Secret["secret_key"].RevealString())
+						return w.aws.Works(c.ID, c.Secret["secret_key"].RevealString())
 					},
 					Lag: 5 * time.Second,
 				}

@@ -141,9 +141,8 @@ func TestRecordsOfBefore(t *testing.T) {
 func TestNothingIsIgnoredInSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := static(t, awstest.Options{}, nil)
-		w.WarnsOfUnknown(t, "skip_import_rotation",
-			map[string]fields{"config/root": rootConfig, "roles/r": deploy,
-				"static-roles/svc": {"rotation_period": "25h"}})
+		w.WarnsOfUnknown(t, "skip_import_rotation", map[string]fields{"config/root": rootConfig, "roles/r": deploy,
+			"static-roles/svc": {"rotation_period": "25h"}})
 		for _, field := range []string{"role_arn", "identity_token_audience", "identity_token_ttl"} {
 			w.Refused(t, route.Write, "config/root", with(rootConfig, fields{field: "24h"}), fault.Invalid,
 				"not implemented yet")

@@ -107,9 +107,8 @@ func TestConfigRefuses(t *testing.T) {
 		{"bad", with(prod, fields{"rotation_schedule": "0 3 * * *", "rotation_window": "2m"}),
 			`field "rotation_window": 2m0s is less than`},
 		{"bad", with(prod, fields{"rotation_schedule": "not cron"}), `field "rotation_schedule"`},
-		{"bad", with(prod,
-			fields{"rotation_period": "24h", "rotation_schedule": nil,
-				"connection_url": "fake://admin:" + inURL + "@db"}), "written into connection_url"},
+		{"bad", with(prod, fields{"rotation_period": "24h", "rotation_schedule": nil,
+			"connection_url": "fake://admin:" + inURL + "@db"}), "written into connection_url"},
 		{"bad", with(prod, fields{"username_template": "{{.Nonesuch}}-{{random 20}}"}), `field "username_template"`},
 		{"-bad", prod, "name"},
 		{"a b", prod, "name"},
@@ -580,8 +579,7 @@ func TestNothingIsLeftOfADeletedConfig(t *testing.T) {
 		"as it was written": func(*world) {},
 		"once rotated":      func(w *world) { w.Must(w.t, route.Write, "rotate-root/prod", nil) },
 		"by a schedule": func(w *world) {
-			w.Must(w.t, route.Write, "config/prod",
-				fields{"rotation_period": "1h"})
+			w.Must(w.t, route.Write, "config/prod", fields{"rotation_period": "1h"})
 		},
 	} {
 		synctest.Test(t, func(t *testing.T) {

@@ -54,9 +54,8 @@ func authority(t *testing.T, life time.Duration, edit func(*x509.Certificate)) (
 // certRole is a role whose users have certificates by an authority that lives for so long.
 func certRole(t *testing.T, life time.Duration) fields {
 	cert, key := authority(t, life, nil)
-	return with(ro,
-		fields{"credential_type": "client_certificate",
-			"credential_config": fields{"ca_cert": cert, "ca_private_key": key, "key_type": "ec"}})
+	return with(ro, fields{"credential_type": "client_certificate",
+		"credential_config": fields{"ca_cert": cert, "ca_private_key": key, "key_type": "ec"}})
 }
 
 // leafOf reads what was given out, as a client would load it, and verifies it as a server would.
@@ -200,9 +199,8 @@ func TestCommonNameTemplate(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	role := certRole(t, time.Hour)
 	config := role["credential_config"].(fields)
-	w.Must(t, route.Write, "roles/ro",
-		with(role, fields{"credential_config": with(config,
-			fields{"common_name_template": "{{.RoleName}}_{{random 9}}"})}))
+	w.Must(t, route.Write, "roles/ro", with(role, fields{"credential_config": with(config,
+		fields{"common_name_template": "{{.RoleName}}_{{random 9}}"})}))
 	a := w.Must(t, route.Read, "creds/ro", nil)
 	if name, leaf := a.Data["username"].(string), leafOf(t, a.Data,
 		config["ca_cert"].(string)); !strings.HasPrefix(name, "ro_") || leaf.Subject.CommonName != name {
@@ -343,10 +341,9 @@ func TestCACertHoldsNothingElse(t *testing.T) {
 			fields{"credential_config": fields{"ca_cert": text, "ca_private_key": key, "key_type": "ec"}})
 		w.Refused(t, route.Write, "roles/odd", role, fault.Invalid, "ca_cert has ")
 	}
-	w.Must(t, route.Write, "roles/even",
-		with(certRole(t, time.Hour),
-			fields{"credential_config": fields{"ca_cert": "\n" + cert + "\n\n" + cert, "ca_private_key": key,
-				"key_type": "ec"}}))
+	w.Must(t, route.Write, "roles/even", with(certRole(t, time.Hour),
+		fields{"credential_config": fields{"ca_cert": "\n" + cert + "\n\n" + cert, "ca_private_key": key,
+			"key_type": "ec"}}))
 }
 
 // An authority that is not in force yet signs nothing, and the size of a key that has one size

@@ -70,8 +70,7 @@ func TestRotationStatementsWithoutPassword(t *testing.T) {
 	config := fields{"plugin_name": "fake-database-plugin", "username": databasetest.FakeAdmin,
 		"password": databasetest.FakePassword, "allowed_roles": "*", "connection_url": "fake"}
 	a := w.Must(t, route.Write, "config/db", with(config, fields{"root_rotation_statements": "FOOBAR"}))
-	if len(a.Warnings) != 1 ||
-		!strings.Contains(a.Warnings[0], "root_rotation_statements: {{password}} is missing") {
+	if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "root_rotation_statements: {{password}} is missing") {
 		t.Errorf("warnings %q", a.Warnings)
 	}
 	w.Refused(t, route.Write, "rotate-root/db", nil, fault.Invalid,

@@ -44,15 +44,13 @@ func (b *backend) Routes() []route.Route {
 			WithHelp("Configures a connection to a database. Fields that are not given keep their values.").WithRest(
 			b.configs.conns.providers.params()...),
 		route.On(route.Read, "config/{name}", b.configs.read).WithHelp("Shows a connection. Never shows its secrets."),
-		route.On(route.Read, "config/{name}/history",
-			b.configs.history).WithHelp(
+		route.On(route.Read, "config/{name}/history", b.configs.history).WithHelp(
 			"Shows the rotations of the administrator's password of a connection, newest first."),
 		route.On(route.List, "config", b.configs.list).WithHelp("Lists the connections."),
 		route.On(route.Delete, "config/{name}", b.configs.remove).
 			WithHelp("Deletes a connection. Users that were issued through it are still revoked when " +
 				"their leases end."),
-		route.On(route.Write, "reset/{name}",
-			b.configs.reset).WithHelp(
+		route.On(route.Write, "reset/{name}", b.configs.reset).WithHelp(
 			"Replaces a connection's pool. Statements that run on the old pool finish first."),
 		route.On(route.Write, "reload/{plugin}",
 			b.configs.reload).WithHelp("Replaces the pools of all connections of a plugin."),
@@ -79,8 +77,7 @@ func (b *backend) Routes() []route.Route {
 			b.creds.read).WithHelp("Returns the current user name and password of a static role."),
 		route.On(route.Write, "rotate-role/{name}",
 			b.statics.rotate).WithHelp("Changes the password of a static role now."),
-		route.On(route.Write, "rotate-root/{name}",
-			b.configs.rotateRoot).WithHelp(
+		route.On(route.Write, "rotate-root/{name}", b.configs.rotateRoot).WithHelp(
 			"Changes the administrator's password of a connection. Only this server knows the new one."),
 	}
 }

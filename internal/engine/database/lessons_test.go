@@ -18,8 +18,7 @@ import (
 // TestLessons: what has hurt users of other servers; docs/lessons.md is the whole list.
 func TestLessons(t *testing.T) {
 	rotatetest.Lessons(t, map[string]rotatetest.Opener{
-		"static role": func(t *testing.T,
-			store storage.Store) *rotatetest.LessonSubject {
+		"static role": func(t *testing.T, store storage.Store) *rotatetest.LessonSubject {
 			return staticThing(t, store, nil)
 		},
 		"two users that take turns": func(t *testing.T, store storage.Store) *rotatetest.LessonSubject {

@@ -32,9 +32,8 @@ func block(kind string, der []byte) string {
 
 // signedBy is a role whose certificates are signed by what these texts hold.
 func signedBy(cert, key string) fields {
-	return with(ro,
-		fields{"credential_type": "client_certificate",
-			"credential_config": fields{"ca_cert": cert, "ca_private_key": key, "key_type": "ec"}})
+	return with(ro, fields{"credential_type": "client_certificate",
+		"credential_config": fields{"ca_cert": cert, "ca_private_key": key, "key_type": "ec"}})
 }
 
 // TestFormsOfAnAuthority: its key comes in any of the usual forms, up to 16 KiB; its certificate

@@ -368,10 +368,9 @@ func CheckName(op, name string) error {
 	if ValidName(name) {
 		return nil
 	}
-	return unchanged(
-		fault.New(op, fault.Invalid,
-			"username %q is refused: it must be 1 to 63 of A-Z a-z 0-9 . _ -; check the username template",
-			clip(name)))
+	return unchanged(fault.New(op, fault.Invalid,
+		"username %q is refused: it must be 1 to 63 of A-Z a-z 0-9 . _ -; check the username template",
+		clip(name)))
 }
 
 // CheckUser returns an error of kind Invalid that says why u cannot be created.
@@ -385,10 +384,9 @@ func CheckUser(op string, u User) error {
 	case u.Expires.IsZero():
 		return unchanged(fault.New(op, fault.Invalid, "the user's expiration is missing; a user must have one"))
 	case !u.Attempt.Valid():
-		return unchanged(
-			fault.New(op, fault.Invalid,
-				"attempt %q is refused: it must have a deadline and be 1 to 48 of A-Z a-z 0-9 . _ -",
-				clip(u.Attempt.ID)))
+		return unchanged(fault.New(op, fault.Invalid,
+			"attempt %q is refused: it must have a deadline and be 1 to 48 of A-Z a-z 0-9 . _ -",
+			clip(u.Attempt.ID)))
 	}
 	return nil
 }

@@ -136,9 +136,8 @@ func TestRoleWritersAtOnce(t *testing.T) {
 func TestNotesOnRoles(t *testing.T) {
 	w := ready(t, enginetest.Config{})
 	w.setNote(func(database.DropOptions) database.Report {
-		return database.Report{Insufficient: true,
-			Notes: []string{"revoked the user's privileges on 2 objects",
-				"the role's statements failed (SQLSTATE 2BP01) and were run again"}}
+		return database.Report{Insufficient: true, Notes: []string{"revoked the user's privileges on 2 objects",
+			"the role's statements failed (SQLSTATE 2BP01) and were run again"}}
 	})
 	_, _, id := w.issue("ro")
 	if err := w.Revoke(id); err != nil {
@@ -232,18 +231,16 @@ func TestRoleStatementsAreJudged(t *testing.T) {
 		"field \"creation_statements\": {{name}}": with(ro, fields{"creation_statements": "SELECT {{password}}"}),
 		"{{name}} is missing":                     with(ro, fields{"creation_statements": "CREATE {{password}}"}),
 		"{{password}} is missing":                 with(ro, fields{"creation_statements": "CREATE {{name}}"}),
-		"{{password}} cannot be used with": with(certified,
-			fields{"creation_statements": creates + " {{subject}}"}),
-		"must be bound to its certificate": certified,
+		"{{password}} cannot be used with":        with(certified, fields{"creation_statements": creates + " {{subject}}"}),
+		"must be bound to its certificate":        certified,
 		"must tell the database the user's key": with(ro,
 			fields{"credential_type": "rsa_private_key", "creation_statements": "CREATE {{name}}"}),
 	} {
 		w.Refused(t, route.Write, "roles/ro", body, fault.Invalid, want)
 	}
 	w.Must(t, route.Write, "roles/ro", with(ro, fields{"creation_statements": creates}))
-	w.Must(t, route.Write, "roles/ro",
-		with(ro, fields{"credential_type": "rsa_private_key",
-			"creation_statements": "CREATE {{name}} {{public_key}}"}))
+	w.Must(t, route.Write, "roles/ro", with(ro, fields{"credential_type": "rsa_private_key",
+		"creation_statements": "CREATE {{name}} {{public_key}}"}))
 	w.Must(t, route.Delete, "roles/ro", nil)
 	w.Must(t, route.Write, "roles/ro", with(certified, fields{"creation_statements": "CREATE {{name}} {{subject}}"}))
 }

@@ -63,10 +63,9 @@ func (t *rootTarget) Verify(ctx context.Context, c rotate.Credential) error {
 	case err == nil:
 		return nil
 	case refused:
-		return &rotate.Failure{Outcome: rotate.Rejected,
-			Err: fault.New(op, fault.Upstream,
-				"the database refuses the password of %s at login: %s; check root_rotation_statements", t.c.Username,
-				fault.Message(err))}
+		return &rotate.Failure{Outcome: rotate.Rejected, Err: fault.New(op, fault.Upstream,
+			"the database refuses the password of %s at login: %s; check root_rotation_statements", t.c.Username,
+			fault.Message(err))}
 	}
 	return &rotate.Failure{Outcome: rotate.Transient, Err: err}
 }

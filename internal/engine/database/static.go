@@ -85,8 +85,7 @@ func (s *staticRoutes) create(ctx context.Context, r *route.Request, role *stati
 	case role.New() || !fromTarget:
 		return err
 	case role.Rec.Turn != nil:
-		r.Warn("the result of the first password change is not known; Keyturn keeps trying: %s",
-			fault.Message(err))
+		r.Warn("the result of the first password change is not known; Keyturn keeps trying: %s", fault.Message(err))
 		return nil
 	}
 	if rerr := removeStatic(ctx, role); rerr != nil {

@@ -414,9 +414,8 @@ func TestShutOut(t *testing.T) {
 		}
 		told("rotate-role", w.Must(t, route.Write, "rotate-role/svc", nil))
 
-		told("the write of a known password",
-			w.Must(t, route.Write, "static-roles/kept",
-				with(svc, fields{"username": "kept", "skip_import_rotation": true, "password": oldPassword})))
+		told("the write of a known password", w.Must(t, route.Write, "static-roles/kept",
+			with(svc, fields{"username": "kept", "skip_import_rotation": true, "password": oldPassword})))
 		if got := read("kept"); got != oldPassword || !w.fake.Has("kept", oldPassword) {
 			t.Errorf("the password was %q and is given out as %q", oldPassword, got)
 		}

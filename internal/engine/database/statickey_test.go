@@ -22,9 +22,8 @@ import (
 // certified is a static role whose user has certificates by an authority that lives for so long.
 func certified(t *testing.T, life time.Duration, statements string) fields {
 	role := certRole(t, life)
-	return with(svc,
-		fields{"credential_type": role["credential_type"], "credential_config": role["credential_config"],
-			"rotation_statements": statements})
+	return with(svc, fields{"credential_type": role["credential_type"], "credential_config": role["credential_config"],
+		"rotation_statements": statements})
 }
 
 // takes reports whether the database lets a user in by a certificate.
@@ -125,9 +124,8 @@ func staticCertificate(t *testing.T, statements string) {
 func TestStaticCertificateBySchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // begins at midnight, 2000-01-01, a Saturday
 		w := withUsers(t, enginetest.Config{}, "svc")
-		w.Must(t, route.Write, "static-roles/svc",
-			with(certified(t, 1000*time.Hour, ""),
-				fields{"rotation_period": nil, "rotation_schedule": "0 9 * * MON,TUE", "rotation_window": "1h"}))
+		w.Must(t, route.Write, "static-roles/svc", with(certified(t, 1000*time.Hour, ""),
+			fields{"rotation_period": nil, "rotation_schedule": "0 9 * * MON,TUE", "rotation_window": "1h"}))
 		time.Sleep(2*24*time.Hour + 10*time.Hour) // Monday
 		_, monday := w.given("svc")
 		w.fake.SetDown(true)

@@ -104,8 +104,7 @@ var storeCases = map[string]struct {
 	"read creds":    {do: does(route.Read, "creds/ro", nil)},
 	"read creds of a name that is made again": {
 		before: func(w *world) {
-			w.Must(w.t, route.Write, "config/prod",
-				fields{"username_template": "{{.RoleName}}"})
+			w.Must(w.t, route.Write, "config/prod", fields{"username_template": "{{.RoleName}}"})
 		},
 		do: does(route.Read, "creds/ro", nil),
 	},
@@ -178,8 +177,7 @@ var storeCases = map[string]struct {
 		do:     does(route.Write, "config/prod", fields{"max_open_connections": 3}),
 	},
 	"read creds in the middle of a rotation of root": {before: rootUnknown, do: does(route.Read, "creds/ro", nil)},
-	"rotate root again": {before: rootUnknown,
-		do: does(route.Write, "rotate-root/prod", nil)},
+	"rotate root again":                             {before: rootUnknown, do: does(route.Write, "rotate-root/prod", nil)},
 	"delete a config in the middle of its rotation": {before: rootUnknown, do: does(route.Delete, "config/prod", nil)},
 	"read static creds in the middle of a rotation": {
 		before: staticUnknown,

@@ -271,8 +271,7 @@ func (w *World) host(installation string) engine.Host {
 			return commit(nil)
 		},
 		Audited: func(ctx context.Context, _ engine.Automatic, act func(context.Context) error) error {
-			return act(
-				ctx)
+			return act(ctx)
 		},
 	}
 	if w.cfg.Host != nil {

@@ -39,11 +39,10 @@ func options(was, want map[string]string) (engine.Options, error) {
 	out := engine.Options{Stored: want}
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		if name != versionOption {
-			out.Warnings = append(out.Warnings,
-				fmt.Sprintf(
-					"the option %q is kept and has no effect: kv reads \"version\" alone; settings such as "+
-						"max_versions go to config below the mount",
-					name))
+			out.Warnings = append(out.Warnings, fmt.Sprintf(
+				"the option %q is kept and has no effect: kv reads \"version\" alone; settings such as "+
+					"max_versions go to config below the mount",
+				name))
 		}
 	}
 	version, given := want[versionOption]

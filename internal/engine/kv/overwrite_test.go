@@ -253,8 +253,7 @@ func TestVersionsRead(t *testing.T) {
 	h.Must(t, route.Write, "destroy/stripe", `{"versions":[2]}`)
 	all, err := kv.Versions(t.Context(), "stripe")
 	if err != nil || len(all) != 2 || all[0].Version != 3 || !all[0].Deleted || all[0].Turn != "t3" ||
-		all[1].Version != 1 || all[1].Deleted ||
-		all[1].Fields["api_key"].RevealString() != "sk_t1" {
+		all[1].Version != 1 || all[1].Deleted || all[1].Fields["api_key"].RevealString() != "sk_t1" {
 		t.Errorf("versions %+v, %v", all, err)
 	}
 }

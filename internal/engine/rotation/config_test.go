@@ -198,9 +198,8 @@ func TestNewTargetNeedsAdminAgain(t *testing.T) {
 		w.refused(route.Patch, "keys/demo", map[string]any{"recipe": "mine"}, fault.Invalid, `field "admin"`)
 		w.refused(route.Write, "keys/demo", map[string]any{"recipe": "house", "path": "secret/demo"}, fault.Invalid,
 			`field "admin"`)
-		w.must(route.Patch, "keys/demo",
-			map[string]any{"params": map[string]string{"url": "https://b"},
-				"admin": map[string]string{"token": adminToken}})
+		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"url": "https://b"},
+			"admin": map[string]string{"token": adminToken}})
 		if got := w.status()["params"].(map[string]any); got["url"] != "https://b" || got["note"] != "harmless" {
 			t.Errorf("params: %v", got)
 		}
@@ -304,9 +303,8 @@ func TestParamsAreCorrectedWhileNothingWasCreated(t *testing.T) {
 				"current_key_id": "theirs"}))
 		w.run(time.Now().Add(time.Minute),
 			func() bool { s := w.status(); return s["state"] == string(rotate.Creating) && s["last_error"] != "" })
-		w.must(route.Patch, "keys/demo",
-			map[string]any{"params": map[string]string{"url": "https://b"},
-				"admin": map[string]string{"token": adminToken}})
+		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"url": "https://b"},
+			"admin": map[string]string{"token": adminToken}})
 		s := w.until(rotate.Scheduled)
 		if w.wantLive(s["current_key_id"].(string)); s["previous_key_id"] != "" || s["failures"] != 0.0 {
 			t.Errorf("after the correction: %v", s)

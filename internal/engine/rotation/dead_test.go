@@ -63,8 +63,7 @@ func TestDeletionBySuspendedServer(t *testing.T) {
 		w.rotatedOnce()
 		other := w.another()
 		turns := func() int {
-			return len(
-				other.Must(t, route.Read, "keys/demo/history", nil).Data["rotations"].([]any))
+			return len(other.Must(t, route.Read, "keys/demo/history", nil).Data["rotations"].([]any))
 		}
 		w.hook = func(what string, before bool) error {
 			if what != "reserve" || !before {

@@ -63,10 +63,8 @@ func (c mountConfigs) write(ctx context.Context, _ *route.Request, in configIn) 
 	}
 	var events []storage.Op
 	if wasBraked != config.Brake {
-		events = append(events,
-			c.m.Host.Event("rotation/brake",
-				engine.Details(
-					map[string]string{"brake": map[bool]string{true: "on", false: "off"}[config.Brake]})...))
+		events = append(events, c.m.Host.Event("rotation/brake", engine.Details(
+			map[string]string{"brake": map[bool]string{true: "on", false: "off"}[config.Brake]})...))
 	}
 	_, err = c.m.Store.CommitWith(ctx, []storage.Op{storage.Set(configKey, row)}, events)
 	return route.None{}, err

@@ -199,9 +199,8 @@ func TestHandWriteOfDeadKey(t *testing.T) {
 		w.denied(handWrite{fields: map[string]string{"api_key": "no-such-key-0815"}},
 			"the provider refuses the key that you wrote; write one that works, or rotate now")
 		warnings, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": first}, force: true})
-		if err != nil ||
-			!contains(strings.Join(warnings, "; "),
-				"it was written anyway: the key of rotation 1 was retired") || w.value() != first {
+		if err != nil || !contains(strings.Join(warnings, "; "),
+			"it was written anyway: the key of rotation 1 was retired") || w.value() != first {
 			t.Errorf("forced: %v, %q", err, warnings)
 		}
 		if s := w.status(); !contains(s["alert"].(string),
@@ -418,9 +417,8 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 		w.must(route.Write, "keys/demo/rotate", nil)
 		w.until(rotate.Publishing)
 		other := w.another().Engine
-		warnings, err := w.writeByHand(
-			handWrite{fields: map[string]string{"api_key": old, "label": "x"}, judge: other,
-				judged: func() { w.until(rotate.Grace) }})
+		warnings, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old, "label": "x"}, judge: other,
+			judged: func() { w.until(rotate.Grace) }})
 		if err != nil || !contains(strings.Join(warnings, ";"), "is current again") {
 			t.Errorf("the write: %v, %q", err, warnings)
 		}
@@ -460,9 +458,8 @@ func TestHandWriteRacesWithPublish(t *testing.T) {
 func TestHandWriteRacesWithRetire(t *testing.T) {
 	bubble(t, func(w *world) {
 		old, fresh := w.inGrace(nil)
-		_, err := w.writeByHand(
-			handWrite{fields: map[string]string{"api_key": old}, judge: w.another().Engine,
-				judged: func() { w.until(rotate.Retiring) }})
+		_, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: w.another().Engine,
+			judged: func() { w.until(rotate.Retiring) }})
 		if !fault.Is(err, fault.Invalid) || !contains(fault.Message(err), "has been disabled since") {
 			t.Errorf("the write: %v", err)
 		}
@@ -604,9 +601,8 @@ func TestHandWriteUnjudgedRacesWithRetire(t *testing.T) {
 			_, _ = w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: other})
 		}()
 		nap(time.Second)
-		_, err := w.writeByHand(
-			handWrite{fields: map[string]string{"api_key": old}, judge: other,
-				judged: func() { w.until(rotate.Retiring) }})
+		_, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: other,
+			judged: func() { w.until(rotate.Retiring) }})
 		if !fault.Is(err, fault.Unavailable) || w.value() != fresh {
 			t.Errorf("the write: %v, and consumers read %q", err, w.value())
 		}

@@ -125,9 +125,8 @@ func TestRecipeTestTakesEachStep(t *testing.T) {
 		steps    string
 		reported []string
 	}{
-		"everything": {canAll, nil, all,
-			[]string{"list before: 0 keys", "list: 1 key;", "last_used: never used",
-				"verify: the key works, 3 times in a row", "verify dead: the key is refused"}},
+		"everything": {canAll, nil, all, []string{"list before: 0 keys", "list: 1 key;", "last_used: never used",
+			"verify: the key works, 3 times in a row", "verify dead: the key is refused"}},
 		"with a neighbour": {canAll, func(r *testRun) { r.s.alive["0"] = "x" }, all,
 			[]string{"list before: 1 key", "list: 2 keys;"}},
 		"it was used": {canAll, func(r *testRun) { r.s.used = time.Unix(0, 0).UTC() }, all,
@@ -265,8 +264,7 @@ func TestRecipeTestCleansUp(t *testing.T) {
 		"one of before has the label": {canAll, outcome(rotate.Unknown),
 			map[string]string{"0": label.String()}, map[string]string{"1": label.String()},
 			"map[0:" + label.String() + "]", ""},
-		"nothing is found": {canAll, outcome(rotate.Unknown), nil, nil, "map[]",
-			"may still appear"},
+		"nothing is found": {canAll, outcome(rotate.Unknown), nil, nil, "map[]", "may still appear"},
 		"surely nothing was created": {canAll, outcome(rotate.Permanent), nil,
 			map[string]string{"2": label.String()}, "map[2:" + label.String() + "]", ""},
 		"there are no labels": {noLabel, outcome(rotate.Unknown), nil, map[string]string{"1": ""},

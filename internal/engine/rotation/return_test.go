@@ -128,9 +128,8 @@ func TestOrphanThatConsumersRead(t *testing.T) {
 		w.until(rotate.Grace)
 		w.until(rotate.Scheduled)
 		was := w.idOf(w.value())
-		w.must(route.Patch, "keys/demo",
-			map[string]any{"params": map[string]string{"account": "other"},
-				"admin": map[string]string{"token": adminToken}})
+		w.must(route.Patch, "keys/demo", map[string]any{"params": map[string]string{"account": "other"},
+			"admin": map[string]string{"token": adminToken}})
 		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": was}, fault.Conflict,
 			"consumers read it now")
 		w.wantLive(was)
@@ -166,8 +165,7 @@ func TestOrphanIsAdoptedMeanwhile(t *testing.T) {
 		adopt := basic(map[string]any{"path": "secret/second", "current_key_id": id, "skip_import": true})
 		w.kv.asked = func() { other.Must(t, route.Write, "keys/second", adopt) }
 		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": id}, fault.Conflict, "")
-		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": id}, fault.Invalid,
-			"is not an orphan")
+		w.refused(route.Write, "keys/demo/orphans", map[string]any{"confirm": id}, fault.Invalid, "is not an orphan")
 		if _, err := w.vendor.Use(w.Context(), value); err != nil {
 			t.Error(err)
 		}

@@ -93,13 +93,11 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Delete, "keys/{name}",
 			ks.delete).WithHelp("Deletes a key's configuration and history here. Keys at the provider stay valid."),
 		route.On(route.List, "keys", ks.list).WithHelp("Lists the keys."),
-		route.On(route.Write, "keys/{name}/rotate",
-			ks.rotate).WithHelp(
+		route.On(route.Write, "keys/{name}/rotate", ks.rotate).WithHelp(
 			"Starts a rotation of a key now. With leaked=true, the old key is retired without waiting for readers."),
 		route.On(route.Write, "keys/{name}/rollback", ks.rollback).WithHelp("Rolls back the rotation in flight and " +
 			"publishes the previous key again, or another key that is still valid."),
-		route.On(route.Write, "keys/{name}/pause",
-			ks.pause).WithHelp(
+		route.On(route.Write, "keys/{name}/pause", ks.pause).WithHelp(
 			"Pauses a key: its schedule stops, and so does a rotation in flight before its next step."),
 		route.On(route.Write, "keys/{name}/resume", ks.resume).WithHelp("Resumes a paused key."),
 		route.On(route.Write, "keys/{name}/rebind",
@@ -115,8 +113,7 @@ func (b *backend) Routes() []route.Route {
 			"server, under any engine, and that the caller may read. Credentials that need attention come first."),
 		route.On(route.List, "recipes",
 			b.recipes.list).WithHelp("Lists the recipes: those that are built in and those written to this mount."),
-		route.On(route.Read, "recipes/{name}", b.recipes.read).WithParam("name",
-			"The recipe's name.").WithHelp(
+		route.On(route.Read, "recipes/{name}", b.recipes.read).WithParam("name", "The recipe's name.").WithHelp(
 			"Shows a recipe: its text, its parameters, and the operations that it supports."),
 		route.On(route.Write, "recipes/{name}",
 			b.recipes.write).WithHelp("Writes a recipe. Keys that are bound to an earlier text keep using that text " +

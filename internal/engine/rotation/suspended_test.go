@@ -34,9 +34,8 @@ func TestHandWriteJudgedBeforePublication(t *testing.T) {
 			}
 			w.hook = nil
 			go func() {
-				_, err := w.writeByHand(
-					handWrite{fields: map[string]string{"api_key": old}, judge: other.Engine,
-						judged: func() { close(judged); <-resume }})
+				_, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": old}, judge: other.Engine,
+					judged: func() { close(judged); <-resume }})
 				answered <- err
 			}()
 			<-judged

@@ -306,12 +306,10 @@ func (k *fakeKV) attach(h *engine.Host, server func() *enginetest.World) {
 	h.Rotating = func(ctx context.Context, _ []string) iter.Seq2[rotate.Status, error] {
 		return server().Engine.(engine.Rotator).Rotations().Statuses(ctx)
 	}
-	h.Publish = func(ctx context.Context, p engine.Publication) (int,
-		error) {
+	h.Publish = func(ctx context.Context, p engine.Publication) (int, error) {
 		return k.publish(ctx, p, server().View)
 	}
-	h.Published = func(_ context.Context, p engine.Publication) (*engine.Published,
-		error) {
+	h.Published = func(_ context.Context, p engine.Publication) (*engine.Published, error) {
 		return k.published(p.Path)
 	}
 	h.Versions = func(_ context.Context, path string) ([]engine.Published, error) { return k.versions(path), nil }

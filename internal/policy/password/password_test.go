@@ -164,22 +164,17 @@ func TestParseRefuses(t *testing.T) {
 		ten + "rule \"charset\" { charset = \"a\\u0301\" }":                      "printable",
 		ten + "rule \"charset\" { charset = \"a\xff\" }":                         "",
 		ten + `rule "charset" { charset = "` + strings.Repeat("a", 1025) + `" }`: "1 to 1024",
-		ten +
-			`rule "charset" { charset = "a" min-chars = 11 }`: "demand 11 characters together",
-		ten +
-			`rule "charset" { charset = "a" min-chars = -1 }`: "min-chars must be a number from 0 to 128",
-		ten +
-			`rule "charset" { charset = "a" min-chars = "x" }`: "min-chars must be",
+		ten + `rule "charset" { charset = "a" min-chars = 11 }`:                  "demand 11 characters together",
+		ten + `rule "charset" { charset = "a" min-chars = -1 }`:                  "min-chars must be a number from 0 to 128",
+		ten + `rule "charset" { charset = "a" min-chars = "x" }`:                 "min-chars must be",
 		ten +
 			"rule \"charset\" { charset = \"a\"\n min-chars = 1\n min_chars = 2 }": "line 4: \"min-chars\" is given twice",
 		ten + strings.Repeat("rule \"charset\" { charset = \"a\" min-chars = 4611686018427387904 }\n",
 			2): "min-chars must be a number from 0 to 128",
 		ten + strings.Repeat("rule \"charset\" { charset = \"a\" min-chars = 6 }\n",
 			2): "demand 12 characters together",
-		strings.Repeat("rule {",
-			10_000): "deeper than 16",
-		strings.Repeat("#",
-			1<<17): "longer than 65536 bytes",
+		strings.Repeat("rule {", 10_000): "deeper than 16",
+		strings.Repeat("#", 1<<17):       "longer than 65536 bytes",
 	} {
 		_, err := password.Parse(text)
 		m := fault.Message(err)

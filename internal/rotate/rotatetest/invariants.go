@@ -98,9 +98,8 @@ func (h *Harness) checkCall(server int, c Call) {
 // mayCreate reports whether a creating call with the marker is recorded and about to be made. An
 // empty marker matches any call.
 func (r *record) mayCreate(marker string) bool {
-	return r.Turn != nil &&
-		slices.ContainsFunc(r.Turn.Attempts,
-			func(a rotate.Attempt) bool { return (marker == "" || a.Marker == marker) && a.Outcome == "" })
+	return r.Turn != nil && slices.ContainsFunc(r.Turn.Attempts,
+		func(a rotate.Attempt) bool { return (marker == "" || a.Marker == marker) && a.Outcome == "" })
 }
 
 // mayRetire reports whether a credential is about to be retired.
@@ -275,9 +274,8 @@ func (h *Harness) journals() (lines []string) {
 				h.Error(err)
 				return lines
 			}
-			lines = append(lines,
-				fmt.Sprintf("%s journal of %s: rotation %d, %s, %s %v", row.At.Format(clock),
-					e.Key[len(rows.Journal):], row.Turn, row.State, row.What, row.More))
+			lines = append(lines, fmt.Sprintf("%s journal of %s: rotation %d, %s, %s %v", row.At.Format(clock),
+				e.Key[len(rows.Journal):], row.Turn, row.State, row.What, row.More))
 		}
 	}
 	return lines

@@ -529,11 +529,10 @@ func failingStore(t *testing.T, open Opener) {
 						open.bubble(t, func(s *lesson) {
 							s.begin()
 							made := s.Made()
-							s.provoke(asked,
-								func() {
-									s.store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: -1,
-										Mode: mode})
-								})
+							s.provoke(asked, func() {
+								s.store.Inject(faulty.Fault{Calls: faulty.Commits, After: after, Times: -1,
+									Mode: mode})
+							})
 							if n := s.Made() - made; after == 0 && n != 0 {
 								s.Errorf("the provider received %d calls without a durable intent", n)
 							}

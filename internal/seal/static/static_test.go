@@ -146,8 +146,7 @@ func TestReplaceKey(t *testing.T) {
 	}
 	// The id stayed and the key did not.
 	if _, _, err := seal.Unseal(ctx, opened(t, map[string]string{"current_key": old, "current_key_id": "two"}),
-		renewed); !fault.Is(err, fault.Invalid) ||
-		!strings.Contains(fault.Message(err), "does not open the seal") {
+		renewed); !fault.Is(err, fault.Invalid) || !strings.Contains(fault.Message(err), "does not open the seal") {
 		t.Errorf("Unseal with another key of the same id = %v", err)
 	}
 }

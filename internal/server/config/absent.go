@@ -27,8 +27,7 @@ const (
 // absent has these keys, by block. The reference lists them.
 var absent = map[string]map[string]absence{
 	topBlock: absences(
-		ignored(noEnterprise+"; work on expired leases already gives way to requests",
-			"adaptive_overload_protection"),
+		ignored(noEnterprise+"; work on expired leases already gives way to requests", "adaptive_overload_protection"),
 		refused(noNamespaces, "administrative_namespace_path"),
 		ignored("an audit line has no prefix; have the shipper add one", "allow_audit_log_prefixing"),
 		ignored("the store's cache is measured in bytes; set cache_bytes of storage \"pebble\"", "cache_size"),
@@ -82,8 +81,7 @@ var absent = map[string]map[string]absence{
 			"keeps up",
 			"lease_metrics_epsilon", "num_lease_metrics_buckets"),
 		ignored("the number of series does not grow with what is stored", "maximum_gauge_cardinality"),
-		ignored("the names of series are fixed; rename them in Prometheus (metric_relabel_configs)",
-			"metrics_prefix"),
+		ignored("the names of series are fixed; rename them in Prometheus (metric_relabel_configs)", "metrics_prefix"),
 		refused("it belongs in the telemetry block of a listener", "unauthenticated_metrics_access"),
 		ignored("figures are counted as things happen, not by scans from time to time", "usage_gauge_period"),
 	),

@@ -177,11 +177,10 @@ var wrong = []struct {
 	}},
 	{"unknown key in a listener's telemetry",
 		[]string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n telemetry { x = 1 }\n}"}},
-	{"everything at once",
-		[]string{
-			"foo = 1\nlog_level = \"loud\"\nstorage \"raft\" {\n  path = \"x\"\n}\nlistener \"udp\" {}\nlistener " +
-				"\"tcp\" {}\nmax_lease_ttl = \"soon\"\n",
-		}},
+	{"everything at once", []string{
+		"foo = 1\nlog_level = \"loud\"\nstorage \"raft\" {\n  path = \"x\"\n}\nlistener \"udp\" {}\nlistener " +
+			"\"tcp\" {}\nmax_lease_ttl = \"soon\"\n",
+	}},
 	{"storage raft", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"raft\" {}\n"}},
 	{"storage file", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"file\" {}\n"}},
 	{"storage consul", []string{`listener "tcp" { tls_disable = true }` + "\nstorage \"consul\" {}\n"}},
@@ -206,11 +205,10 @@ var wrong = []struct {
 	}},
 	{"TLS too old",
 		[]string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n tls_min_version = \"tls10\"\n}"}},
-	{"client certificates without a CA",
-		[]string{
-			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_key_file = \"k\"\n tls_cert_file = \"c\"\n " +
-				"tls_require_and_verify_client_cert = true\n}",
-		}},
+	{"client certificates without a CA", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_key_file = \"k\"\n tls_cert_file = \"c\"\n " +
+			"tls_require_and_verify_client_cert = true\n}",
+	}},
 	{"address without a port",
 		[]string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n address = \"localhost\"\n}"}},
 	{"an address twice", []string{good + "listener \"tcp\" { tls_disable = true }\n"}},
@@ -227,19 +225,17 @@ var wrong = []struct {
 	{"a number for text", []string{good + "cluster_name = 5\n"}},
 	{"a list for text", []string{good + "cluster_name = [\"a\"]\n"}},
 	{"not a boolean", []string{good + "disable_mlock = \"maybe\"\n"}},
-	{"request size",
-		[]string{
-			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n max_request_size = -1\n " +
-				"max_request_duration = \"x\"\n}",
-		}},
+	{"request size", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n max_request_size = -1\n " +
+			"max_request_duration = \"x\"\n}",
+	}},
 	{"telemetry as a value",
 		[]string{"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n telemetry = 1\n}"}},
 	{"a key twice", []string{good + "cluster_name = \"a\"\ncluster_name = \"b\"\n"}},
-	{"a key twice in JSON",
-		[]string{
-			"{\"storage\": {\"memory\": {}},\n\"listener\": {\"tcp\": {\"tls_disable\": true}},\n\"cluster_name\": " +
-				"\"a\",\n\"cluster_name\": \"b\"}",
-		}},
+	{"a key twice in JSON", []string{
+		"{\"storage\": {\"memory\": {}},\n\"listener\": {\"tcp\": {\"tls_disable\": true}},\n\"cluster_name\": " +
+			"\"a\",\n\"cluster_name\": \"b\"}",
+	}},
 	{"a key in two files", []string{good + "cluster_name = \"a\"\n", "\ncluster_name = \"a\"\n"}},
 	{"storage in two files", []string{good, "storage \"memory\" {}"}},
 	{"problems in two files", []string{"x = 1", "y = 1"}},
@@ -249,96 +245,80 @@ var wrong = []struct {
 	{"binary", []string{"\x00\x01\x02"}},
 	{"a listener that is misspelt", []string{good + "listner \"tcp\" {}\n"}},
 	{"an old name of a key", []string{good + "redirect_addr = \"http://x\"\n"}},
-	{"refused keys of Vault",
-		[]string{good + "ha_storage \"consul\" {}\nkms_library \"pkcs11\" {}\nsentinel {}\n"}},
+	{"refused keys of Vault", []string{good + "ha_storage \"consul\" {}\nkms_library \"pkcs11\" {}\nsentinel {}\n"}},
 	{"a listener's key at the top",
 		[]string{good + "tls_cert_file = \"x\"\nmax_json_depth = 5\nchroot_namespace = \"a\"\n"}},
-	{"a top level's key in a listener",
-		[]string{
-			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n log_level = \"info\"\n socket_mode = " +
-				"\"660\"\n}",
-		}},
+	{"a top level's key in a listener", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n log_level = \"info\"\n socket_mode = " +
+			"\"660\"\n}",
+	}},
 	{"an unknown listener", []string{"storage \"memory\" {}\nlistener \"udp\" {}\n"}},
-	{"a socket",
-		[]string{
-			"storage \"memory\" {}\nlistener \"unix\" {\n address = \"keyturn.sock\"\n socket_mode = \"999\"\n " +
-				"tls_disable = false\n tls_cert_file = \"x\"\n}",
-		}},
-	{"an unknown key of the storage",
-		[]string{
-			"storage \"pebble\" {\n path = \"/x\"\n cache_byte = 5\n foo = 1\n redirect_addr = \"x\"\n}\nlistener " +
-				"\"tcp\" { tls_disable = true }",
-		}},
+	{"a socket", []string{
+		"storage \"memory\" {}\nlistener \"unix\" {\n address = \"keyturn.sock\"\n socket_mode = \"999\"\n " +
+			"tls_disable = false\n tls_cert_file = \"x\"\n}",
+	}},
+	{"an unknown key of the storage", []string{
+		"storage \"pebble\" {\n path = \"/x\"\n cache_byte = 5\n foo = 1\n redirect_addr = \"x\"\n}\nlistener " +
+			"\"tcp\" { tls_disable = true }",
+	}},
 	{"storage without its path", []string{"storage \"pebble\" {}\nlistener \"tcp\" { tls_disable = true }"}},
 	{"backend and storage", []string{good + "backend \"memory\" {}\n"}},
 	{"an unknown key of telemetry",
 		[]string{good + "telemetry {\n statsd_adress = \"x\"\n foo = 1\n unauthenticated_metrics_access = true\n}\n"}},
 	{"an unknown seal", []string{good + "seal \"wax\" {}\n"}},
-	{"TLS versions and suites",
-		[]string{
-			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n " +
-				"tls_max_version = \"tls11\"\n tls_cipher_suites = \"TLS_X,TLS_RSA_WITH_RC4_128_SHA\"\n}",
-		}},
-	{"TLS versions in the wrong order",
-		[]string{
-			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n " +
-				"tls_max_version = \"tls12\"\n tls_min_version = \"tls13\"\n}",
-		}},
-	{"no suite of TLS 1.2",
-		[]string{
-			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n " +
-				"tls_max_version = \"tls12\"\n tls_cipher_suites = \"TLS_AES_128_GCM_SHA256\"\n}",
-		}},
-	{"client certificates required and disabled",
-		[]string{
-			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n " +
-				"tls_require_and_verify_client_cert = true\n tls_disable_client_certs = true\n}",
-		}},
-	{"an encrypted key",
-		[]string{
-			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = " +
-				"\"testdata/encrypted.key\"\n}",
-		}},
-	{"proxies",
-		[]string{
-			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n proxy_protocol_behavior = " +
-				"\"sometimes\"\n x_forwarded_for_authorized_addrs = \"proxy.example.org\"\n " +
-				"x_forwarded_for_hop_skips = \"-1\"\n}",
-		}},
-	{"no authorized proxies",
-		[]string{
-			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n proxy_protocol_behavior = " +
-				"\"deny_unauthorized\"\n proxy_protocol_authorized_addrs = \"\"\n}",
-		}},
-	{"limits",
-		[]string{
-			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n max_json_depth = 10001\n " +
-				"max_json_token = -1\n http_idle_timeout = \"-1s\"\n http_read_timeout = \"soon\"\n}",
-		}},
-	{"headers",
-		[]string{
-			"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n custom_response_headers {\n  \"200s\" " +
-				"= { \"X\" = [\"y\"] }\n  \"999\" = {}\n  \"default\" = {\n   \"X Y\" = [\"z\"]\n   \"X\" = [1]\n   " +
-				"\"Y\" = [\"a\\nb\"]\n  }\n }\n}",
-		}},
+	{"TLS versions and suites", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n " +
+			"tls_max_version = \"tls11\"\n tls_cipher_suites = \"TLS_X,TLS_RSA_WITH_RC4_128_SHA\"\n}",
+	}},
+	{"TLS versions in the wrong order", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n " +
+			"tls_max_version = \"tls12\"\n tls_min_version = \"tls13\"\n}",
+	}},
+	{"no suite of TLS 1.2", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n " +
+			"tls_max_version = \"tls12\"\n tls_cipher_suites = \"TLS_AES_128_GCM_SHA256\"\n}",
+	}},
+	{"client certificates required and disabled", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = \"k\"\n " +
+			"tls_require_and_verify_client_cert = true\n tls_disable_client_certs = true\n}",
+	}},
+	{"an encrypted key", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_cert_file = \"c\"\n tls_key_file = " +
+			"\"testdata/encrypted.key\"\n}",
+	}},
+	{"proxies", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n proxy_protocol_behavior = " +
+			"\"sometimes\"\n x_forwarded_for_authorized_addrs = \"proxy.example.org\"\n " +
+			"x_forwarded_for_hop_skips = \"-1\"\n}",
+	}},
+	{"no authorized proxies", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n proxy_protocol_behavior = " +
+			"\"deny_unauthorized\"\n proxy_protocol_authorized_addrs = \"\"\n}",
+	}},
+	{"limits", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n max_json_depth = 10001\n " +
+			"max_json_token = -1\n http_idle_timeout = \"-1s\"\n http_read_timeout = \"soon\"\n}",
+	}},
+	{"headers", []string{
+		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n custom_response_headers {\n  \"200s\" " +
+			"= { \"X\" = [\"y\"] }\n  \"999\" = {}\n  \"default\" = {\n   \"X Y\" = [\"z\"]\n   \"X\" = [1]\n   " +
+			"\"Y\" = [\"a\\nb\"]\n  }\n }\n}",
+	}},
 	{"headers as text", []string{
 		"storage \"memory\" {}\nlistener \"tcp\" {\n tls_disable = true\n custom_response_headers = \"X\"\n}",
 	}},
-	{"levels and rotation",
-		[]string{
-			good +
-				"log_requests_level = \"some\"\nlog_rotate_bytes = -1\nlog_rotate_duration = " +
-				"\"0s\"\nlog_rotate_max_files = -2\n",
-		}},
+	{"levels and rotation", []string{
+		good + "log_requests_level = \"some\"\nlog_rotate_bytes = -1\nlog_rotate_duration = " +
+			"\"0s\"\nlog_rotate_max_files = -2\n",
+	}},
 	{"a template with an empty result",
 		[]string{good + "api_addr = \"http://{{ GetInterfaceIP \\\"nosuch\\\" }}:8200\"\n"}},
 	{"a template that is broken", []string{good + "cluster_addr = \"{{ Get\"\n"}},
-	{"problems in JSON",
-		[]string{
-			"{\n\"storage\": {\"pebble\": {\n\"path\": \"/x\",\n\"pth\": 1}},\n\"listener\": [\n{\"tcp\": " +
-				"{\"tls_disable\": true}},\n{\"tcp\": {\"adress\": \"x\", \"tls_disable\": true,\n\"address\": " +
-				"\"nowhere\"}}],\n\"cluster_name\": 5}",
-		}},
+	{"problems in JSON", []string{
+		"{\n\"storage\": {\"pebble\": {\n\"path\": \"/x\",\n\"pth\": 1}},\n\"listener\": [\n{\"tcp\": " +
+			"{\"tls_disable\": true}},\n{\"tcp\": {\"adress\": \"x\", \"tls_disable\": true,\n\"address\": " +
+			"\"nowhere\"}}],\n\"cluster_name\": 5}",
+	}},
 	{"null in JSON", []string{"{\n\"storage\": null}"}},
 	{"nested deep", []string{strings.Repeat("a {", 30)}},
 	{"too large", []string{strings.Repeat("#", maxFile+1)}},

@@ -201,23 +201,17 @@ func requestKeys(r *report, d *draft) []key {
 			set: r.durationOrZero(&d.writeTime),
 			doc: "How long after its header a request may still be answered. 0 is no limit."},
 		{name: "max_json_array_element_count", kind: "number", byDefault: strconv.Itoa(limit.Elements), reload: true,
-			set: count(&h.JSON.Elements, math.MaxInt32),
-			doc: "How many elements one array in a request may have."},
+			set: count(&h.JSON.Elements, math.MaxInt32), doc: "How many elements one array in a request may have."},
 		{name: "max_json_depth", kind: "number", byDefault: strconv.Itoa(limit.Depth), reload: true,
-			set: count(&h.JSON.Depth, wire.MaxDepth),
-			doc: "How deep the objects and arrays of a request may nest."},
+			set: count(&h.JSON.Depth, wire.MaxDepth), doc: "How deep the objects and arrays of a request may nest."},
 		{name: "max_json_object_entry_count", kind: "number", byDefault: strconv.Itoa(limit.Entries), reload: true,
-			set: count(&h.JSON.Entries, math.MaxInt32),
-			doc: "How many keys one object in a request may have."},
+			set: count(&h.JSON.Entries, math.MaxInt32), doc: "How many keys one object in a request may have."},
 		{name: "max_json_string_value_length", kind: "bytes", byDefault: strconv.Itoa(limit.StringLen), reload: true,
-			set: count(&h.JSON.StringLen, math.MaxInt32),
-			doc: "How long one string in a request may be."},
+			set: count(&h.JSON.StringLen, math.MaxInt32), doc: "How long one string in a request may be."},
 		{name: "max_json_token", kind: "number", byDefault: strconv.Itoa(limit.Tokens), reload: true,
-			set: count(&h.JSON.Tokens, math.MaxInt32),
-			doc: "How many keys, values and brackets a request may have."},
+			set: count(&h.JSON.Tokens, math.MaxInt32), doc: "How many keys, values and brackets a request may have."},
 		{name: "max_request_duration", kind: "duration", byDefault: "default_max_request_duration",
-			set: r.durationOrZero(&d.maxTime),
-			doc: "How long a request may take."},
+			set: r.durationOrZero(&d.maxTime), doc: "How long a request may take."},
 		{name: "max_request_size", kind: "bytes", byDefault: strconv.Itoa(httpapi.DefaultMaxBody), reload: true,
 			set: bodySize(r, &h.MaxBody),
 			doc: "How large a request's body may be. 0 is the default; a number below zero lifts the limit, with a " +
@@ -232,8 +226,7 @@ func answerKeys(r *report, d *draft) []key {
 			doc: "Headers of answers, by status: `\"default\" = { \"X-Header\" = [\"value\"] }`, `\"2xx\" = …` or " +
 				"`\"307\" = …`. The most specific match applies; several values are joined by a semicolon."},
 		{name: "redact_addresses", kind: "boolean", byDefault: "false", reload: true,
-			set: r.boolean(&h.Redact.Addresses),
-			doc: "Whether sys/leader leaves out addresses."},
+			set: r.boolean(&h.Redact.Addresses), doc: "Whether sys/leader leaves out addresses."},
 		{name: "redact_cluster_name", kind: "boolean", byDefault: "false", reload: true,
 			set: r.boolean(&h.Redact.ClusterName),
 			doc: "Whether sys/health and sys/seal-status leave out the cluster's name."},
@@ -247,8 +240,7 @@ func answerKeys(r *report, d *draft) []key {
 // telemetryKeys are the keys of a listener's telemetry block.
 func telemetryKeys(r *report, d *draft) []key {
 	return []key{{name: "unauthenticated_metrics_access", kind: "boolean", byDefault: "false", reload: true,
-		set: r.boolean(&d.listener.HTTP.OpenMetrics),
-		doc: "Whether sys/metrics is served without a token."}}
+		set: r.boolean(&d.listener.HTTP.OpenMetrics), doc: "Whether sys/metrics is served without a token."}}
 }
 
 // bodySize sets how large a body may be.

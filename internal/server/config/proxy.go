@@ -38,8 +38,7 @@ func (p *Proxy) Trusts(from net.Addr) bool {
 // proxyKeys are the keys about the proxies in front of a listener.
 func proxyKeys(r *report, p *Proxy, f *httpapi.Forwarded) []key {
 	return []key{
-		{name: "proxy_protocol_authorized_addrs", kind: "list of networks", reload: true,
-			set: r.networks(&p.By),
+		{name: "proxy_protocol_authorized_addrs", kind: "list of networks", reload: true, set: r.networks(&p.By),
 			doc: "The proxies whose PROXY protocol header is trusted."},
 		{name: "proxy_protocol_behavior", kind: "text", reload: true,
 			set: r.oneOf(&p.Behavior, UseAlways, AllowAuthorized, DenyUnauthorized),
@@ -57,8 +56,7 @@ func proxyKeys(r *report, p *Proxy, f *httpapi.Forwarded) []key {
 			doc: "Whether a request with X-Forwarded-For from an address that is not listed is refused; if not, the " +
 				"header is ignored."},
 		{name: "x_forwarded_for_reject_not_present", kind: "boolean", byDefault: "true", reload: true,
-			set: r.negated(&f.TakeAbsent),
-			doc: "Whether a request without X-Forwarded-For is refused."},
+			set: r.negated(&f.TakeAbsent), doc: "Whether a request without X-Forwarded-For is refused."},
 	}
 }
 

@@ -30,8 +30,7 @@ func processKeys(r *report, c *Server) []key {
 				"in connection_url, and AWS's shared files. Every client that may write such a configuration can " +
 				"then present these keys to any server."},
 		{name: "cluster_name", kind: "text", byDefault: "keyturn- and the installation's id",
-			set: r.text(&c.ClusterName),
-			doc: "The name that sys/health and sys/seal-status show."},
+			set: r.text(&c.ClusterName), doc: "The name that sys/health and sys/seal-status show."},
 		{name: "default_lease_ttl", kind: "duration", byDefault: "768h", set: r.duration(&c.DefaultLeaseTTL),
 			doc: "The TTL of leases and tokens whose request, role and mount have none."},
 		{name: "default_max_request_duration", kind: "duration", byDefault: "90s", set: maxTime(r, &c.MaxRequestTime),
@@ -40,8 +39,7 @@ func processKeys(r *report, c *Server) []key {
 			doc: "Whether the store's cache is as small as possible. Other caches are small, and never older than " +
 				"the store."},
 		{name: "enable_response_header_hostname", kind: "boolean", byDefault: "false", reload: true,
-			set: r.boolean(&c.ShowHostname),
-			doc: "Whether each answer carries the host's name as X-Vault-Hostname."},
+			set: r.boolean(&c.ShowHostname), doc: "Whether each answer carries the host's name as X-Vault-Hostname."},
 		{name: "introspection_endpoint", kind: "boolean", byDefault: "false", set: r.boolean(&c.Introspection),
 			doc: "Whether sys/internal/inspect shows how requests are routed, to callers with sudo on it."},
 		{name: "max_lease_ttl", kind: "duration", byDefault: "768h", set: r.duration(&c.MaxLeaseTTL),
@@ -67,14 +65,12 @@ func noEffectKeys(r *report) []key {
 	var old string
 	return []key{
 		{name: "cluster_addr", kind: "URL or template", doc: "Accepted with a warning: there are no clusters yet.",
-			set: then(r.template(&old),
-				func(i *ast.ObjectItem) {
-					r.warn(r.at(i), "cluster_addr: clusters are not implemented yet; remove it")
-				})},
+			set: then(r.template(&old), func(i *ast.ObjectItem) {
+				r.warn(r.at(i), "cluster_addr: clusters are not implemented yet; remove it")
+			})},
 		{name: "disable_mlock", kind: "boolean",
 			doc: "Accepted for compatibility: this version does not lock memory. With false, the server logs a " +
-				"warning.",
-			set: then(r.boolean(&mlock), func(i *ast.ObjectItem) {
+				"warning.", set: then(r.boolean(&mlock), func(i *ast.ObjectItem) {
 				if !mlock {
 					r.warn(r.at(i), "disable_mlock: this version does not lock memory; disable swap, or encrypt it")
 				}

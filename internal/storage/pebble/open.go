@@ -127,9 +127,8 @@ func lockFolder(o *Options) (io.Closer, error) {
 		return nil, &fault.Error{Op: op, Kind: fault.Invalid, Msg: "the storage folder " + o.Path +
 			" may not be written by this user; give it to the server's user (chown)", Err: err}
 	case err != nil:
-		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Err: err,
-			Msg: "the storage folder " + o.Path +
-				" is in use by another process; stop that one, or give this one its own folder"}
+		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Err: err, Msg: "the storage folder " + o.Path +
+			" is in use by another process; stop that one, or give this one its own folder"}
 	}
 	return lock, nil
 }

@@ -79,12 +79,11 @@ func TestHostKeysGoToAWSAlone(t *testing.T) {
 	for endpoint, own := range map[string]bool{"": true, "https://sts.eu-west-1.amazonaws.com": true,
 		"https://listener.example.com": false, "http://127.0.0.1:4566": false} {
 		dialed := 0
-		c, err := New(t.Context(),
-			Config{IAM: endpoint, STS: Endpoint{URL: endpoint}, Files: hostfile.Folders{folder},
-				Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-					dialed++
-					return refusing(ctx, network, address)
-				}})
+		c, err := New(t.Context(), Config{IAM: endpoint, STS: Endpoint{URL: endpoint}, Files: hostfile.Folders{folder},
+			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				dialed++
+				return refusing(ctx, network, address)
+			}})
 		if err != nil {
 			t.Fatal(err)
 		}

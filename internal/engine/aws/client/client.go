@@ -59,9 +59,8 @@ func New(ctx context.Context, c Config) (*Client, error) {
 		}
 		return base.Credentials
 	}
-	out := &Client{http: h, cfg: c,
-		iam: iam.NewFromConfig(base,
-			func(o *iam.Options) { o.BaseEndpoint, o.Credentials = endpoint(c.IAM), at(c.IAM) })}
+	out := &Client{http: h, cfg: c, iam: iam.NewFromConfig(base,
+		func(o *iam.Options) { o.BaseEndpoint, o.Credentials = endpoint(c.IAM), at(c.IAM) })}
 	for _, e := range append([]Endpoint{c.STS}, c.Fallback...) {
 		out.sts = append(out.sts, sts.NewFromConfig(base, func(o *sts.Options) {
 			o.BaseEndpoint, o.Credentials = endpoint(e.URL), at(e.URL)

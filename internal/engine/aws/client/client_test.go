@@ -41,9 +41,8 @@ func TestUserFromMakingToRemoving(t *testing.T) {
 		ctx := t.Context()
 		s.AddGroup(awstest.Account, "devs")
 		s.AddGroup(awstest.Account, "ops")
-		must(t, c.CreateUser(ctx,
-			client.NewUser{Name: "u", Path: "/svc/", Boundary: "arn:aws:iam::aws:policy/B",
-				Tags: map[string]string{"team": "payments", "env": "prod"}}))
+		must(t, c.CreateUser(ctx, client.NewUser{Name: "u", Path: "/svc/", Boundary: "arn:aws:iam::aws:policy/B",
+			Tags: map[string]string{"team": "payments", "env": "prod"}}))
 		must(t, c.PutPolicy(ctx, "u", "own", `{"Version":"2012-10-17","Statement":[]}`))
 		for _, arn := range []string{"arn:aws:iam::aws:policy/A", "arn:aws:iam::aws:policy/B",
 			"arn:aws:iam::aws:policy/C"} {

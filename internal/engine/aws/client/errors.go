@@ -30,8 +30,7 @@ func (e *Error) Unwrap() error { return e.fault }
 
 // advice maps codes to what to do.
 var advice = map[string]string{
-	"AccessDenied": "the access key's user lacks the permission; see docs/aws.md for the policy that it " +
-		"needs",
+	"AccessDenied": "the access key's user lacks the permission; see docs/aws.md for the policy that it needs",
 	"InvalidClientTokenId": "AWS does not know the access key; write config/root again, or wait a few seconds if " +
 		"it is new",
 	"SignatureDoesNotMatch": "secret_key does not belong to access_key, or this machine's clock is wrong; write " +

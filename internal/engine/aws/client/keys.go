@@ -36,15 +36,13 @@ func (c *Client) CreateKey(ctx context.Context, user string) (Key, error) {
 
 // Keys returns the access keys of a user, oldest first.
 func (c *Client) Keys(ctx context.Context, user string) (keys []Key, err error) {
-	err = pages(ctx, "listing access keys",
-		iam.NewListAccessKeysPaginator(c.iam,
-			&iam.ListAccessKeysInput{UserName: &user}), func(p *iam.ListAccessKeysOutput) {
-			for _, k := range p.AccessKeyMetadata {
-				keys = append(keys,
-					Key{ID: aws.ToString(k.AccessKeyId), Made: aws.ToTime(k.CreateDate),
-						Active: k.Status == types.StatusTypeActive})
-			}
-		})
+	err = pages(ctx, "listing access keys", iam.NewListAccessKeysPaginator(c.iam,
+		&iam.ListAccessKeysInput{UserName: &user}), func(p *iam.ListAccessKeysOutput) {
+		for _, k := range p.AccessKeyMetadata {
+			keys = append(keys, Key{ID: aws.ToString(k.AccessKeyId), Made: aws.ToTime(k.CreateDate),
+				Active: k.Status == types.StatusTypeActive})
+		}
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -74,13 +74,12 @@ const maxPolicies = 256 << 10
 // of the inline ones.
 func (c *Client) GroupPolicies(ctx context.Context, group string) (arns, documents []string, err error) {
 	doing := "reading the policies of group " + group
-	err = pages(ctx, doing,
-		iam.NewListAttachedGroupPoliciesPaginator(c.iam,
-			&iam.ListAttachedGroupPoliciesInput{GroupName: &group}), func(p *iam.ListAttachedGroupPoliciesOutput) {
-			for _, a := range p.AttachedPolicies {
-				arns = append(arns, aws.ToString(a.PolicyArn))
-			}
-		})
+	err = pages(ctx, doing, iam.NewListAttachedGroupPoliciesPaginator(c.iam,
+		&iam.ListAttachedGroupPoliciesInput{GroupName: &group}), func(p *iam.ListAttachedGroupPoliciesOutput) {
+		for _, a := range p.AttachedPolicies {
+			arns = append(arns, aws.ToString(a.PolicyArn))
+		}
+	})
 	if err != nil {
 		return nil, nil, err
 	}

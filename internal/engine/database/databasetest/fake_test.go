@@ -14,8 +14,7 @@ func TestFake(t *testing.T) {
 	var f Fake
 	Run(t, Target{
 		Provider: f.Provider(),
-		Config: database.Config{URL: secret.Text("fake://"), Username: FakeAdmin,
-			Password: secret.Text(FakePassword)},
+		Config:   database.Config{URL: secret.Text("fake://"), Username: FakeAdmin, Password: secret.Text(FakePassword)},
 		Creation: []string{"CREATE"}, Revocation: []string{"DROP"}, Broken: []string{"CREATE", "FAIL"},
 		Keyed: []string{"CREATE", "{{subject}}"}, Rekeyed: []string{"TELL {{subject}}"},
 		Password: []string{"PASSWORD"}, BadPassword: []string{"FAIL"},

@@ -85,10 +85,9 @@ func revoke(ctx context.Context, s *sql.Conn, name string, all []statement, repo
 		}
 		if drops && slices.Contains(misnamed, number(err)) {
 			report.Insufficient = true
-			report.Notes = append(report.Notes,
-				fmt.Sprintf(
-					"statement %d of the role's revocation_statements failed (error %d: %s) and was passed over", i+1,
-					number(err), numbers[number(err)][0]))
+			report.Notes = append(report.Notes, fmt.Sprintf(
+				"statement %d of the role's revocation_statements failed (error %d: %s) and was passed over", i+1,
+				number(err), numbers[number(err)][0]))
 			continue
 		}
 		return &statementError{err: database.WithCause(ctx, err), at: i, of: len(all), what: one}
@@ -102,10 +101,9 @@ func revoke(ctx context.Context, s *sql.Conn, name string, all []statement, repo
 		return nil
 	}
 	report.Insufficient = true
-	report.Notes = append(report.Notes,
-		fmt.Sprintf(
-			"the role's revocation_statements left the user's accounts for the hosts %q, which were dropped as well",
-			left))
+	report.Notes = append(report.Notes, fmt.Sprintf(
+		"the role's revocation_statements left the user's accounts for the hosts %q, which were dropped as well",
+		left))
 	return dropAll(ctx, s, name)
 }
 

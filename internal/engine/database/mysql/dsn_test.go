@@ -54,8 +54,7 @@ func TestRefusedConfigurations(t *testing.T) {
 		`the parameter "timeout"`: func(c *database.Config) { c.URL = secret.Text(url + "?timeout=Canary") },
 		"unknown protocol":        func(c *database.Config) { c.URL = secret.Text("root:Canary@pipe(h:3306)/") },
 		"a placeholder outside": func(c *database.Config) {
-			c.URL = secret.Text(
-				"root:Canary@tcp({{username}}:1)/")
+			c.URL = secret.Text("root:Canary@tcp({{username}}:1)/")
 		},
 		"username is empty":       func(c *database.Config) { c.Username = "" },
 		"password is empty":       func(c *database.Config) { c.Password = secret.Value{} },
@@ -71,8 +70,7 @@ func TestRefusedConfigurations(t *testing.T) {
 		},
 		"names none": func(c *database.Config) { c.URL = secret.Text("@tcp(h:1)/") },
 		"longer than": func(c *database.Config) {
-			c.URL = secret.Text("tcp(h:1)/" +
-				strings.Repeat("d", database.MaxURL))
+			c.URL = secret.Text("tcp(h:1)/" + strings.Repeat("d", database.MaxURL))
 		},
 		"no host and port": func(c *database.Config) { c.URL = secret.Text("tcp(:3306)/") },
 		"leave out tls_certificate and": func(c *database.Config) {

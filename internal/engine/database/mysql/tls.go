@@ -55,8 +55,7 @@ func checkTLS(c database.Config, d *mysql.Config) (*tls.Config, error) {
 // requiresTLS reports whether a field requires TLS.
 func requiresTLS(c database.Config) bool {
 	return c.TLSCA != "" || !c.Hidden["tls_certificate_key"].Empty() || c.TLSCertificate != "" ||
-		!c.PrivateKey.Empty() ||
-		c.Extra["tls_skip_verify"] == "true" || c.Extra["tls_server_name"] != ""
+		!c.PrivateKey.Empty() || c.Extra["tls_skip_verify"] == "true" || c.Extra["tls_server_name"] != ""
 }
 
 // clientPair returns the client's certificate and key, from one bundle, as in Vault, or from two

@@ -343,8 +343,7 @@ func TestTLS(t *testing.T) {
 		}, "another name"},
 		"not verified": {func(c *database.Config) { c.Extra = map[string]string{"tls_skip_verify": "true"} }, ""},
 		"by the URL": {func(c *database.Config) {
-			c.URL = secret.Text(c.URL.RevealString() +
-				"?tls=skip-verify")
+			c.URL = secret.Text(c.URL.RevealString() + "?tls=skip-verify")
 		}, ""},
 		"no client's certificate": {certified, "wrong username"},
 		"a client's certificate": {func(c *database.Config) {

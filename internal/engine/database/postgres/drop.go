@@ -166,10 +166,9 @@ func (c *conn) terminateSessions(ctx context.Context, name string, report *datab
 	case err != nil && sqlState(err) == "":
 		return err
 	case err != nil:
-		report.Notes = append(report.Notes,
-			fmt.Sprintf(
-				"the user's sessions could not be ended (SQLSTATE %s): grant pg_signal_backend to the administrator",
-				sqlState(err)))
+		report.Notes = append(report.Notes, fmt.Sprintf(
+			"the user's sessions could not be ended (SQLSTATE %s): grant pg_signal_backend to the administrator",
+			sqlState(err)))
 	case !gone:
 		report.Notes = append(report.Notes, "some of the user's sessions were told to end and have not yet")
 	case ended > 0:

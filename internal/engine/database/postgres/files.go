@@ -51,10 +51,9 @@ func (s settings) inline(c *database.Config) error {
 		case !isPEM(value):
 			file, err := c.Files.Read(value)
 			if err != nil {
-				problems = append(problems,
-					&fileError{text: fmt.Sprintf(
-						"connection_url gives a path to %s, and %s; the field for the text is %s",
-						key, fault.Message(err), field), cause: err})
+				problems = append(problems, &fileError{text: fmt.Sprintf(
+					"connection_url gives a path to %s, and %s; the field for the text is %s",
+					key, fault.Message(err), field), cause: err})
 				continue
 			}
 			value = string(file)

@@ -70,9 +70,8 @@ func TestRefusedFiles(t *testing.T) {
 	}
 	for _, refused := range []string{"sslcrl", "sslcrldir", "passfile", "service", "servicefile", "sslkeylogfile",
 		"requirepeer"} {
-		if err := Provider.Check(
-			database.Config{URL: secret.Text("postgresql://u@h/d?" + refused + "=" + ca),
-				Files: hostfile.Folders{dir}}); !fault.Is(err, fault.Invalid) ||
+		if err := Provider.Check(database.Config{URL: secret.Text("postgresql://u@h/d?" + refused + "=" + ca),
+			Files: hostfile.Folders{dir}}); !fault.Is(err, fault.Invalid) ||
 			!strings.Contains(fault.Message(err), refused) {
 			t.Errorf("%s: %v, want a refusal", refused, err)
 		}

@@ -78,9 +78,8 @@ func TestWhyRefused(t *testing.T) {
 	}
 	defer c.Close()
 	for statement, want := range map[string]string{
-		"SELECT pg_sleep(60)": "statement_timeout",
-		"CREATE ROLE vault_admin": "statement 3 of creation_statements: vault_admin: it " +
-			"exists already",
+		"SELECT pg_sleep(60)":          "statement_timeout",
+		"CREATE ROLE vault_admin":      "statement 3 of creation_statements: vault_admin: it exists already",
 		`GRANT nosuch TO "{{name}}"`:   "nosuch: no such role",
 		`GRANT postgres TO "{{name}}"`: "WITH ADMIN OPTION",
 		"GRANT CONNECT ON DATABASE nodb TO vault_admin": "nodb: no such database (SQLSTATE 3D000); correct the " +

@@ -70,9 +70,8 @@ var allowedValues = map[string][]string{
 func (s settings) wrongValues() (problems []error) {
 	for _, key := range slices.Sorted(maps.Keys(allowedValues)) {
 		if value := s[key]; value != "" && !slices.Contains(allowedValues[key], value) {
-			problems = append(problems,
-				fmt.Errorf("connection_url has a %s that is unknown: choose one of %s", key,
-					strings.Join(allowedValues[key], ", ")))
+			problems = append(problems, fmt.Errorf("connection_url has a %s that is unknown: choose one of %s", key,
+				strings.Join(allowedValues[key], ", ")))
 		}
 	}
 	if t := s["connect_timeout"]; t != "" {

@@ -56,9 +56,8 @@ func TestUnsupportedParameters(t *testing.T) {
 // TestPoolerFailure checks the messages for errors of a pooler, and that they are told from
 // PostgreSQL's.
 func TestPoolerFailure(t *testing.T) {
-	p, err := prepare(
-		database.Config{Username: "admin", Password: secret.Text("admin-password"),
-			URL: secret.Text("postgresql://{{username}}:{{password}}@db/app?search_path=app")})
+	p, err := prepare(database.Config{Username: "admin", Password: secret.Text("admin-password"),
+		URL: secret.Text("postgresql://{{username}}:{{password}}@db/app?search_path=app")})
 	if err != nil {
 		t.Fatal(err)
 	}

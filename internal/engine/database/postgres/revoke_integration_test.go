@@ -113,8 +113,7 @@ func TestRevocation(t *testing.T) {
 				revocation: []string{`DROP OWNED BY "{{name}}"; DROP ROLE IF EXISTS "{{name}}";`},
 				notes:      []string{"*"}},
 			{name: "objects, the guide's", creation: []string{guide, `GRANT CREATE ON SCHEMA mine TO "{{name}}"`},
-				revocation: []string{guideDrop},
-				before: func(u database.User) {
+				revocation: []string{guideDrop}, before: func(u database.User) {
 					b.as(u, `CREATE TABLE mine."it's`+u.Name+`" (n int); INSERT INTO mine."it's`+u.Name+
 						`" VALUES (7); CREATE FUNCTION mine.f`+u.Name[6:]+`() RETURNS int LANGUAGE sql AS 'SELECT 1'`)
 				}, notes: []string{"handed", "2BP01"}},
@@ -129,19 +128,16 @@ func TestRevocation(t *testing.T) {
 				revocation: []string{guideDrop},
 				before:     func(u database.User) { b.as(u, `GRANT SELECT ON mine.given TO helpers`) },
 				notes:      []string{"privileges"}},
-			{name: "default privileges",
-				creation: []string{guide,
-					`ALTER DEFAULT PRIVILEGES IN SCHEMA mine GRANT SELECT ON TABLES TO "{{name}}"`},
+			{name: "default privileges", creation: []string{guide,
+				`ALTER DEFAULT PRIVILEGES IN SCHEMA mine GRANT SELECT ON TABLES TO "{{name}}"`},
 				revocation: []string{guideDrop}, notes: []string{"2BP01"}},
 			{name: "a member of us", creation: []string{guide, `GRANT vault_admin TO "{{name}}"`},
 				revocation: []string{guideDrop}, notes: []string{"membership in vault_admin"}},
 			{name: "a member of us, our own", creation: []string{guide, `GRANT vault_admin TO "{{name}}"`},
 				notes: []string{"*"}},
 			{name: "owns a schema", creation: []string{guide, `GRANT CREATE ON DATABASE postgres TO "{{name}}"`},
-				revocation: []string{guideDrop},
-				before: func(u database.User) {
-					b.as(u,
-						`CREATE SCHEMA "`+u.Name+`"; CREATE TABLE "`+u.Name+`".t (n int)`)
+				revocation: []string{guideDrop}, before: func(u database.User) {
+					b.as(u, `CREATE SCHEMA "`+u.Name+`"; CREATE TABLE "`+u.Name+`".t (n int)`)
 				}, notes: []string{"handed"}},
 		} {
 			t.Run(test.name, func(t *testing.T) {

@@ -43,9 +43,8 @@ func verifierWith(password secret.Value, salt []byte, iterations int) (secret.Va
 	}
 	stored := sha256.Sum256(mac(salted, "Client Key"))
 	b64 := base64.StdEncoding.EncodeToString
-	return secret.Text(
-		fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, b64(salt), b64(stored[:]),
-			b64(mac(salted, "Server Key")))), nil
+	return secret.Text(fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, b64(salt), b64(stored[:]),
+		b64(mac(salted, "Server Key")))), nil
 }
 
 func mac(key []byte, text string) []byte {

@@ -192,8 +192,7 @@ func TestInspect(t *testing.T) {
 		`CREATE ROLE "{{ name }}" PASSWORD '{{user}}' -- {{password}}`: {Placeholders: []string{" name ", "user"}},
 		`DO $$ BEGIN PERFORM '{{.Name}}'; END $$`:                      {Placeholders: []string{".Name"}},
 		`SELECT '{{1,2},{3,4}}'::int[], E'\\c', '\c'`:                  {Queries: true},
-		`SELECT create_user('{{name}}')`: {Placeholders: []string{"name"},
-			Queries: true},
+		`SELECT create_user('{{name}}')`:                               {Placeholders: []string{"name"}, Queries: true},
 	})
 }
 

@@ -12,8 +12,7 @@ func TestNodes(t *testing.T) {
 	const text = "a :7001@17001 myself,master - 0 0 1 connected 0-5460 [5461->-b]\n" +
 		"b 10.0.0.2:7002@17002,two.example.com,shard-id=x master,fail - 0 0 2 disconnected 5461-16383\n" +
 		"c 10.0.0.3:7003@17003,,tls-port=0 slave,fail a 0 0 1 disconnected\n" +
-		"d fd00::4:7004@17004 master,fail? - 0 0 0 connected\n" +
-		"e :0@0 slave,noaddr b 0 0 2 disconnected\n" +
+		"d fd00::4:7004@17004 master,fail? - 0 0 0 connected\n" + "e :0@0 slave,noaddr b 0 0 2 disconnected\n" +
 		"f 10.0.0.6:7006@17006 handshake - 0 0 0 disconnected\n"
 	want := []server{
 		{address: "10.0.0.1:7001", name: "10.0.0.1"}, {address: "10.0.0.2:7002", name: "two.example.com"},

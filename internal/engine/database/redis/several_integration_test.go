@@ -315,8 +315,7 @@ func TestMisconfigured(t *testing.T) {
 			c.Extra["cluster"] = "true"
 		},
 		"this is a Sentinel": func(c *database.Config) {
-			*c = configOf(sentinel, redistest.Admin, redistest.Password,
-				"")
+			*c = configOf(sentinel, redistest.Admin, redistest.Password, "")
 		},
 		"it is not a Sentinel": func(c *database.Config) { c.Extra["port"] = strconv.Itoa(all[0].Port) },
 		"no primary by":        func(c *database.Config) { c.Extra["sentinel_master_name"] = "other" },

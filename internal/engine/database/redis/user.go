@@ -58,9 +58,8 @@ func (c *conn) Create(ctx context.Context, u database.User, statements, rollback
 		return err
 	}
 	if len(statements) == 0 {
-		return database.MarkUnchanged(
-			fault.New(k.op, fault.Invalid,
-				"creation_statements are missing: without rules a user may do nothing; write them into the role"))
+		return database.MarkUnchanged(fault.New(k.op, fault.Invalid,
+			"creation_statements are missing: without rules a user may do nothing; write them into the role"))
 	}
 	if len(rollback) > 0 {
 		return database.MarkUnchanged(
@@ -402,9 +401,8 @@ func (c *conn) SettleAttempt(ctx context.Context, a database.Attempt) (settled b
 	k := c.call("SettleAttempt", "settling the attempt")
 	if !a.Valid() {
 		return false,
-			database.MarkUnchanged(
-				fault.New(k.op, fault.Invalid,
-					"the attempt is refused; it must have a deadline, and an id of 1 to 48 of A-Z a-z 0-9 . _ -"))
+			database.MarkUnchanged(fault.New(k.op, fault.Invalid,
+				"the attempt is refused; it must have a deadline, and an id of 1 to 48 of A-Z a-z 0-9 . _ -"))
 	}
 	var later atomic.Bool
 	err = c.visit(ctx, func(ctx context.Context, v *visit) error {

@@ -395,8 +395,7 @@ func TestAuth(t *testing.T) {
 	for old, wrong := range map[string][]string{
 		`auth "bearer" { token = admin.token }`: {`auth "bearer" { token = "" }`, `auth "bearer" { token = "a\nb" }`,
 			`auth "header" { headers = { "X-Key" = "a\nb" } }`},
-		`json = {}`: {"raw = \"x\"\n content_type = \"\"",
-			"raw = \"x\"\n content_type = \"a\\nb\""},
+		`json = {}`: {"raw = \"x\"\n content_type = \"\"", "raw = \"x\"\n content_type = \"a\\nb\""},
 	} {
 		for _, w := range wrong {
 			s := plain(t, strings.Replace(minimal("{}"), old, w, 1),
@@ -482,9 +481,8 @@ func TestCanaries(t *testing.T) {
 		w.WriteHeader(400)
 		fmt.Fprintf(w, "wrong key %s", r.Header.Get("Authorization"))
 	})
-	silent("verifying",
-		s.Verify(t.Context(),
-			rotate.Credential{ID: "a", Secret: map[string]secret.Value{"api_key": secret.Text("key-canary-0123")}}))
+	silent("verifying", s.Verify(t.Context(),
+		rotate.Credential{ID: "a", Secret: map[string]secret.Value{"api_key": secret.Text("key-canary-0123")}}))
 }
 
 // TestQuotes: an operator sees why a provider refused.

@@ -32,13 +32,11 @@ func TestConnectionErrors(t *testing.T) {
 		"unknown authority": {verify(x509.UnknownAuthorityError{}), "the key's field ca"},
 		"other name": {verify(x509.HostnameError{Certificate: &x509.Certificate{}, Host: "api.example.com"}),
 			"is for other names"},
-		"expired": {verify(x509.CertificateInvalidError{Reason: x509.Expired}), "has expired"},
-		"no TLS": {tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"},
-			"speak TLS"},
-		"alert":   {errors.New("remote error: tls: handshake failure"), "speak TLS"},
-		"refused": {refused, "nothing listens there"},
-		"no route": {&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)},
-			"no route"},
+		"expired":  {verify(x509.CertificateInvalidError{Reason: x509.Expired}), "has expired"},
+		"no TLS":   {tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, "speak TLS"},
+		"alert":    {errors.New("remote error: tls: handshake failure"), "speak TLS"},
+		"refused":  {refused, "nothing listens there"},
+		"no route": {&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)}, "no route"},
 	} {
 		got := connectionError(outer(tt.err), "api.example.com")
 		if !strings.Contains(got, tt.want) || !strings.Contains(got, "api.example.com") ||

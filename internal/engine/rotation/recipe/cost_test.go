@@ -88,8 +88,7 @@ func metering(t testing.TB, ctx context.Context, text string, elements, steps in
 		return diags
 	}
 	var ps problems
-	ps.check(e, newMeter(nil,
-		parseSteps).with(
+	ps.check(e, newMeter(nil, parseSteps).with(
 		scope{"param": cty.ObjectVal(map[string]cty.Value{"list": cty.UnknownVal(cty.List(cty.String))})}),
 		cty.DynamicPseudoType)
 	if err := ps.err("x"); err != nil {
@@ -142,8 +141,7 @@ func TestSecretsAreMetered(t *testing.T) {
 		t.Fatal(diags)
 	}
 	vars := func(n int) scope {
-		return newMeter(nil,
-			callSteps).with(
+		return newMeter(nil, callSteps).with(
 			scope{"list": cty.ListVal(slices.Repeat([]cty.Value{cty.StringVal("x")}, n)),
 				"token": cty.StringVal("a token").Mark(sensitive)})
 	}
@@ -189,9 +187,8 @@ func TestCallIsMetered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := open(
-		rotation.OpenConfig{Definition: d, Params: map[string]json.RawMessage{"list": list},
-			Admin: map[string]secret.Value{"token": secret.Text("token")}}, &replay{})
+	s, err := open(rotation.OpenConfig{Definition: d, Params: map[string]json.RawMessage{"list": list},
+		Admin: map[string]secret.Value{"token": secret.Text("token")}}, &replay{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,9 +85,8 @@ func TestExamplesThatFail(t *testing.T) {
 		create, verify, retire string
 		steps, want            string
 	}{
-		"all is well": {created, "", "",
-			"create true, verify true, publish true, retire true, verify dead true", ""},
-		"no example": {"", "", "", "create false", "small.hcl"},
+		"all is well": {created, "", "", "create true, verify true, publish true, retire true, verify dead true", ""},
+		"no example":  {"", "", "", "create false", "small.hcl"},
 		"another field": {`example = { status = 201, json = { id = "1", token = "k" } }`, "", "",
 			"create false, retire true", "small.hcl:14:33"},
 		"not a reply": {`example = { state = 201 }`, "", "", "create false", "the example is not a reply"},

@@ -268,16 +268,14 @@ func (s *source) List(ctx context.Context) ([]rotate.Listed, error) {
 			return out, nil
 		}
 		if next.RawEquals(page) {
-			return broken(
-				fault.New("recipe.list", fault.Upstream,
-					"the next page is the same as this one; check the recipe's list.next"))
+			return broken(fault.New("recipe.list", fault.Upstream,
+				"the next page is the same as this one; check the recipe's list.next"))
 		}
 		page = next
 	}
-	return broken(
-		fault.New("recipe.list", fault.TooLarge,
-			"the list has more than %d pages; let the recipe request larger pages, or delete keys that nobody uses",
-			maxPages))
+	return broken(fault.New("recipe.list", fault.TooLarge,
+		"the list has more than %d pages; let the recipe request larger pages, or delete keys that nobody uses",
+		maxPages))
 }
 
 // nextPage evaluates the variable "page" of the next request. nextPage returns null after the last

@@ -141,9 +141,8 @@ func (s *step) expressions() (out []hcl.Expression) {
 
 func (p *parser) createStep(block *hcl.Block) {
 	s := &createStep{step: step{changes: true}}
-	in := p.calls.with(
-		scope{"marker": cty.UnknownVal(cty.String),
-			"current": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})})
+	in := p.calls.with(scope{"marker": cty.UnknownVal(cty.String),
+		"current": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})})
 	schema := stepSchema("id", "secret", "public", "expires", "retry")
 	content, _ := p.step(&s.step, block, schema, in, defaults{method: "POST", status: []int{200, 201}})
 	reply := in.with(responseScope)

@@ -128,9 +128,8 @@ func (f *fake) List(ctx context.Context) ([]rotate.Listed, error) {
 	out := make([]rotate.Listed, 0, len(keys))
 	for _, k := range keys {
 		m, _ := rotate.ParseMarker(k.Label)
-		out = append(out,
-			rotate.Listed{ID: k.ID, Label: k.Label, Marker: m, Created: k.Created, LastUsed: k.LastUsed,
-				Disabled: !k.Disabled.IsZero()})
+		out = append(out, rotate.Listed{ID: k.ID, Label: k.Label, Marker: m, Created: k.Created, LastUsed: k.LastUsed,
+			Disabled: !k.Disabled.IsZero()})
 	}
 	return out, nil
 }
