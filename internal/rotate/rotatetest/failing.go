@@ -90,6 +90,9 @@ func failingCreate(s *targets) {
 		{Hang, rotate.Unknown, 0},
 		{Full, rotate.Exhausted, 0},
 	} {
+		if s.NoLimit && c.fault == Full {
+			continue
+		}
 		o := s.order()
 		s.Break(Create, c.fault)
 		_, err := s.creator().Create(s.Context(), o)

@@ -30,6 +30,8 @@ type Fixture struct {
 	Break func(call Step, f Fault)
 	// Live returns the IDs of the credentials that work. Live is set if Break is set.
 	Live func() []string
+	// NoLimit means that it is not known how the provider replies at its limit on credentials.
+	NoLimit bool
 }
 
 // Of returns a [Fixture.Open] that opens the target of a record.

@@ -15,8 +15,12 @@ import (
 func try(t *testing.T, d rotation.Definition, params map[string]json.RawMessage) (steps []string,
 	sent []rotate.Exchange, err error) {
 	t.Helper()
+	admin := map[string]secret.Value{}
+	for _, f := range d.Admin {
+		admin[f.Name] = secret.Text("canary-admin")
+	}
 	s, err := Provider.OpenExamples(rotation.OpenConfig{
-		Definition: d, Params: params, Admin: map[string]secret.Value{"token": secret.Text("canary-admin")},
+		Definition: d, Params: params, Admin: admin,
 		OnExchange: func(x rotate.Exchange) { sent = append(sent, x) },
 	})
 	if err != nil {
@@ -38,12 +42,13 @@ func TestExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range all {
-		steps, sent, err := try(t, d, map[string]json.RawMessage{"url": json.RawMessage(`"https://api.example.com"`)})
+		steps, sent, err := try(t, d, recorded(t, d.Name).Params)
 		if err != nil || len(steps) < 4 || steps[len(steps)-1] != "verify dead true" {
 			t.Errorf("%s: %q, %v", d.Name, steps, err)
 		}
 		if shown := fmt.Sprintf("%+v", sent); strings.Contains(shown, "canary-admin") ||
-			strings.Contains(shown, "ks_live_example") {
+			strings.Contains(shown, "ks_live_example") || strings.Contains(shown, "SG.xxxxxxxx.yyyyyyyy") ||
+			strings.Contains(shown, "foobar") || strings.Contains(shown, "NRAK-EXAMPLE") {
 			t.Errorf("%s: shows a secret: %s", d.Name, shown)
 		}
 	}

@@ -119,6 +119,9 @@ func (p *parser) literalString(c *hcl.BodyContent, name string) string {
 	return v.AsString()
 }
 
+// oneLine joins the lines of a text for people, which may be a heredoc.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
 // number reads an attribute that must be a whole number from 1 to limit. number returns 0 if the
 // attribute is missing or wrong.
 func (p *parser) number(c *hcl.BodyContent, name string, limit int64) int {

@@ -2,8 +2,10 @@ package recipe
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -27,6 +29,78 @@ func TestRecorded(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// recorded reads a recipe's recorded exchanges.
+func recorded(t *testing.T, name string) (out script) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../../../recipes/testdata", name+".json"))
+	if err == nil {
+		err = json.Unmarshal(text, &out)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestRecordedFailures requires of each vendor's recording the failures that a rotation must tell
+// apart: refused credentials, a missing permission, too many calls, a lost reply whose key the
+// list finds, a key that is alive and one that is dead.
+func TestRecordedFailures(t *testing.T) {
+	definitions, err := Provider.Definitions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range definitions {
+		if d.Name == "http-demo" {
+			continue
+		}
+		seen, lost := map[string]bool{}, ""
+		for _, step := range recorded(t, d.Name).Steps {
+			if len(step.Exchanges) == 0 {
+				t.Errorf("%s: a step without exchanges", d.Name)
+				continue
+			}
+			last := step.Exchanges[len(step.Exchanges)-1].Reply
+			seen[fmt.Sprintf("%s %d %s", step.Call, last.Status, step.Want.Outcome)] = true
+			seen[step.Call+" "+step.Want.Outcome] = true
+			switch {
+			case step.Call == "create" && last.Cut:
+				lost = step.Marker
+			case step.Call == "list" && slices.ContainsFunc(step.Want.Keys, func(key string) bool {
+				return lost != "" && strings.HasSuffix(key, " "+lost)
+			}):
+				seen["the key of a lost reply is found"] = true
+			case step.Want.Retry > 0:
+				seen[step.Call+" asks for a retry later"] = true
+			}
+		}
+		for _, want := range []string{"create unknown", "the key of a lost reply is found", "create 401 permanent",
+			"create 403 permanent", "create 429 transient", "create asks for a retry later", "create 503 unknown",
+			"verify rejected", "verify dead alive", "retire permanent"} {
+			if !seen[want] {
+				t.Errorf("%s: the recording lacks %q", d.Name, want)
+			}
+		}
+	}
+}
+
+// TestTableOfRecipes: docs/recipes.md has a row for each built-in recipe.
+func TestTableOfRecipes(t *testing.T) {
+	page, err := os.ReadFile("../../../../docs/recipes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	definitions, err := Provider.Definitions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range definitions {
+		if d.Name != "http-demo" && !strings.Contains(string(page), "\n| `"+d.Name+"` |") {
+			t.Errorf("docs/recipes.md has no row for %s", d.Name)
+		}
 	}
 }
 

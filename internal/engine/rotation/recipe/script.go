@@ -63,6 +63,7 @@ type scriptReply struct {
 // scriptWant is the expected result of a call, or the expected outcome of its failure.
 type scriptWant struct {
 	Outcome  string                  `json:"outcome"`
+	Retry    float64                 `json:"retry_after"` // seconds
 	ID       string                  `json:"id"`
 	Secret   map[string]secret.Value `json:"secret"`
 	Public   map[string]string       `json:"public"`
@@ -142,6 +143,10 @@ func (p *scriptRun) step(ctx context.Context, step scriptStep) error {
 	}
 	if got := rotate.OutcomeOf(err).String(); got != step.Want.Outcome {
 		return fmt.Errorf("outcome %s (%w), want %s", got, err, step.Want.Outcome)
+	}
+	f, _ := errors.AsType[*rotate.Failure](err)
+	if want := step.Want.Retry; f != nil && f.RetryAfter.Seconds() != want {
+		return fmt.Errorf("the provider asks for a retry after %v, want %v seconds", f.RetryAfter, want)
 	}
 	return nil
 }
