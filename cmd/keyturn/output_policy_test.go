@@ -52,7 +52,7 @@ var policyLines = []string{
 	"kv metadata delete secret/a | kv put secret/a x=1",
 	"kv enable-versioning two | secrets enable -path=two -version=1 kv",
 	"rotate now x", "rotate rollback x", "rotate pause x", "rotate resume x", "rotate plan x", "rotate history x",
-	"rotate status x", "rotate orphans x", "recipe list", "recipe show http-demo",
+	"rotate status x", "rotate orphans x", "rotate overdue", "recipe list", "recipe show http-demo",
 	"rotate status ~", // no key exists
 	"login token=TOKEN -no-store",
 	"token create -ttl=1h",

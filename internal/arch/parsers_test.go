@@ -271,6 +271,7 @@ var ownTexts = map[string]string{
 	"internal/barrier/view.go":                  "keys of our own store: it parses nothing",
 	"internal/core/requestaudit.go":             "a body that wire.Check has accepted, once",
 	"internal/core/envelope.go":                 "an answer of our own",
+	"internal/core/compliancecursor.go":         "a cursor that the barrier has encrypted, at most maxCursor",
 	"internal/core/policies/policies.go":        "rows of our own store; a policy's text goes to package policy",
 	"internal/due/due.go":                       "keys of our own store",
 	"internal/engine/aws/client/ambient.go":     "an address that checkURL has accepted",

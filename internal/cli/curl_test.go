@@ -24,6 +24,7 @@ var otherLines = []string{
 	"read -namespace=team x",
 	"read -header=X-Extra=yes x",
 	"rotate status",
+	"rotate overdue -untracked",
 	"rotate now -leaked x",
 	"recipe list", "recipe show x",
 	"login hvs.typed",

@@ -55,6 +55,7 @@ var pathLines = []struct {
 	{"rotate resume -mount=@ x", "PUT @/keys/x/resume", true},
 	{"rotate status @", "GET rotation/keys/@", false},
 	{"rotate status -mount=@", "GET @/status", true},
+	{"rotate overdue -mount=@", "GET @/compliance", true},
 	{"rotate history aws/static-roles/@", "GET aws/static-roles/@/history", false},
 	{"rotate plan @", "GET rotation/keys/@/plan", false},
 	{"rotate orphans @", "GET rotation/keys/@/orphans", false},

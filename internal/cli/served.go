@@ -251,6 +251,7 @@ var served = map[string][]servedRoute{
 		{"update", "keys/{name}/orphans", ""},
 		{"read", "keys/{name}/plan", ""},
 		{"read", "status", ""},
+		{"read", "compliance", ""},
 		{"list", "recipes", ""},
 		{"read", "recipes/{name}", ""},
 		{"update", "recipes/{name}", ""},

@@ -59,6 +59,7 @@ func (h *hosts) host(uuid string) engine.Host {
 		},
 		MayPublish: h.publishing.mayPublish,
 		Rotating:   h.publishing.rotating,
+		Compliance: (&compliance{h.barrier, h.mounts, h.policies, h.publishing.rotating}).page,
 		Publish:    h.publishing.publish,
 		Published:  h.publishing.published,
 		Versions:   h.publishing.versions,

@@ -166,6 +166,8 @@ type Host struct {
 	// Rotating yields the rotation status of every record, of all engines, that the policies allow
 	// to read.
 	Rotating func(ctx context.Context, policies []string) iter.Seq2[Rotating, error]
+	// Compliance lists the secrets of all engines whose rotation is late.
+	Compliance func(ctx context.Context, q ComplianceQuery) (*Compliance, error)
 	// Audited runs an action of the engine between the two lines of its audit entry. If the first
 	// line cannot be written, it does not call act; see [Automatic.Takes] for the exception.
 	Audited func(ctx context.Context, a Automatic, act func(ctx context.Context) error) error

@@ -39,6 +39,8 @@ type Kind struct {
 	// Place returns the path of the secret where consumers read the credential. nil means that
 	// they read the record.
 	Place func(r *Record) string
+	// Class returns how sensitive the credential is. nil means that no class is configured.
+	Class func(r *Record) Class
 	// Timing returns the configured times.
 	Timing func(r *Record) Timing
 	// Open opens the record's target. red learns every secret that the target handles. An error

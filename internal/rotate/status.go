@@ -15,6 +15,7 @@ import (
 type Status struct {
 	Path       string    `json:"path"`                   // full: "rotation/keys/stripe"
 	Kind       string    `json:"kind"`                   // "key"
+	Class      Class     `json:"class,omitempty"`        // how sensitive it is, if that is configured
 	Place      string    `json:"published_at,omitempty"` // where consumers read it, if that is not the record
 	State      State     `json:"state"`
 	Rotation   int       `json:"rotation"` // number of the one in flight, or of the last one
@@ -30,6 +31,8 @@ type Status struct {
 	Alert      string    `json:"alert,omitempty"`
 	AlertSince time.Time `json:"alert_since,omitzero"`
 	Paused     string    `json:"pause_reason,omitempty"`
+	// Deadline is the time by which a rotation must have published; it may have passed.
+	Deadline time.Time `json:"-"`
 }
 
 // Overdue returns how long an unpublished rotation has been due; zero if it is not late enough to
@@ -48,6 +51,23 @@ func overdue(next time.Time, published bool, now time.Time) time.Duration {
 		return late
 	}
 	return 0
+}
+
+// deadline returns the time by which a rotation must have published: the planned one or, for a
+// record that is rotated on request only, the end of the period of its class. Zero: there is none.
+func (r *Record) deadline(c Class) time.Time {
+	if period, ok := c.Period(); ok && r.Next.IsZero() && !r.LastRotated.IsZero() {
+		return r.LastRotated.Add(period)
+	}
+	return r.Next
+}
+
+// Late returns how long the deadline has passed; zero if it is not late enough to count.
+func (s *Status) Late(now time.Time) time.Duration {
+	if s.Deadline.IsZero() || s.Overdue == 0 && !s.Next.IsZero() {
+		return 0
+	}
+	return overdue(s.Deadline, false, now)
 }
 
 // Trouble ranks a status: records that need a person come first.
@@ -119,6 +139,10 @@ func (m *Manager) status(k *Kind, r *Record, now time.Time) Status {
 	if k.Place != nil {
 		s.Place = k.Place(r)
 	}
+	if k.Class != nil {
+		s.Class = k.Class(r)
+	}
+	s.Deadline = r.deadline(s.Class)
 	if t := r.Turn; t != nil {
 		s.Attempts = t.Tries
 		if !t.Published().IsZero() {

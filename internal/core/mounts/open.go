@@ -31,6 +31,7 @@ type Open struct {
 	Rotator   engine.Rotator
 	Publisher engine.Publisher
 	Keeper    engine.Keeper
+	Aged      engine.Aged
 }
 
 // Entry returns the mount's current record.
@@ -70,9 +71,17 @@ func (s *Snapshot) Route(path string) *Open {
 func (s *Snapshot) ByUUID(uuid string) *Open { return s.open[uuid] }
 
 // Rotators returns the open mounts whose engines rotate keys, sorted by path.
-func (s *Snapshot) Rotators() (all []*Open) {
+func (s *Snapshot) Rotators() []*Open {
+	return s.sorted(func(o *Open) bool { return o.Rotator != nil })
+}
+
+// Aged returns the open mounts with an index of when secrets are rotated, sorted by path.
+func (s *Snapshot) Aged() []*Open { return s.sorted(func(o *Open) bool { return o.Aged != nil }) }
+
+// sorted returns the open mounts that f accepts, sorted by path.
+func (s *Snapshot) sorted(f func(o *Open) bool) (all []*Open) {
 	for _, o := range s.open {
-		if o.Rotator != nil && o.Entry().Gone.IsZero() {
+		if f(o) && o.Entry().Gone.IsZero() {
 			all = append(all, o)
 		}
 	}

@@ -90,5 +90,6 @@ func (m *Manager) start(ctx context.Context, o *Open, e *mount.Entry) ([]route.R
 	o.Rotator, _ = eng.(engine.Rotator)
 	o.Publisher, _ = eng.(engine.Publisher)
 	o.Keeper, _ = eng.(engine.Keeper)
+	o.Aged, _ = eng.(engine.Aged)
 	return engine.RoutesOf(eng)
 }

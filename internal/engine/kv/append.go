@@ -17,9 +17,7 @@ func (c *config) append(m *record, path string, data []byte, t *turn) (*record, 
 	}
 	next.Updated, next.Current = now, next.Current+1
 	ver := version{N: next.Current, Created: now, Deleted: next.deletesAt(c, now), Turn: t}
-	ver.Rotated, ver.Next = rotationTimes(data, next.Custom)
 	next.Versions = append(next.Versions, ver)
-	next.Indexed = ver.Next
 	ops := []storage.Op{storage.Set(versionKey(path, ver.N), data)}
 	// Remove at most 90 at once, because of the limit of a batch; the next write removes more.
 	keep := next.versionsToKeep(c)
@@ -31,28 +29,6 @@ func (c *config) append(m *record, path string, data []byte, t *turn) (*record, 
 		next.Oldest = next.Versions[0].N
 	}
 	return next, &next.Versions[len(next.Versions)-1], ops
-}
-
-// reindex moves the path in the index of next rotations, where times of one second share a row.
-func reindex(path string, old, next *record) []storage.Op {
-	var before, after string
-	if old != nil && !old.Indexed.IsZero() {
-		before = nextKey(old.Indexed, path)
-	}
-	if !next.Indexed.IsZero() {
-		after = nextKey(next.Indexed, path)
-	}
-	if before == after {
-		return nil
-	}
-	var ops []storage.Op
-	if before != "" {
-		ops = append(ops, storage.Remove(before))
-	}
-	if after != "" {
-		ops = append(ops, storage.Set(after, nil))
-	}
-	return ops
 }
 
 // defaultMaxVersions is the number of versions to keep if neither the mount nor the path sets it.
@@ -89,8 +65,8 @@ func (v *version) size() int {
 	if !v.Deleted.IsZero() {
 		n += 40
 	}
-	if !v.Rotated.IsZero() || !v.Next.IsZero() {
-		n += 80
+	if !v.Next.IsZero() {
+		n += 40
 	}
 	if v.Turn != nil {
 		n += 80 + len(v.Turn.ID) + len(v.Turn.Key)

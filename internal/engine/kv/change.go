@@ -78,6 +78,10 @@ func (s *secrets) change(ctx context.Context, path string, by writer, f edit) er
 // unlocked while the keys call their providers.
 func (s *secrets) commit(ctx context.Context, r revision) error {
 	write := func(extra []storage.Op) error {
+		index, err := s.table.reindex(ctx, r.path, r.old, r.next, r.ops)
+		if err != nil {
+			return err
+		}
 		row := storage.Remove(metaPrefix + r.path)
 		if !r.remove {
 			b, err := r.next.encode()
@@ -86,7 +90,7 @@ func (s *secrets) commit(ctx context.Context, r revision) error {
 			}
 			row = storage.Set(metaPrefix+r.path, b)
 		}
-		ops := slices.Concat(r.ops, []storage.Op{row.If(r.version)}, reindex(r.path, r.old, r.next))
+		ops := slices.Concat(r.ops, []storage.Op{row.If(r.version)}, index)
 		extra = keepOneEvent(slices.Concat(extra, s.event(r.path, r.next)))
 		ver, err := s.table.mount.Store.CommitWith(ctx, ops, extra)
 		if err == nil && !r.remove {

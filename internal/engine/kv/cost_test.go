@@ -3,6 +3,7 @@ package kv
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/keyturn/keyturn/internal/costtest"
 	"github.com/keyturn/keyturn/internal/wire"
@@ -22,7 +23,7 @@ func FuzzPatchCost(f *testing.F) {
 		if _, err := mergePatch([]byte(text), []byte(text)); err != nil {
 			return err
 		}
-		rotationTimes([]byte(text), nil)
+		ageOf([]byte(text), nil, time.Now())
 		x, err := decodeNumbers([]byte(text))
 		blank(x, 0, 1)
 		return err

@@ -4,7 +4,9 @@
 //
 //	m/<path>                  the metadata record: settings, and each version's times
 //	v/<path>\x00<version>     the data of one version, ten digits
-//	next/<unix s, 16 hex>/<path>  index of next_rotation, for what is overdue
+//	next/<unix s, 16 hex>/<path>  index of ages, by deadline: dates and class of a secret;
+//	                        the Unix time 0 stands for dates that cannot be judged
+//	ages                    how far the index covers secrets of earlier versions of Keyturn
 //	config                    the mount's settings
 //	upgraded                  empty; exists if the mount is versioned
 //
@@ -14,7 +16,8 @@
 // cannot return to version 1.
 //
 // A write asserts the version of the metadata record, so that two writers never create the same
-// version. The data and the metadata of a version, and its event, are in one commit.
+// version. The data and the metadata of a version, its row in the index, and its event, are in one
+// commit.
 package kv
 
 import (
@@ -55,7 +58,9 @@ func options(was, want map[string]string) (engine.Options, error) {
 			"options.version: a versioned mount cannot be made unversioned again, because only one version of each "+
 				"secret would be left; mount another with version 1, and copy the secrets to it")
 	case isVersioned(want) && !isVersioned(was):
-		out.Along = []storage.Op{storage.Set(upgradedKey, nil)}
+		all, err := walkRows.Set("", walked{Done: true})
+		out.Along = []storage.Op{storage.Set(upgradedKey, nil), all} // a migrated secret is indexed
+		return out, err
 	}
 	return out, nil
 }

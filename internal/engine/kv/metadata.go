@@ -104,7 +104,6 @@ func (a metadataAPI) change(ctx context.Context, in settingsIn, patch bool) erro
 				return nil, nil, err
 			}
 			next.Custom = custom
-			next.Indexed = nextOf(next)
 		}
 		return next, nil, nil
 	})
@@ -161,7 +160,7 @@ func (a metadataAPI) remove(ctx context.Context, r *route.Request, in pathIn) (r
 		case len(next.Published) > 0:
 			next = &record{Vacant: true, Published: next.Published, Current: next.Current}
 		default:
-			next.Indexed, rev.remove = time.Time{}, true
+			rev.remove = true
 		}
 		rev.next = next
 		err = a.secrets.commit(ctx, rev)

@@ -34,7 +34,7 @@ func versionKey(path string, n int) string {
 	return string(append(b, text...))
 }
 
-// nextKey is the key in the index of next_rotation.
+// nextKey is the key in the index of ages.
 func nextKey(at time.Time, path string) string {
 	return fmt.Sprintf("%s%016x/%s", nextPrefix, max(at.Unix(), 0), path)
 }
@@ -58,7 +58,7 @@ type record struct {
 	Settings settings          `json:"s"`
 	Custom   map[string]string `json:"m,omitempty"`
 	MetaVer  int               `json:"mv,omitempty"` // number of changes of settings and custom metadata
-	// Indexed is the next_rotation of the path in the index.
+	// Indexed is the deadline of the path's row in the index of ages; zero: it has none.
 	Indexed time.Time `json:"ix,omitzero"`
 	// Published are the fields to which keys publish, or once did. Core knows the keys. The list
 	// outlives the secret.
@@ -82,8 +82,7 @@ type version struct {
 	Created   time.Time `json:"c"`
 	Deleted   time.Time `json:"d,omitzero"` // when it is, or will be, soft-deleted
 	Destroyed bool      `json:"x,omitempty"`
-	Rotated   time.Time `json:"r,omitzero"` // rotated_at of its data or of the rotation
-	Next      time.Time `json:"nx,omitzero"`
+	Next      time.Time `json:"nx,omitzero"` // of the rotation
 	Turn      *turn     `json:"t,omitempty"`
 }
 
@@ -213,7 +212,7 @@ func (e *encoder) version(v *version) {
 	if v.Destroyed {
 		e.text(`,"x":true`)
 	}
-	e.optionalTime(`,"r":`, v.Rotated).optionalTime(`,"nx":`, v.Next)
+	e.optionalTime(`,"nx":`, v.Next)
 	if v.Turn != nil {
 		e.text(`,"t":`).json(v.Turn)
 	}

@@ -24,7 +24,7 @@ func TestRecordEncode(t *testing.T) {
 		for n := range random.IntN(12) {
 			v := version{N: n + 1, Created: at(), Destroyed: some()}
 			if some() {
-				v.Deleted, v.Rotated, v.Next = at(), at(), at()
+				v.Deleted, v.Next = at(), at()
 			}
 			if some() {
 				v.Turn = &turn{ID: "id\"\n<ü>", Key: "k", Period: time.Hour, ReadTTL: time.Duration(random.IntN(2))}

@@ -54,7 +54,7 @@ func (v *versioned) Publish(ctx context.Context, path string, p engine.Publicati
 		if p.Next.IsZero() {
 			ver.Next = time.Time{}
 		}
-		next.Indexed, n = ver.Next, next.Current
+		n = next.Current
 		next.setPublished(slices.Collect(maps.Keys(p.Fields)), nil)
 		return next, ops, nil
 	})
@@ -80,8 +80,16 @@ func (v *versioned) Mark(ctx context.Context, path string, published, released [
 	case next.Vacant && len(next.Published) == 0:
 		return []storage.Op{v.mount.Store.Abs(storage.Remove(key).If(ver))}, nil
 	}
+	ops, err := v.secrets.table.reindex(ctx, path, row, next, nil)
+	if err != nil {
+		return nil, err
+	}
 	b, err := next.encode()
-	return []storage.Op{v.mount.Store.Abs(storage.Set(key, b).If(ver))}, err
+	ops = append(ops, storage.Set(key, b).If(ver))
+	for i := range ops {
+		ops[i] = v.mount.Store.Abs(ops[i])
+	}
+	return ops, err
 }
 
 // fill replaces the published fields in the current data, and keeps the others.

@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -51,24 +52,46 @@ func encodeText(op string, v any) ([]byte, error) {
 }
 
 // fieldText is the text of a string or number member of a JSON object, or "".
-func fieldText(body []byte, name string) string {
-	var in struct {
-		V *string
-	}
+func fieldText(body []byte, name string) (text string) {
 	_ = wire.EachField(body, func(k string, v []byte) error {
-		if k == name && len(v) > 0 && v[0] != '{' && v[0] != '[' {
-			var s struct {
-				V string `json:"v"`
-			}
-			text := append(append([]byte(`{"v":`), v...), '}')
-			if _, err := wire.Decode(text, &s); err == nil {
-				in.V = &s.V
-			}
+		if k == name {
+			text = scalarText(v)
 		}
 		return nil
 	})
-	if in.V == nil {
-		return ""
+	return text
+}
+
+// scalarText is the text of a JSON string or number, or "".
+func scalarText(v []byte) string {
+	var s struct {
+		V string `json:"v"`
 	}
-	return *in.V
+	if len(v) > 0 && v[0] != '{' && v[0] != '[' {
+		if _, err := wire.Decode(append(append([]byte(`{"v":`), v...), '}'), &s); err != nil {
+			return ""
+		}
+	}
+	return s.V
+}
+
+// someTexts returns the text of some members of a JSON object. A member that is absent, null or
+// empty has none; that of an object, a list or a truth value is its JSON. It costs little if the
+// names do not occur.
+func someTexts(data []byte, names ...string) map[string]string {
+	if !slices.ContainsFunc(names, func(name string) bool { return bytes.Contains(data, []byte(name)) }) {
+		return nil
+	}
+	out := map[string]string{}
+	_ = wire.EachField(data, func(name string, v []byte) error {
+		if slices.Contains(names, name) {
+			text := scalarText(v)
+			if text == "" && string(v) != `""` && string(v) != "null" {
+				text = string(v)
+			}
+			out[name] = text
+		}
+		return nil
+	})
+	return out
 }

@@ -99,11 +99,15 @@ func (u *upgrade) migrate(ctx context.Context, path string) error {
 		if m != nil {
 			next.setPublished(m.Published, nil)
 		}
+		index, err := t.reindex(ctx, path, m.visible(), next, ops)
+		if err != nil {
+			return err
+		}
 		b, err := next.encode()
 		if err != nil {
 			return err
 		}
-		move := append(reindex(path, m.visible(), next), storage.Set(metaPrefix+path, b).If(ver),
+		move := append(index, storage.Set(metaPrefix+path, b).If(ver),
 			storage.Remove(left.Key).If(left.Version))
 		_, err = t.mount.Store.Commit(ctx, append(move, ops...)...)
 		if fault.Is(err, fault.TooLarge) {

@@ -14,9 +14,13 @@ import (
 type versioned struct {
 	mount   *engine.Mount
 	secrets *secrets
+	walk    *ageWalk
 }
 
-var _ engine.Versioned = (*versioned)(nil)
+var (
+	_ engine.Versioned = (*versioned)(nil)
+	_ engine.Aged      = (*versioned)(nil)
+)
 
 func openVersioned(ctx context.Context, m *engine.Mount) (engine.Engine, error) {
 	t := &table{mount: m, latches: newLatches()}
@@ -24,7 +28,11 @@ func openVersioned(ctx context.Context, m *engine.Mount) (engine.Engine, error) 
 		return nil, err
 	}
 	u := &upgrade{table: t}
-	return &versioned{mount: m, secrets: &secrets{table: t, upgrade: u}}, u.start(ctx)
+	w := &ageWalk{table: t}
+	if err := w.start(ctx); err != nil {
+		return nil, err
+	}
+	return &versioned{mount: m, secrets: &secrets{table: t, upgrade: u}, walk: w}, u.start(ctx)
 }
 
 // Close has nothing to close.

@@ -111,6 +111,9 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Read, "keys/{name}/plan", ks.plan).WithHelp("Shows what will happen to a key, and when."),
 		route.On(route.Read, "status", overview{ks.m}.status).WithHelp("Shows every credential that rotates on this " +
 			"server, under any engine, and that the caller may read. Credentials that need attention come first."),
+		route.On(route.Read, "compliance", overview{ks.m}.compliance).WithHelp("Shows the secrets whose rotation is " +
+			"late, the latest first, then those whose dates cannot be judged: what rotates here, and the secrets of " +
+			"every versioned key-value mount. Shows only what the caller may read."),
 		route.On(route.List, "recipes",
 			b.recipes.list).WithHelp("Lists the recipes: those that are built in and those written to this mount."),
 		route.On(route.Read, "recipes/{name}", b.recipes.read).WithParam("name", "The recipe's name.").WithHelp(

@@ -123,6 +123,7 @@ func (ks *keys) kind() rotate.Kind {
 			return map[string]string{"key": r.Name, "path": data(r).Config.Path}
 		},
 		Place:  func(r *rotate.Record) string { return data(r).Config.Path },
+		Class:  func(r *rotate.Record) rotate.Class { return data(r).Config.Policy.Class },
 		Timing: func(r *rotate.Record) rotate.Timing { return data(r).Config.Policy.Timing() },
 		Open: func(ctx context.Context, r *rotate.Record, s *rotate.Secrets, red *secret.Redactor) (rotate.Target,
 			error) {

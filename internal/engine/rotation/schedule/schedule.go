@@ -27,29 +27,14 @@ const (
 )
 
 // A Class says how sensitive a key is.
-type Class string
+type Class = rotate.Class
 
 // The classes.
 const (
-	Financial Class = "financial"
-	Standard  Class = "standard"
-	LowRisk   Class = "low-risk"
+	Financial = rotate.Financial
+	Standard  = rotate.Standard
+	LowRisk   = rotate.LowRisk
 )
-
-const day = 24 * time.Hour
-
-// Period returns the default period of a class, and false if there is no such class.
-func (c Class) Period() (time.Duration, bool) {
-	switch c {
-	case Financial:
-		return 30 * day, true
-	case Standard:
-		return 60 * day, true
-	case LowRisk:
-		return 90 * day, true
-	}
-	return 0, false
-}
 
 // A Policy is a key's timing. Its zero fields mean the default.
 type Policy struct {

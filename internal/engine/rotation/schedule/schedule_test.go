@@ -6,6 +6,8 @@ import (
 	"time"
 )
 
+const day = 24 * time.Hour
+
 func TestDefaultsAreSound(t *testing.T) {
 	for _, p := range []Policy{
 		{}, {Class: Financial}, {Class: LowRisk}, {Period: time.Hour}, {Period: time.Minute}, {Grace: time.Hour},
