@@ -69,8 +69,25 @@ func (s Schedule) Next(after time.Time) time.Time {
 	return time.Time{}
 }
 
-// Missed reports whether the window of a time that was due has ended. Without a window, it never
-// does.
-func Missed(due time.Time, window time.Duration, now time.Time) bool {
-	return window > 0 && now.After(due.Add(window))
+// prev is the last time of the schedule that is not after another; zero if there is none.
+func (s Schedule) prev(at time.Time) time.Time {
+	at = at.UTC()
+	from := func(back time.Duration) time.Time { return s.Next(at.Add(-back)) }
+	var near, far time.Duration // from(near) is after at, from(far) is not
+	for far = time.Minute; ; near, far = far, 2*far {
+		if next := from(far); !next.IsZero() && !next.After(at) {
+			break
+		}
+		if far > horizon {
+			return time.Time{}
+		}
+	}
+	for far-near > time.Second {
+		if middle := near + (far-near)/2; from(middle).After(at) {
+			near = middle
+		} else {
+			far = middle
+		}
+	}
+	return from(far)
 }

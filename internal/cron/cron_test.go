@@ -46,32 +46,52 @@ func TestParseRefuses(t *testing.T) {
 func TestMissed(t *testing.T) {
 	due := time.Date(2026, 2, 27, 3, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
-		window, late time.Duration
-		want         bool
+		w         When
+		due, late time.Duration // after 3:00
+		want      bool
 	}{
-		{0, 1000 * time.Hour, false}, {time.Hour, 0, false}, {time.Hour, time.Hour, false},
-		{time.Hour, time.Hour + 1, true},
+		{When{Schedule: "0 3 * * *"}, 0, 1000 * time.Hour, false},
+		{When{Period: time.Hour}, 0, 1000 * time.Hour, false},
+		{When{Schedule: "0 3 * * *", Window: time.Hour}, 0, 0, false},
+		{When{Schedule: "0 3 * * *", Window: time.Hour}, 0, time.Hour, false},
+		{When{Schedule: "0 3 * * *", Window: time.Hour}, 0, time.Hour + 1, true},
+		// a random delay does not move the window's end
+		{When{Schedule: "0 3 * * *", Window: time.Hour}, 30 * time.Minute, time.Hour, false},
+		{When{Schedule: "0 3 * * *", Window: time.Hour}, 30 * time.Minute, time.Hour + 1, true},
+		// the first rotation of a key, which lies in no window
+		{When{Schedule: "0 3 * * *", Window: time.Hour}, 5 * time.Hour, 6 * time.Hour, false},
+		{When{Schedule: "0 3 * * *", Window: time.Hour}, 5 * time.Hour, 6*time.Hour + 1, true},
 	} {
-		if got := Missed(due, tt.window, due.Add(tt.late)); got != tt.want {
-			t.Errorf("window %s, %s late: %v", tt.window, tt.late, got)
+		if got := tt.w.Missed(due.Add(tt.due), due.Add(tt.late)); got != tt.want {
+			t.Errorf("%+v, due at 3:00 + %s, %s late: %v", tt.w, tt.due, tt.late, got)
 		}
 	}
 }
 
-// FuzzParse: what is taken has a next time, later than now, and again the same one.
-func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"0 3 * * *", "*/7 1-5 1,15 * MON-FRI", "@daily", "0 0 29 2 *", "? ? ? ? ?"} {
-		f.Add(seed, int64(1_700_000_000))
-	}
-	f.Fuzz(func(t *testing.T, text string, unix int64) {
+func TestPrev(t *testing.T) {
+	at := time.Date(2027, 5, 3, 10, 20, 30, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"* * * * *":      time.Date(2027, 5, 3, 10, 20, 0, 0, time.UTC),
+		"20 10 * * *":    time.Date(2027, 5, 3, 10, 20, 0, 0, time.UTC),
+		"21 10 * * *":    time.Date(2027, 5, 2, 10, 21, 0, 0, time.UTC),
+		"0,1 3-5 * * *":  time.Date(2027, 5, 3, 5, 1, 0, 0, time.UTC),
+		"0 0 1 1 *":      time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC),
+		"59 23 29 2 *":   time.Date(2024, 2, 29, 23, 59, 0, 0, time.UTC),
+		"30 12 * * MON":  time.Date(2027, 4, 26, 12, 30, 0, 0, time.UTC),
+		"*/7 10 3 MAY *": time.Date(2027, 5, 3, 10, 14, 0, 0, time.UTC),
+	} {
 		s, err := Parse(text)
 		if err != nil {
-			return
+			t.Fatal(err)
 		}
-		now := time.Unix(unix%(1<<33), 0)
-		next := s.Next(now)
-		if next.IsZero() || !next.After(now) || !next.Equal(s.Next(now)) || next.Location() != time.UTC {
-			t.Errorf("%q after %s is %s", text, now, next)
+		if got := s.prev(at); !got.Equal(want) {
+			t.Errorf("before %s, %q has %s, want %s", at, text, got, want)
 		}
-	})
+		if got := s.prev(want); !got.Equal(want) {
+			t.Errorf("%q at its own time %s: %s", text, want, got)
+		}
+	}
+	if got := (Schedule{}).prev(at); !got.IsZero() {
+		t.Errorf("no schedule: %s", got)
+	}
 }

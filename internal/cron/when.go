@@ -2,6 +2,7 @@ package cron
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/fault"
@@ -12,6 +13,7 @@ type When struct {
 	Period   time.Duration `json:"period,omitempty"`
 	Schedule string        `json:"schedule,omitempty"` // five fields, UTC
 	Window   time.Duration `json:"window,omitempty"`   // how long after the schedule's time it may still begin
+	Jitter   time.Duration `json:"jitter,omitempty"`   // the longest random delay that Next adds
 	Off      bool          `json:"off,omitempty"`      // only on request
 }
 
@@ -34,11 +36,22 @@ func (w When) Check(least time.Duration) error {
 		return fault.New(op, fault.Invalid,
 			"field \"rotation_window\": %s is less than %s; give a longer one, or leave it out for none", w.Window,
 			MinWindow)
-	case w.Schedule == "":
-		return nil
 	}
-	if _, err := Parse(w.Schedule); err != nil {
-		return fault.New(op, fault.Invalid, "field \"rotation_schedule\": %s", fault.Message(err))
+	if w.Schedule != "" {
+		if _, err := Parse(w.Schedule); err != nil {
+			return fault.New(op, fault.Invalid, "field \"rotation_schedule\": %s", fault.Message(err))
+		}
+	}
+	longest := w.Interval() / 2 // a longer jitter could skip a time of the schedule
+	if w.Window != 0 {
+		longest = min(longest, w.Window/2) // the rest is left for retries
+	}
+	switch {
+	case w.Jitter < 0:
+		return fault.New(op, fault.Invalid, "field \"jitter\" must not be negative; leave it out for none")
+	case w.Jitter > longest && !w.Off:
+		return fault.New(op, fault.Invalid, "field \"jitter\": %s is more than %s, half of the rotation window or of "+
+			"the shortest time between two rotations; give a shorter one", w.Jitter, longest)
 	}
 	return nil
 }
@@ -48,6 +61,7 @@ type Change struct {
 	Period   *time.Duration
 	Schedule *string
 	Window   *time.Duration
+	Jitter   *time.Duration
 	Off      *bool
 }
 
@@ -59,6 +73,8 @@ func (w *When) Apply(c Change) {
 		w.Period = 0
 	case c.Period != nil && *c.Period != 0 && c.Schedule == nil:
 		w.Schedule, w.Window = "", 0
+	case c.Schedule != nil && *c.Schedule == "":
+		w.Window = 0
 	}
 	if c.Period != nil {
 		w.Period = *c.Period
@@ -69,6 +85,9 @@ func (w *When) Apply(c Change) {
 	if c.Window != nil {
 		w.Window = *c.Window
 	}
+	if c.Jitter != nil {
+		w.Jitter = *c.Jitter
+	}
 	if c.Off != nil {
 		w.Off = *c.Off
 	}
@@ -78,8 +97,19 @@ func (w *When) Apply(c Change) {
 func (w When) Never() bool { return w.Off || w.Period == 0 && w.Schedule == "" }
 
 // Next is the time of the next rotation after the last one, never before now; zero: never. Store
-// it unchanged, so that a missing time never counts as overdue.
+// it unchanged, because each call draws the jitter anew, and so that a missing time never counts
+// as overdue.
 func (w When) Next(last, now time.Time) time.Time {
+	switch at := w.base(last, now); {
+	case at.IsZero(), w.Jitter <= 0, w.Schedule == "" && !at.After(now):
+		return at
+	default:
+		return at.Add(rand.N(w.Jitter))
+	}
+}
+
+// base is Next without jitter.
+func (w When) base(last, now time.Time) time.Time {
 	switch {
 	case w.Never():
 		return time.Time{}
@@ -97,6 +127,12 @@ func (w When) Next(last, now time.Time) time.Time {
 	}
 	return now
 }
+
+// anyTime is where Interval begins to compare the times of a schedule.
+var anyTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Interval is the shortest time between two rotations at any time; zero: never.
+func (w When) Interval() time.Duration { return w.Shortest(anyTime) }
 
 // gaps is how many times of a schedule are compared to find the shortest interval.
 const gaps = 64
@@ -124,8 +160,22 @@ func (w When) Shortest(now time.Time) time.Duration {
 	return short
 }
 
-// Missed reports whether the window of a rotation that was due has ended.
-func (w When) Missed(due, now time.Time) bool { return Missed(due, w.Window, now) }
+// Missed reports whether the window of a rotation that was due has ended. Without a window, it
+// never does.
+func (w When) Missed(due, now time.Time) bool {
+	return w.Window > 0 && now.After(w.windowEnd(due))
+}
+
+// windowEnd is the end of the window in which due lies. If due lies in none, because the rotation
+// was not planned by the schedule, windowEnd is as if a window began there.
+func (w When) windowEnd(due time.Time) time.Time {
+	if s, err := Parse(w.Schedule); err == nil {
+		if end := s.prev(due).Add(w.Window); end.After(due) {
+			return end
+		}
+	}
+	return due.Add(w.Window)
+}
 
 // The first and the longest wait between attempts; it doubles in between.
 const (
@@ -156,7 +206,7 @@ func (w When) Again(due, last time.Time, failed int, now time.Time) (at time.Tim
 	if due.IsZero() || !w.Missed(due, at) {
 		return at, false
 	}
-	if end := due.Add(w.Window - time.Second); end.Sub(now) >= firstRetry {
+	if end := w.windowEnd(due).Add(-time.Second); end.Sub(now) >= firstRetry {
 		return end, false
 	}
 	return w.Next(last, now), true

@@ -23,6 +23,14 @@ func TestWhenCheck(t *testing.T) {
 		{When{Period: time.Hour, Window: time.Hour}, `needs rotation_schedule`},
 		{When{Schedule: "@daily", Window: time.Minute}, `field "rotation_window": 1m0s is less than 1h0m0s`},
 		{When{Schedule: "0 3 30 2 *"}, `field "rotation_schedule": "0 3 30 2 *" never comes`},
+		{When{Schedule: "@daily", Window: 2 * time.Hour, Jitter: time.Hour}, ""},
+		{When{Schedule: "@daily", Window: 2 * time.Hour, Jitter: 61 * time.Minute},
+			`field "jitter": 1h1m0s is more than 1h0m0s`},
+		{When{Schedule: "@daily", Jitter: 13 * time.Hour}, `is more than 12h0m0s`},
+		{When{Period: time.Hour, Jitter: 30 * time.Minute}, ""},
+		{When{Period: time.Hour, Jitter: 31 * time.Minute}, `is more than 30m0s`},
+		{When{Period: time.Hour, Jitter: -1}, `must not be negative`},
+		{When{Period: time.Hour, Jitter: time.Hour, Off: true}, ""},
 		{When{Schedule: "nonsense"}, `field "rotation_schedule": "nonsense" is not a schedule`},
 	} {
 		err := tt.w.Check(time.Minute)
@@ -51,6 +59,39 @@ func TestWhenNext(t *testing.T) {
 		if got := tt.w.Next(tt.last, noon); !got.Equal(tt.want) {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
+	}
+}
+
+// TestJitter: a random delay is drawn anew by each call, is bounded, and keeps the window.
+func TestJitter(t *testing.T) {
+	three := time.Date(2030, 6, 6, 3, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		name string
+		w    When
+		last time.Time
+		from time.Time
+	}{
+		{"by period", When{Period: time.Hour, Jitter: 10 * time.Minute}, noon, noon.Add(time.Hour)},
+		{"by schedule", When{Schedule: "0 3 * * *", Window: time.Hour, Jitter: 10 * time.Minute}, noon, three},
+	} {
+		seen := map[time.Time]bool{}
+		for range 200 {
+			at := tt.w.Next(tt.last, noon)
+			seen[at] = true
+			if late := at.Sub(tt.from); late < 0 || late >= tt.w.Jitter {
+				t.Fatalf("%s: %s is not within %s after %s", tt.name, at, tt.w.Jitter, tt.from)
+			}
+			if tt.w.Window > 0 && (tt.w.Missed(at, three.Add(time.Hour)) || !tt.w.Missed(at, three.Add(time.Hour+1))) {
+				t.Fatalf("%s: the delay to %s moves the window's end", tt.name, at)
+			}
+		}
+		if len(seen) < 150 {
+			t.Errorf("%s: 200 delays have %d different lengths", tt.name, len(seen))
+		}
+	}
+	overdue := When{Period: time.Hour, Jitter: 10 * time.Minute}
+	if at := overdue.Next(noon.Add(-2*time.Hour), noon); !at.Equal(noon) {
+		t.Errorf("an overdue rotation is delayed to %s", at)
 	}
 }
 
@@ -121,6 +162,8 @@ func TestWhenApply(t *testing.T) {
 		{When{Schedule: "@weekly", Window: time.Hour}, Change{Period: &none},
 			When{Schedule: "@weekly", Window: time.Hour}},
 		{When{Period: time.Minute}, Change{Schedule: &empty}, When{Period: time.Minute}},
+		{When{Schedule: "@weekly", Window: time.Hour}, Change{Schedule: &empty}, When{}},
+		{When{Period: time.Minute}, Change{Jitter: &hour}, When{Period: time.Minute, Jitter: time.Hour}},
 		{When{Period: time.Minute}, Change{Period: &hour, Schedule: &daily},
 			When{Period: time.Hour, Schedule: "@daily"}},
 	} {

@@ -29,3 +29,14 @@ func (e *Edit) Planned() time.Time {
 	}
 	return later(at, e.Now)
 }
+
+// Upcoming returns the times of the next n rotations by schedule: the planned one as it is stored,
+// and those after it without jitter, as if each were made on time.
+func (r *Record) Upcoming(t Timing, now time.Time, n int) (times []time.Time) {
+	w := t.When
+	w.Jitter = 0
+	for at := notBefore(r.Next, now); len(times) < n && !at.IsZero(); at = w.Next(at, at) {
+		times = append(times, at)
+	}
+	return times
+}

@@ -456,8 +456,8 @@ func planRetry(e *Edit) {
 	eager := e.kind.Style == InPlace || e.kind.Eager
 	at, over := when.Again(rec.Next, rec.LastRotated, rec.Failures, e.Now)
 	switch {
-	case eager && rec.Next.IsZero():
-		return // it was requested, and the client knows
+	case rec.Next.IsZero():
+		return // it was requested, and is requested again
 	case over:
 		e.missed = rec.Next
 		rec.Next, rec.Failures = at, 0

@@ -195,6 +195,8 @@ func (r *Record) activity(now time.Time) string {
 	switch {
 	case r.Paused != nil:
 		return "paused: " + r.Paused.Reason
+	case t == nil && r.Failures > 0 && r.nextAttempt().IsZero():
+		return fmt.Sprintf("failed %s", times(r.Failures))
 	case t == nil && r.Failures > 0:
 		return fmt.Sprintf("failed %s; the next attempt begins %s", times(r.Failures), when(r.nextAttempt(), now))
 	case t == nil:

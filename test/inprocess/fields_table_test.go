@@ -62,7 +62,7 @@ func exempt(name, field string) string {
 		}
 	case "patch rotation/keys/{name}":
 		switch field {
-		case "rotation_schedule", "rotation_window", "jitter", "groups", "rollout", "notify":
+		case "groups", "rollout", "notify":
 			return "not implemented yet"
 		case "current_key_id", "current_secret", "skip_import_rotation", "provider":
 			return "of the write alone"
@@ -372,7 +372,9 @@ func updatesOfRotation() map[string]update {
 				{name: "admin", value: fields{"token": "t"}, hidden: true},
 				{name: "fields", value: fields{"api_key": "key"}, with: fields{"admin": fields{"token": "t"}},
 					clear: fields{"admin": fields{"token": "t"}}}, {name: "class", value: "low-risk"},
-				{name: "rotation_period", value: "240h"},
+				{name: "rotation_period", value: "240h"}, {name: "rotation_schedule", value: "0 3 * * SAT"},
+				{name: "rotation_window", value: "2h", with: fields{"rotation_schedule": "0 3 * * SAT"}},
+				{name: "jitter", value: "1h"}, {name: "manual", value: true},
 				{name: "ca", value: ca, with: fields{"admin": fields{"token": "t"}},
 					clear: fields{"admin": fields{"token": "t"}}},
 				{name: "grace_period", value: "24h"}, {name: "read_ttl", value: "30s"},

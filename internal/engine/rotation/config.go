@@ -31,12 +31,7 @@ type keyIn struct {
 	Path     *string                  `json:"path" doc:"Where the key is published, in a KV version 2 mount, such as secret/stripe."`
 	Fields   *map[string]string       `json:"fields" default:"each to its own name" doc:"Maps outputs of the recipe to fields of the published secret."`
 
-	Class   *string        `json:"class" default:"standard" doc:"How sensitive the key is: financial, standard or low-risk; sets the default rotation period."`
-	Period  *time.Duration `json:"rotation_period" default:"30, 60 or 90 days, by class" doc:"How often the key is rotated; at least 1m."`
-	Grace   *time.Duration `json:"grace_period" default:"48h, at most half the period" doc:"How long the old key stays valid after the new one is published."`
-	ReadTTL *time.Duration `json:"read_ttl" default:"60s, or less" doc:"After how long readers read the secret again: at most 300s, and at most a quarter of the grace period."`
-	Idle    *time.Duration `json:"idle_period" default:"1h, or less" doc:"How long the old key must be unused before it is retired, if the provider shows when a key was last used."`
-	MaxHold *time.Duration `json:"max_hold" default:"168h" doc:"How long an old key that is still in use is kept before an alert asks a person to decide."`
+	timingIn
 
 	Successes *int           `json:"settle_successes" default:"the recipe's" doc:"How many times in a row a new key must pass verification before it is published; at most 100."`
 	Interval  *time.Duration `json:"settle_interval" default:"the recipe's" doc:"How long to wait between two verifications of a new key."`
@@ -51,25 +46,19 @@ type keyIn struct {
 
 // unsupportedIn holds the fields of planned features. A request that sets one is refused.
 type unsupportedIn struct {
-	Schedule wire.Raw `json:"rotation_schedule" doc:"Not implemented yet; refused."`
-	Window   wire.Raw `json:"rotation_window" doc:"Not implemented yet; refused."`
-	Jitter   wire.Raw `json:"jitter" doc:"Not implemented yet; refused."`
-	Groups   wire.Raw `json:"groups" doc:"Not implemented yet; refused."`
-	Rollout  wire.Raw `json:"rollout" doc:"Not implemented yet; refused."`
-	Notify   wire.Raw `json:"notify" doc:"Not implemented yet; refused."`
+	Groups  wire.Raw `json:"groups" doc:"Not implemented yet; refused."`
+	Rollout wire.Raw `json:"rollout" doc:"Not implemented yet; refused."`
+	Notify  wire.Raw `json:"notify" doc:"Not implemented yet; refused."`
 }
 
 func (l *unsupportedIn) refuse() error {
-	for name, v := range map[string]wire.Raw{
-		"rotation_schedule": l.Schedule, "rotation_window": l.Window, "jitter": l.Jitter, "groups": l.Groups,
-		"rollout": l.Rollout, "notify": l.Notify,
-	} {
+	for name, v := range map[string]wire.Raw{"groups": l.Groups, "rollout": l.Rollout, "notify": l.Notify} {
 		if text := bytes.TrimSpace(v.Reveal()); v.IsNull() ||
 			slices.Contains([]string{`""`, "0", "[]", "{}", "false", `"0"`}, string(text)) {
 			continue
 		}
 		return fault.New("rotation.key", fault.Invalid,
-			"field %q: it is not implemented yet; leave it out, and use rotation_period", name)
+			"field %q: it is not implemented yet; leave it out", name)
 	}
 	return nil
 }
@@ -441,27 +430,17 @@ func outputNames(d Definition) (names []string) {
 	return names
 }
 
-// timing sets the schedule. If the period changes, timing also moves the next rotation.
+// timing sets when the key is rotated and how long an old key stays valid. If the schedule
+// changes, timing also moves the next rotation.
 func (c *change) timing(ctx context.Context) error {
-	rec := c.k.Rec
-	p, s := c.k.data.Config.Policy, c.k.data.Config.Settle
-	before := p
+	cfg := &c.k.data.Config
+	was, p, s := cfg.Policy.When, cfg.Policy, cfg.Settle
 	if c.replace {
 		p, s = schedule.Policy{}, rotate.Settle{}
 	}
-	if c.in.Class != nil {
-		p.Class = schedule.Class(*c.in.Class)
-		if c.in.Period == nil {
-			p.Period = 0 // the class's
-		}
-	}
-	for to, given := range map[*time.Duration]*time.Duration{
-		&p.Period: c.in.Period, &p.Grace: c.in.Grace, &p.ReadTTL: c.in.ReadTTL, &p.Idle: c.in.Idle,
-		&p.MaxHold:  c.in.MaxHold,
-		&s.Interval: c.in.Interval, &s.Timeout: c.in.Timeout,
-	} {
-		set(to, given)
-	}
+	c.in.timingIn.apply(&p)
+	set(&s.Interval, c.in.Interval)
+	set(&s.Timeout, c.in.Timeout)
 	set(&s.Successes, c.in.Successes)
 	base, err := c.keys.config.load(ctx)
 	if err != nil {
@@ -474,22 +453,15 @@ func (c *change) timing(ctx context.Context) error {
 	if s.Successes < 0 || s.Successes > 100 {
 		return invalid(`field "settle_successes": give 1 to 100`)
 	}
-	c.k.data.Config.Policy, c.k.data.Config.Settle = p, s
-	switch {
-	case c.isNew:
-		rec.Next = c.k.Now
-		if c.in.SkipImport != nil && *c.in.SkipImport {
-			rec.Next = c.k.Now.Add(p.Period)
-		}
-	case p.Period != before.Period:
-		if c.replace && c.in.Period == nil {
-			c.req.Warn("rotation_period was %s and is now %s, the default, because a write replaces the whole "+
-				"configuration; to change some fields and keep the others, patch keys/%s", before.Period, p.Period,
-				rec.Name)
-		}
-		if !rec.LastRotated.IsZero() {
-			rec.Next = p.Timing().When.Next(rec.LastRotated, c.k.Now)
-		}
+	cfg.Policy, cfg.Settle = p, s
+	if c.isNew {
+		planFirst(c.k, c.in.SkipImport != nil && *c.in.SkipImport)
+		return nil
+	}
+	planNext(c.k, was)
+	if before := c.in.dropped(was, p.When); c.replace && before != "" {
+		c.req.Warn("%s is now %s, the default, because a write replaces the whole configuration; to change some "+
+			"fields and keep the others, patch keys/%s", before, p.Period, c.k.Rec.Name)
 	}
 	return nil
 }

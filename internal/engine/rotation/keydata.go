@@ -119,11 +119,15 @@ func (d *keyData) places() (all []engine.Place) {
 // customMetadata returns the custom metadata of a key's path: the IDs of the published and the
 // previous key, and when the previous key is retired.
 func customMetadata(r rotate.Reads) map[string]string {
-	custom := map[string]string{"key_id": r.ID, "previous_key_id": r.OldID, "retire_after": ""}
-	if !r.RetireAfter.IsZero() {
-		custom["retire_after"] = r.RetireAfter.UTC().Format(time.RFC3339)
+	return map[string]string{"key_id": r.ID, "previous_key_id": r.OldID, "retire_after": rfc3339(r.RetireAfter)}
+}
+
+// rfc3339 is the text of a time; "" for none.
+func rfc3339(t time.Time) string {
+	if t.IsZero() {
+		return ""
 	}
-	return custom
+	return t.UTC().Format(time.RFC3339)
 }
 
 // secret reports whether the definition marks the output as secret.

@@ -72,6 +72,10 @@ type keyConfig struct {
 	Fields    map[string]string        `json:"fields"`
 	Class     schedule.Class           `json:"class"`
 	Period    time.Duration            `json:"rotation_period"`
+	Schedule  string                   `json:"rotation_schedule"`
+	Window    time.Duration            `json:"rotation_window"`
+	Jitter    time.Duration            `json:"jitter"`
+	Manual    bool                     `json:"manual"`
 	Grace     time.Duration            `json:"grace_period"`
 	ReadTTL   time.Duration            `json:"read_ttl"`
 	Idle      time.Duration            `json:"idle_period"`
@@ -130,9 +134,9 @@ func (k *key) showConfig(d Definition) keyConfig {
 	out := keyConfig{
 		Provider: data.Bind.Provider, Recipe: data.Bind.Name, Hash: data.Bind.Hash, Params: map[string]wire.Raw{},
 		Admin: []string{}, CA: data.Config.CA,
-		Path: data.Config.Path, Fields: data.Config.Fields, Class: p.Class, Period: p.Period, Grace: p.Grace,
-		ReadTTL: p.ReadTTL, Idle: p.Idle,
-		MaxHold: p.MaxHold, Principal: data.Principal, Owner: data.Owner,
+		Path: data.Config.Path, Fields: data.Config.Fields, Class: p.Class, Period: p.Period,
+		Schedule: p.Schedule, Window: p.Window, Jitter: p.Jitter, Manual: p.Off, Grace: p.Grace, ReadTTL: p.ReadTTL,
+		Idle: p.Idle, MaxHold: p.MaxHold, Principal: data.Principal, Owner: data.Owner,
 	}
 	for name, v := range data.Config.Params {
 		i := slices.IndexFunc(d.Params, func(f Field) bool { return f.Name == name })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
 )
@@ -145,16 +146,28 @@ func (ks *keys) plan(ctx context.Context, _ *route.Request, in planIn) (*planOut
 	if in.Count <= 0 {
 		in.Count = 5
 	}
-	at := rec.Next
-	if at.Before(k.Now) {
-		at = k.Now
-	}
-	for range min(in.Count, 100) {
+	for _, at := range rec.Upcoming(p.Timing(), k.Now, min(in.Count, 100)) {
 		out.Rotations = append(out.Rotations, plannedRotation{at, at.Add(p.Timing().Hold(false))})
-		at = at.Add(p.Period)
 	}
 	out.Steps, out.Notes = k.describeSteps(d)
+	out.Notes = append(out.Notes, describeWhen(p.When)...)
 	return out, nil
+}
+
+// describeWhen says what the times of the plan do not show.
+func describeWhen(w cron.When) (notes []string) {
+	switch {
+	case w.Off:
+		return []string{"the key is rotated on request only (manual=true)"}
+	case w.Window > 0:
+		notes = append(notes,
+			fmt.Sprintf("a rotation begins within %s of its scheduled time, or waits for the next one", w.Window))
+	}
+	if w.Jitter > 0 {
+		notes = append(notes, fmt.Sprintf("each rotation after the next is delayed by up to %s at random (jitter)",
+			w.Jitter))
+	}
+	return notes
 }
 
 // describeSteps describes the steps of a rotation, and what they do not prove.

@@ -615,12 +615,12 @@ func TestNoRotationWithoutAudit(t *testing.T) {
 func TestSkipImportRotation(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.must(route.Write, "keys/demo", basic(map[string]any{"skip_import_rotation": true}))
-		next := w.status()["next_rotation"]
+		w.after(time.Hour)
 		w.must(route.Patch, "keys/demo", map[string]any{"rotation_period": "240h"})
-		if got := w.status()["next_rotation"]; got != next {
-			t.Errorf("without a last rotation, another period moves the next one from %v to %v", next, got)
-		}
-		w.after(29 * 24 * time.Hour)
+		w.wantNext(at(11, 0)) // counted from the key's creation
+		w.must(route.Patch, "keys/demo", map[string]any{"rotation_period": "720h"})
+		w.wantNext(at(31, 0))
+		w.run(at(30, 0), never)
 		if len(w.vendor.Issued()) != 0 {
 			t.Error("the key was rotated although its first rotation was skipped")
 		}

@@ -1,10 +1,10 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
-	"time"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/rotate"
@@ -67,9 +67,8 @@ func (t *target) publish(ctx context.Context, p rotate.Publication) (version int
 	return t.host.Publish(ctx, engine.Publication{
 		Turn: p.ID, Key: t.record.Name, Path: t.data.Config.Path, Policies: append([]string(nil), t.data.Principal...),
 		Fields: maps.Clone(p.Fields), Custom: custom, CAS: p.CAS, Along: p.Along,
-		Plain: map[string]string{"rotated_at": p.IntendedAt.Format(time.RFC3339),
-			"next_rotation": p.Next.Format(time.RFC3339)},
-		Period: policy.Period, Next: p.Next, ReadTTL: policy.ReadTTL,
+		Plain:  map[string]string{"rotated_at": rfc3339(p.IntendedAt), "next_rotation": rfc3339(p.Next)},
+		Period: cmp.Or(policy.Interval(), policy.ReadTTL), Next: p.Next, ReadTTL: policy.ReadTTL,
 	})
 }
 

@@ -1,5 +1,5 @@
-// Package schedule holds the timing of a key: how often it is rotated, and how long the old key
-// stays valid. The package has no state and no clock.
+// Package schedule holds the timing of a key: when it is rotated, and how long the old key stays
+// valid. The package has no state and no clock.
 package schedule
 
 import (
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keyturn/keyturn/internal/cron"
+	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
@@ -38,16 +39,18 @@ const (
 
 // A Policy is a key's timing. Its zero fields mean the default.
 type Policy struct {
-	Class   Class         `json:"class"`
-	Period  time.Duration `json:"period"`
+	Class Class `json:"class"`
+	cron.When
 	Grace   time.Duration `json:"grace"`
 	ReadTTL time.Duration `json:"read_ttl"`
 	Idle    time.Duration `json:"idle"`
 	MaxHold time.Duration `json:"max_hold"`
 }
 
-// WithDefaults replaces zero fields by defaults, those of base first. The default read TTL is
-// shorter if the grace period is short. Fields that are set do not change.
+// WithDefaults replaces zero fields by defaults, those of base first. The class decides the period
+// unless there is a schedule. The default grace period is at most half the time between two
+// rotations, and the default read TTL is shorter if the grace period is short. Fields that are set
+// do not change.
 func (p Policy) WithDefaults(base Policy) Policy {
 	or := func(values ...time.Duration) time.Duration {
 		for _, v := range values {
@@ -60,9 +63,15 @@ func (p Policy) WithDefaults(base Policy) Policy {
 	if p.Class == "" {
 		p.Class = Standard
 	}
-	period, _ := p.Class.Period()
-	p.Period = or(p.Period, period)
-	p.Grace = or(p.Grace, min(or(base.Grace, DefaultGrace), p.Period/2))
+	graceGiven := p.Grace > 0
+	if p.Schedule == "" && !p.Off {
+		period, _ := p.Class.Period()
+		p.Period = or(p.Period, period)
+	}
+	p.Grace = or(p.Grace, or(base.Grace, DefaultGrace))
+	if between := p.Interval(); !graceGiven && between > 0 {
+		p.Grace = min(p.Grace, between/2)
+	}
 	p.ReadTTL = or(p.ReadTTL, max(min(or(base.ReadTTL, DefaultReadTTL), p.Grace/4), time.Second))
 	p.Idle = or(p.Idle, min(DefaultIdle, p.Grace))
 	p.MaxHold = or(p.MaxHold, DefaultMaxHold)
@@ -75,12 +84,12 @@ func (p Policy) Problems() (problems []string) {
 	if _, ok := p.Class.Period(); !ok {
 		bad(`field "class": want financial, standard or low-risk, not %q`, p.Class)
 	}
-	if p.Period < MinPeriod {
-		bad(`field "rotation_period": %s is less than %s`, p.Period, MinPeriod)
+	if err := p.Check(MinPeriod); err != nil {
+		return append(problems, fault.Message(err))
 	}
-	if p.Grace >= p.Period {
-		bad(`field "grace_period": %s must be less than rotation_period %s, or two rotations would overlap`, p.Grace,
-			p.Period)
+	if between := p.Interval(); between > 0 && p.Grace >= between {
+		bad(`field "grace_period": %s must be less than %s, the shortest time between two rotations, or two rotations `+
+			`would overlap`, p.Grace, between)
 	}
 	if p.ReadTTL < time.Second || p.ReadTTL > MaxReadTTL {
 		bad(`field "read_ttl": %s must be from 1s to %s`, p.ReadTTL, MaxReadTTL)
@@ -99,7 +108,7 @@ const restLimit = 10 * time.Minute
 // two read TTLs after publishing: a read may be under way, and then the reader waits one TTL.
 func (p Policy) Timing() rotate.Timing {
 	return rotate.Timing{
-		When: cron.When{Period: p.Period}, Grace: p.Grace, Idle: p.Idle, MaxHold: p.MaxHold,
+		When: p.When, Grace: p.Grace, Idle: p.Idle, MaxHold: p.MaxHold,
 		DisabledWait: min(restLimit, p.Grace), Sleep: 2 * p.ReadTTL,
 	}
 }

@@ -4,14 +4,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keyturn/keyturn/internal/cron"
 )
 
 const day = 24 * time.Hour
 
 func TestDefaultsAreSound(t *testing.T) {
 	for _, p := range []Policy{
-		{}, {Class: Financial}, {Class: LowRisk}, {Period: time.Hour}, {Period: time.Minute}, {Grace: time.Hour},
-		{Period: 100 * day, Grace: 90 * day}, {Grace: 2 * time.Hour, ReadTTL: 300 * time.Second},
+		{}, {Class: Financial}, {Class: LowRisk}, {When: cron.When{Period: time.Hour}},
+		{When: cron.When{Period: time.Minute}}, {Grace: time.Hour},
+		{When: cron.When{Period: 100 * day}, Grace: 90 * day}, {Grace: 2 * time.Hour, ReadTTL: 300 * time.Second},
+		{When: cron.When{Schedule: "0 3 * * *", Window: time.Hour}}, {When: cron.When{Off: true}},
 	} {
 		c := p.WithDefaults(Policy{})
 		if problems := c.Problems(); len(problems) > 0 {
@@ -22,7 +26,8 @@ func TestDefaultsAreSound(t *testing.T) {
 		}
 	}
 	d := Policy{}.WithDefaults(Policy{})
-	if want := (Policy{Class: Standard, Period: 60 * day, Grace: 48 * time.Hour, ReadTTL: time.Minute, Idle: time.Hour,
+	if want := (Policy{Class: Standard, When: cron.When{Period: 60 * day},
+		Grace: 48 * time.Hour, ReadTTL: time.Minute, Idle: time.Hour,
 		MaxHold: 7 * day}); d != want {
 		t.Errorf("defaults are %+v, want %+v", d, want)
 	}
@@ -41,13 +46,18 @@ func TestProblems(t *testing.T) {
 		want string
 	}{
 		{Policy{Class: "gold"}, "class"},
-		{Policy{Period: time.Second}, "rotation_period"},
-		{Policy{Period: time.Hour, Grace: time.Hour}, "grace_period"},
+		{Policy{When: cron.When{Period: time.Second}}, "rotation_period"},
+		{Policy{When: cron.When{Period: time.Hour}, Grace: time.Hour}, "grace_period"},
 		{Policy{ReadTTL: 301 * time.Second}, "read_ttl"},
 		{Policy{ReadTTL: 999 * time.Millisecond}, "read_ttl"},
 		{Policy{Grace: time.Minute, ReadTTL: time.Minute}, "read_ttl"},
-		{Policy{Period: time.Minute, Grace: 59 * time.Second}, ""},
+		{Policy{When: cron.When{Period: time.Minute}, Grace: 59 * time.Second}, ""},
 		{Policy{Grace: time.Minute, ReadTTL: 15 * time.Second}, ""},
+		{Policy{When: cron.When{Schedule: "@daily"}, Grace: 24 * time.Hour}, "less than 24h0m0s, the shortest time"},
+		{Policy{When: cron.When{Schedule: "@daily"}, Grace: 23 * time.Hour}, ""},
+		{Policy{When: cron.When{Schedule: "@daily", Period: time.Hour}}, "exclude each other"},
+		{Policy{When: cron.When{Window: time.Hour}}, "rotation_window"},
+		{Policy{When: cron.When{Off: true}, Grace: 1000 * time.Hour}, ""},
 		{Policy{ReadTTL: time.Second}, ""}, {Policy{ReadTTL: 300 * time.Second}, ""},
 	} {
 		got := strings.Join(tt.p.WithDefaults(Policy{}).Problems(), "; ")
