@@ -237,6 +237,7 @@ var parsings = []parsing{
 	{"internal/rotate/exchange.go", "maxShown", "FuzzShowReplyCost"},
 	{"internal/rotate/marker.go", "MarkerMax", "FuzzMarkerCost"},
 	{"internal/engine/rotation/recipe/check.go", "maxSource", "FuzzParseCost"},
+	{"internal/engine/rotation/recipe/digest.go", "maxChallenge", "FuzzChallengeCost"},
 	{"internal/engine/rotation/recipe/reading.go", "maxSource", "FuzzParseCost"},
 	{"internal/engine/rotation/recipe/request.go", "maxURL", "FuzzEvaluateCost"},
 	{"internal/engine/rotation/recipe/value.go", "maxReply", "FuzzReplyCost"},

@@ -40,22 +40,93 @@ type reply struct {
 // after redaction.
 const maxQuote = 400
 
-// send sends one request once and reads the reply. Every error that it returns is a
-// [rotate.Failure].
+// send sends one request once and reads the reply, after the request that st reads first. Every
+// error that send returns is a [rotate.Failure].
 func (c *caller) send(ctx context.Context, st *step, vars scope) (*reply, error) {
+	vars, err := c.readFirst(ctx, st, vars)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, st.timeout)
 	defer cancel()
 	request, err := c.eval.request(ctx, st, vars)
 	if err != nil {
 		return nil, c.invalidRequest(st, err)
 	}
+	if st.auth != nil && st.auth.kind == "digest" {
+		return c.sendDigest(ctx, st, request, vars)
+	}
+	return c.exchange(ctx, st, request, vars)
+}
+
+// readFirst makes the request that a step reads first, and adds its value to the variables.
+func (c *caller) readFirst(ctx context.Context, st *step, vars scope) (scope, error) {
+	if st.read == nil {
+		return vars, nil
+	}
+	r, err := c.send(ctx, &st.read.step, vars)
+	if err == nil {
+		err = c.check(&st.read.step, r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	v, err := c.eval.value(st.read.value, r.vars)
+	if err != nil {
+		return nil, c.failure(&st.read.step, rotate.Permanent, fault.Upstream,
+			"the reply does not hold what the recipe says: "+fault.Message(err), nil)
+	}
+	return vars.with(scope{"read": v}), nil
+}
+
+// sendDigest sends a request that authenticates with a digest. The challenge is asked for by a
+// request without a body, so that no provider can act on it.
+func (c *caller) sendDigest(ctx context.Context, st *step, request *http.Request, vars scope) (*reply, error) {
+	bare := request.Clone(ctx)
+	bare.Body, bare.GetBody, bare.ContentLength = nil, nil, 0
+	bare.Header.Del("Content-Type")
+	asking := *st
+	asking.changes = false
+	r, err := c.exchange(ctx, &asking, bare, vars)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.status >= 300 && r.status != http.StatusUnauthorized:
+		return nil, c.unexpected(&asking, r, outcomeByStatus(r.status, false), nil)
+	case r.status != http.StatusUnauthorized:
+		outcome := rotate.Permanent
+		if st.changes {
+			outcome = rotate.Unknown
+		}
+		return nil, c.failure(st, outcome, fault.Upstream, "the provider did not ask for authentication, so its "+
+			"reply proves nothing; check the address", nil)
+	}
+	challenge, err := parseChallenges(r.header.Values("WWW-Authenticate"))
+	if err == nil {
+		err = c.eval.answer(request, challenge, st.auth, vars)
+	}
+	if err != nil {
+		return nil, c.invalidRequest(st, err)
+	}
+	r, err = c.exchange(ctx, st, request, vars)
+	if err == nil && r.status == http.StatusUnauthorized {
+		if again, err := parseChallenges(r.header.Values("WWW-Authenticate")); err == nil && again.stale {
+			return nil, c.failure(st, rotate.Transient, fault.Upstream,
+				"the provider did not accept its own nonce; the credentials were not tried", nil)
+		}
+	}
+	return r, err
+}
+
+// exchange sends a request, reads the reply and reports both.
+func (c *caller) exchange(ctx context.Context, st *step, request *http.Request, vars scope) (*reply, error) {
 	x := c.describe(st, request)
 	r, err := c.roundTrip(ctx, st, request, vars)
 	if c.onExchange != nil {
 		x = x.Ended()
 		if r != nil {
 			x.Status, x.Reply = r.status, rotate.ShowReply(c.eval.redactor, r.status,
-				[]byte(r.vars["response"].GetAttr("body").AsString()), st.name == "create")
+				[]byte(r.vars["response"].GetAttr("body").AsString()), st.creates())
 		}
 		if err != nil {
 			x.Error = fault.Message(err)
@@ -193,14 +264,21 @@ func (c *caller) check(st *step, r *reply) error {
 	if ok && err == nil {
 		return nil
 	}
-	outcome := outcomeByStatus(r.status, st.changes)
-	for _, f := range st.fails {
-		if hit, err := c.eval.boolean(f.when, r.vars, false); err == nil && hit {
-			outcome = f.outcome
-			break
-		}
+	outcome, known := c.classified(st, r)
+	if !known {
+		outcome = outcomeByStatus(r.status, st.changes)
 	}
 	return c.unexpected(st, r, outcome, err)
+}
+
+// classified returns the outcome that the recipe gives an unexpected reply, if it gives one.
+func (c *caller) classified(st *step, r *reply) (o rotate.Outcome, known bool) {
+	for _, f := range st.fails {
+		if hit, err := c.eval.boolean(f.when, r.vars, false); err == nil && hit {
+			return f.outcome, true
+		}
+	}
+	return o, false
 }
 
 // unexpected returns the failure of an unexpected reply. unexpected quotes only replies with an
@@ -234,7 +312,7 @@ func (c *caller) unexpected(st *step, r *reply, outcome rotate.Outcome, cause er
 // knows.
 func (c *caller) quote(st *step, r *reply) string {
 	whole := rotate.ShowReply(c.eval.redactor, r.status, []byte(r.vars["response"].GetAttr("body").AsString()),
-		st.name == "create")
+		st.creates())
 	if len(whole) > maxQuote {
 		whole = strings.ToValidUTF8(whole[:maxQuote], "") + "…"
 	}

@@ -99,6 +99,9 @@ func (c *tokenCounts) exceeded() string {
 	return ""
 }
 
+// fromReplies are the variables that may hold a whole reply.
+var fromReplies = []string{"response", "item", "read", "created"}
+
 // limitChecker finds whatever would make the evaluation of an expression unbounded. limitChecker
 // implements [hclsyntax.Walker], which calls Exit once for each Enter.
 type limitChecker struct {
@@ -126,7 +129,7 @@ func (l *limitChecker) Enter(node hclsyntax.Node) hcl.Diagnostics {
 			l.report(n.SrcRange, "the expression refers to variables more than %d times; write a shorter one",
 				maxNames)
 		}
-		if root := n.Traversal.RootName(); l.inLoopBody(n) && slices.Contains([]string{"response", "item"}, root) {
+		if root := n.Traversal.RootName(); l.inLoopBody(n) && slices.Contains(fromReplies, root) {
 			l.report(n.SrcRange, "%q cannot be used for each element of a loop; use the loop's own variables", root)
 		}
 	case *hclsyntax.ForExpr:

@@ -36,6 +36,9 @@ type exampleSource struct {
 
 // Create implements [rotation.Source].
 func (r *exampleSource) Create(ctx context.Context, o rotate.Order) (rotate.Credential, error) {
+	if o.Current == "" {
+		o.Current = "example"
+	}
 	r.examples.set(func(e *exampleReplies) { e.marker = o.Marker.String() })
 	c, err := r.source.Create(ctx, o)
 	if err == nil {
@@ -89,6 +92,11 @@ func (e *exampleReplies) RoundTrip(r *http.Request) (*http.Response, error) {
 		expr, status = verify.exampleRefused, http.StatusUnauthorized
 	}
 	answer := &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody, Request: r}
+	if st.auth != nil && st.auth.kind == "digest" && r.Header.Get("Authorization") == "" {
+		answer.StatusCode = http.StatusUnauthorized
+		answer.Header.Set("WWW-Authenticate", `Digest realm="example", nonce="example", qop="auth", algorithm=SHA-256`)
+		return answer, nil
+	}
 	if expr == nil {
 		return answer, nil
 	}

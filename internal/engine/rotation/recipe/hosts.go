@@ -21,6 +21,9 @@ import (
 func (r *recipe) steps() (all []*step) {
 	if r.create != nil {
 		all = append(all, &r.create.step)
+		if r.create.poll != nil {
+			all = append(all, &r.create.poll.step)
+		}
 	}
 	if r.verify != nil {
 		all = append(all, &r.verify.step)
@@ -34,6 +37,11 @@ func (r *recipe) steps() (all []*step) {
 	for _, s := range []*removalStep{r.disable, r.retire} {
 		if s != nil {
 			all = append(all, &s.step)
+		}
+	}
+	for _, s := range all {
+		if s.read != nil {
+			all = append(all, &s.read.step)
 		}
 	}
 	return all

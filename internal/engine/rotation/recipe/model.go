@@ -39,11 +39,29 @@ type step struct {
 	when                hcl.Expression // nil: the status is enough
 	fails               []fail
 	example             hcl.Expression // a reply, for rehearsals; nil: none
+
+	read *readStep // a request that is made before; nil: none
+}
+
+// creates reports whether the reply may hold a new key.
+func (s *step) creates() bool { return s.name == "create" || s.name == "poll" }
+
+// A readStep reads a value that the request after it uses.
+type readStep struct {
+	step
+	value hcl.Expression
+}
+
+// A pollStep asks for the state of an operation until the operation has ended.
+type pollStep struct {
+	step
+	until            hcl.Expression
+	interval, within time.Duration
 }
 
 // An auth says how a request authenticates. Only the fields of its kind are set.
 type auth struct {
-	kind               string // "bearer", "basic", "header", "none"
+	kind               string // "bearer", "basic", "digest", "header", "none"
 	token              hcl.Expression
 	username, password hcl.Expression
 	headers            hcl.Expression
@@ -73,6 +91,7 @@ type createStep struct {
 	id             hcl.Expression
 	secret, public []output
 	expires        hcl.Expression // nil: never, or not known
+	poll           *pollStep      // nil: the reply has the new key
 }
 
 type verifyStep struct {

@@ -227,7 +227,7 @@ func (r *recipe) complete() {
 	can.Disable = r.disable != nil
 	can.LastUsed = r.lastUsed != nil || r.list != nil && r.list.lastUsed != nil
 	can.Label = r.list != nil && r.list.label != nil
-	can.Timeout = r.create.timeout
+	can.Timeout = r.create.longest()
 	if r.verify == nil {
 		can.Proof = rotate.ProofNone
 	}

@@ -188,4 +188,4 @@ func attributes(names ...string) (out []hcl.AttributeSchema) {
 }
 
 // plannedBlocks lists the blocks of the format that are planned but not supported yet.
-var plannedBlocks = []string{"read", "after", "promote", "abort", "generate", "rotate", "instructions"}
+var plannedBlocks = []string{"after", "promote", "abort", "generate", "rotate", "instructions"}

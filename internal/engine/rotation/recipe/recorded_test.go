@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 // TestRecorded plays every recipe's recorded exchanges; a recipe without them fails.
@@ -25,9 +26,11 @@ func TestRecorded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := Provider.Replay(t.Context(), d, script); err != nil {
-				t.Error(err)
-			}
+			synctest.Test(t, func(t *testing.T) { // for the waiting between two polls
+				if err := Provider.Replay(t.Context(), d, script); err != nil {
+					t.Error(err)
+				}
+			})
 		})
 	}
 }
@@ -60,8 +63,7 @@ func TestRecordedFailures(t *testing.T) {
 		seen, lost := map[string]bool{}, ""
 		for _, step := range recorded(t, d.Name).Steps {
 			if len(step.Exchanges) == 0 {
-				t.Errorf("%s: a step without exchanges", d.Name)
-				continue
+				continue // refused before a call
 			}
 			last := step.Exchanges[len(step.Exchanges)-1].Reply
 			seen[fmt.Sprintf("%s %d %s", step.Call, last.Status, step.Want.Outcome)] = true

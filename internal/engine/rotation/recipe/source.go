@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -61,10 +62,18 @@ func (s *source) Create(ctx context.Context, o rotate.Order) (rotate.Credential,
 	if err == nil {
 		err = s.call.check(&st.step, r)
 	}
-	if err != nil {
-		return rotate.Credential{}, err
+	if err == nil && st.poll != nil {
+		r, err = s.call.await(ctx, st.poll, r)
 	}
-	return s.credential(st, r)
+	switch {
+	case err == nil:
+		return s.credential(st, r)
+	case o.Current == "" && st.read != nil && fault.Is(err, fault.Invalid) && uses(st.read.request(), "current", "id"):
+		return rotate.Credential{}, s.call.failure(&st.read.step, rotate.Permanent, fault.Invalid,
+			"the request needs the ID of the current key, which is not known; give current_key_id, or a parameter of "+
+				"the recipe that takes its place", nil)
+	}
+	return rotate.Credential{}, err
 }
 
 // credential extracts the new key from a reply. If that fails, credential returns an Unknown
@@ -415,6 +424,10 @@ func (s *source) remove(ctx context.Context, st *removalStep, id string) error {
 	}
 	r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, keyVar(id)))
 	if err != nil {
+		f, _ := errors.AsType[*rotate.Failure](err)
+		if st.read != nil && f != nil && (f.Status == 404 || f.Status == 410) {
+			return nil // the key that was to be read is gone
+		}
 		return err
 	}
 	gone := r.status == 404 || r.status == 410

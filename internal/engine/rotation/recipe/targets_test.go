@@ -98,7 +98,7 @@ func openShape(t *testing.T, shape rotationtest.Shape, vendor *rotationtest.Vend
 	for _, name := range shape.Admin {
 		admin[name] = secret.Text(adminCanary)
 	}
-	dial, roots := rotationtest.PipeTLS(t, shape.Handler(vendor))
+	dial, roots := rotationtest.PipeTLS(t, shape.Handler(vendor, adminCanary))
 	s, err := Provider.Open(
 		rotation.OpenConfig{Definition: d, Params: params, Admin: admin, Dial: dial, Roots: roots})
 	if err != nil {

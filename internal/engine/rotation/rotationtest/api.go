@@ -1,11 +1,14 @@
 package rotationtest
 
 import (
+	"crypto/md5" //nolint:gosec // the scripted vendor asks for it
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/demo/keyserver"
@@ -14,16 +17,18 @@ import (
 // An api is a shape in front of a vendor.
 type api struct {
 	*keyserver.Server
-	mux     *http.ServeMux
-	failure func(status int, text string) any // the body of an error
-	full    answer                            // at the limit of keys
-	dead    answer                            // to a key that is not accepted
+	adminToken string
+	mux        *http.ServeMux
+	failure    func(status int, text string) any // the body of an error
+	full       answer                            // at the limit of keys
+	dead       answer                            // to a key that is not accepted
 }
 
 // An answer is a reply. A nil body is none.
 type answer struct {
-	status int
-	body   any
+	status    int
+	body      any
+	challenge string // the header WWW-Authenticate
 }
 
 // errDead is the error of a call that authenticates with a key that is not accepted.
@@ -38,6 +43,9 @@ func (a *api) on(pattern string, handle func(r *http.Request) (answer, error)) {
 		}
 		if errors.Is(err, keyserver.ErrBusy) {
 			w.Header().Set("Retry-After", "7")
+		}
+		if out.challenge != "" {
+			w.Header().Set("WWW-Authenticate", out.challenge)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(out.status)
@@ -55,7 +63,7 @@ func (a *api) failed(err error) answer {
 		keyserver.ErrBadRequest: 400,
 	} {
 		if errors.Is(err, known) {
-			return answer{status, a.failure(status, http.StatusText(status))}
+			return answer{status: status, body: a.failure(status, http.StatusText(status))}
 		}
 	}
 	switch {
@@ -74,6 +82,33 @@ func (a *api) use(r *http.Request, secret string) (keyserver.Key, error) {
 		err = errDead
 	}
 	return k, err
+}
+
+// digestParam matches a parameter of the header Authorization.
+var digestParam = regexp.MustCompile(`(\w+)="?([^",]*)"?`)
+
+// onDigest is on with digest authentication. check reports whether the caller knows a password.
+// Whoever sends no credentials is asked for them, and nothing else happens.
+func (a *api) onDigest(pattern string, handle func(r *http.Request, user string, check func(password string) bool) (
+	answer, error)) {
+	const nonce = "kXyZ+/=1"
+	a.on(pattern, func(r *http.Request) (answer, error) {
+		header, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Digest ")
+		if !ok {
+			ask := `Digest realm="MMS Public API", domain="", nonce="` + nonce + `", algorithm=MD5, qop="auth", stale=false`
+			return answer{status: 401, body: a.failure(401, "Unauthorized"), challenge: `Basic realm="x", ` + ask}, nil
+		}
+		p := map[string]string{}
+		for _, m := range digestParam.FindAllStringSubmatch(header, -1) {
+			p[m[1]] = m[2]
+		}
+		sum := func(parts ...string) string { return fmt.Sprintf("%x", md5.Sum([]byte(strings.Join(parts, ":")))) }
+		return handle(r, p["username"], func(password string) bool {
+			return p["nonce"] == nonce && p["uri"] == r.RequestURI && p["nc"] == "00000001" && p["cnonce"] != "" &&
+				p["response"] == sum(sum(p["username"], "MMS Public API", password), nonce, p["nc"], p["cnonce"],
+					p["qop"], sum(r.Method, r.RequestURI))
+		})
+	})
 }
 
 // body reads a body of JSON.

@@ -45,11 +45,17 @@ func PipeTLS(t *testing.T, h http.Handler) (dial func(ctx context.Context, netwo
 	roots.AddCert(ca)
 	// In TLS 1.2, the type of a record is legible, which silent needs.
 	config := &tls.Config{MaxVersion: tls.VersionTLS12}
+	var made sync.Map // *tls.Certificate by server name
 	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if c, ok := made.Load(hello.ServerName); ok {
+			return c.(*tls.Certificate), nil
+		}
 		leaf := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{hello.ServerName},
 			NotAfter: ca.NotAfter}
 		der, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, key)
-		return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+		c := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+		made.Store(hello.ServerName, c)
+		return c, err
 	}
 	dialPipe := pipe(t, h, func(l net.Listener) net.Listener { return tls.NewListener(l, config) })
 	return func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -18,6 +18,7 @@ type Shape struct {
 	NoLimit bool
 
 	OwnLastUsed bool // the recipe has a call last_used
+	Operation   bool // the creating call begins an operation
 
 	routes func(a *api)
 }
@@ -37,6 +38,13 @@ func (s Shape) Breaker(v *Vendor, late time.Duration) func(rotatetest.Step, rota
 // Shapes returns all shapes.
 func Shapes() []Shape {
 	return []Shape{
+		{Recipe: "atlas", Params: map[string]any{"org_id": "org1", "roles": []string{"ORG_READ_ONLY"}},
+			Admin: []string{"public_key", "private_key"}, Secret: "private_key", NoLimit: true, routes: atlas},
+		{Recipe: "cloudflare", Params: map[string]any{"template_id": "template"}, Admin: []string{"token"},
+			Secret: "api_token", NoLimit: true, routes: cloudflare},
+		{Recipe: "gcp-api-key", Params: map[string]any{"project": "p1", "service": "translation",
+			"test_path": "language/translate/v2/languages"}, Admin: []string{"token"}, Secret: "api_key",
+			Operation: true, routes: gcp},
 		{Recipe: "sendgrid", Params: map[string]any{"scopes": []string{"mail.send"}}, Admin: []string{"token"},
 			Secret: "api_key", routes: sendgrid},
 		{Recipe: "twilio", Params: map[string]any{"account_sid": "AC1"}, Admin: []string{"username", "password"},
@@ -50,9 +58,9 @@ func Shapes() []Shape {
 	}
 }
 
-// Handler serves the shape in front of s.
-func (s Shape) Handler(v *Vendor) http.Handler {
-	a := &api{Server: v, mux: http.NewServeMux(),
+// Handler serves the shape in front of v.
+func (s Shape) Handler(v *Vendor, adminToken string) http.Handler {
+	a := &api{Server: v, adminToken: adminToken, mux: http.NewServeMux(),
 		failure: func(_ int, text string) any { return map[string]any{"message": text} }}
 	a.full, a.dead = answer{status: 400}, answer{status: 401}
 	s.routes(a)

@@ -4,7 +4,7 @@ style       = "two-key"
 evidence    = "none"
 hosts       = ["example.com"]
 auth "sigv4" {}
-read "scopes" {}
+promote {}
 create {
   url    = "https://example.com/keys"
   retry  = "never"
