@@ -51,9 +51,9 @@ func (p *parser) recipe(b *hclsyntax.Body) {
 		p.problems.add(at.Expr.Range(),
 			"the name must be 1 to 64 of a-z, 0-9 and -, and begin and end with a letter or digit")
 	}
-	d.Description = p.literalString(content, "description")
+	d.Description = oneLine(p.literalString(content, "description"))
 	d.Doc = p.literalString(content, "doc")
-	d.Evidence = p.literalString(content, "evidence")
+	d.Evidence = oneLine(p.literalString(content, "evidence"))
 	d.Can.Late = p.duration(content, "late", 15*time.Minute, 24*time.Hour)
 	p.fields(blocks)
 	p.hosts(content)

@@ -9,6 +9,11 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
 )
 
 // TestRecorded plays every recipe's recorded exchanges; a recipe without them fails.
@@ -89,6 +94,24 @@ func TestRecordedFailures(t *testing.T) {
 	}
 }
 
+// TestNoFullAccess: SendGrid gives full access to a key without scopes, so none is ever created.
+func TestNoFullAccess(t *testing.T) {
+	d := definition(t, "sendgrid")
+	config := rotation.OpenConfig{Definition: d, Admin: map[string]secret.Value{"token": secret.Text(adminCanary)}}
+	if _, err := open(config, &replay{}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("without scopes: %v", err)
+	}
+	config.Params = map[string]json.RawMessage{"scopes": json.RawMessage(`[]`)}
+	requests := &replay{}
+	s, err := open(config, requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Create(t.Context(), order); rotate.OutcomeOf(err) != rotate.Permanent || requests.wrong != nil {
+		t.Errorf("no scopes in the list: %v, %v; want no request", err, requests.wrong)
+	}
+}
+
 // TestTableOfRecipes: docs/recipes.md has a row for each built-in recipe.
 func TestTableOfRecipes(t *testing.T) {
 	page, err := os.ReadFile("../../../../docs/recipes.md")
@@ -102,6 +125,9 @@ func TestTableOfRecipes(t *testing.T) {
 	for _, d := range definitions {
 		if d.Name != "http-demo" && !strings.Contains(string(page), "\n| `"+d.Name+"` |") {
 			t.Errorf("docs/recipes.md has no row for %s", d.Name)
+		}
+		if strings.Contains(d.Evidence, "\n") || !strings.HasSuffix(d.Evidence, ".") {
+			t.Errorf("the evidence of %s is not sentences on one line: %q", d.Name, d.Evidence)
 		}
 	}
 }
