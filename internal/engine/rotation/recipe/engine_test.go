@@ -66,12 +66,12 @@ func rotateShape(t *testing.T, shape rotationtest.Shape) {
 	published := &place{turns: map[string]int{}}
 	var w *enginetest.World
 	var dies atomic.Bool
-	issued := 0
+	var issued atomic.Int32
 	handler := shape.Handler(vendor, adminCanary)
 	dial, roots := rotationtest.PipeTLS(t, http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		handler.ServeHTTP(&killing{out, func() {
 			begun := shape.Operation && r.Method == http.MethodPost
-			if len(vendor.Issued()) > issued && !begun && dies.CompareAndSwap(true, false) {
+			if len(vendor.Issued()) > int(issued.Load()) && !begun && dies.CompareAndSwap(true, false) {
 				w.Kill()
 				panic(http.ErrAbortHandler)
 			}
@@ -132,7 +132,7 @@ func rotateShape(t *testing.T, shape rotationtest.Shape) {
 	first := current()
 	wantLive(first)
 
-	issued = len(vendor.Issued())
+	issued.Store(int32(len(vendor.Issued())))
 	dies.Store(true)
 	_, _ = w.Do(route.Write, "keys/demo/rotate", nil)
 	w.Drive(t, time.Now().Add(time.Hour), func() bool { return false })
