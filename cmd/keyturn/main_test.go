@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 			"stopserver":  stopserver,
 			"hangup":      hangup,
 			"waitfor":     waitfor,
+			"startstripe": startstripe,
 		},
 	})
 }

@@ -58,6 +58,7 @@ func (h *hosts) host(uuid string) engine.Host {
 			return h.places.reserve(ctx, uuid, r)
 		},
 		MayPublish: h.publishing.mayPublish,
+		MayRead:    h.publishing.mayRead,
 		Rotating:   h.publishing.rotating,
 		Compliance: (&compliance{h.barrier, h.mounts, h.policies, h.publishing.rotating}).page,
 		Publish:    h.publishing.publish,

@@ -65,6 +65,22 @@ func (p *publishing) mayPublish(ctx context.Context, names []string, path string
 		full))
 }
 
+// mayRead refuses a caller whose policies do not allow to read a secret.
+func (p *publishing) mayRead(ctx context.Context, names []string, path string) error {
+	o, rest, err := kvTarget(p.mounts, path)
+	if err != nil {
+		return err
+	}
+	full := o.Entry().Path + "data/" + rest
+	d, err := p.policies.Decide(ctx, names, policies.Query{Path: full, Op: route.Read})
+	if err != nil || d.Allowed {
+		return err
+	}
+	return fault.New("core.mayRead", fault.Denied,
+		"field \"path\": your policies must allow reading %q, because the recipe gets each new key; add a rule for "+
+			"%q with the capability read, or name another path", path, full)
+}
+
 // publishBody is the body of a publication, as far as parameter rules of policies can see it.
 const publishBody = `{"data":{}}`
 

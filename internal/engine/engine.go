@@ -153,6 +153,8 @@ type Host struct {
 	// told about the path: else a caller who may only configure could reserve a path that is not
 	// theirs.
 	MayPublish func(ctx context.Context, policies []string, path string) error
+	// MayRead is Denied where the named policies do not allow to read a secret.
+	MayRead func(ctx context.Context, policies []string, path string) error
 	// Publish writes fields to a KV path as the principal did configure it.
 	Publish func(ctx context.Context, p Publication) (version int, err error)
 	// Published reads the metadata of the publication at a path.

@@ -2,15 +2,24 @@ package rotate
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
 // The advice of a refusal or an alert must work in the record's present state. A rotation on
 // request is refused while another one is in flight, and while the record is paused.
 
+// versionID precedes the version of the place in the ID of an external credential.
+const versionID = "version-"
+
 // adviceWorking says how to give consumers a credential that works.
 func adviceWorking(e *Edit) string {
 	t := e.turn()
+	if e.kind.Style == External && e.Rec.Current != nil {
+		version := strings.TrimPrefix(e.Rec.Current.ID, versionID)
+		return fmt.Sprintf("write the last working key again with \"kv rollback -version=%s %s\"", version,
+			e.kind.Place(e.Rec))
+	}
 	if t == nil || e.kind.Place == nil {
 		return adviceRotate(e)
 	}
@@ -29,6 +38,8 @@ func adviceWorking(e *Edit) string {
 func adviceRotate(e *Edit) string {
 	t := e.turn()
 	switch {
+	case e.kind.Style == External:
+		return fmt.Sprintf("write another key to %q", e.kind.Place(e.Rec))
 	case t == nil && e.Rec.Paused != nil:
 		return "resume it, and rotate now"
 	case t == nil:

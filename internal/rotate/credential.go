@@ -18,6 +18,7 @@ const (
 	GraceRoll Style = "grace-roll" // one call; the provider ends the old one after a time of its own
 	InPlace   Style = "in-place"   // the value changes where it is; the old value stops working at once
 	Manual    Style = "manual"     // a person creates the new one
+	External  Style = "external"   // somebody else creates and publishes the new one; it is verified and watched
 )
 
 // A Retry says what may follow a creating call whose outcome is unknown.

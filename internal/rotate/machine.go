@@ -169,4 +169,5 @@ var steps = map[Style]map[State]step{
 		Setting:     set,
 		RollingBack: restore,
 	},
+	External: {Scheduled: remind},
 }

@@ -96,6 +96,8 @@ func (m *Manager) storeUnchecked(ctx context.Context, k *Kind, name string, o Ov
 	case o.Fields != nil && o.Force && t != nil && t.leaked() && w.e.open(ctx) == nil && w.secretOf(t.Victim()):
 		return w.refuseAlways("%s has leaked; %s", w.past.describe(ctx, t.Victim()), adviceRotate(e))
 	case o.Fields == nil || o.Force:
+	case k.Style == External && w.e.open(ctx) == nil && wrong(w) != "":
+		return w.refuse("%s, or %s", wrong(w), adviceFor(w))
 	case t == nil && e.Rec.CallUntil.After(e.Now):
 		return fault.New("rotate.Overwrite", fault.Unavailable,
 			"a key of %s is being retired at this moment, and nothing was written; try again in a minute", w.name())
@@ -137,6 +139,8 @@ func (w *placeWrite) check(ctx, short context.Context) error {
 	case len(w.o.Lacks) > 0:
 		return w.refuse("it leaves out %q, which %s publishes there; send the whole secret, or change other fields "+
 			"with \"kv patch\"", w.o.Lacks, w.name())
+	case wrong(w) != "":
+		return w.refuse("%s, or %s", wrong(w), adviceFor(w))
 	case err != nil:
 		return w.storeUnchecked(err)
 	case w.isValueOf(w.e.Rec.Current), t != nil && t.mayBeRead() && t.Back == nil && w.isValueOf(t.New):
@@ -246,6 +250,9 @@ func (w *placeWrite) checkAnswer(err error, which string) (done bool, _ error) {
 
 // checkOther checks a write of a value that is neither current nor about to be retired.
 func (w *placeWrite) checkOther(ctx, short context.Context) error {
+	if w.e.kind.Style == External {
+		return checkExternal(ctx, short, w)
+	}
 	made, err := w.findOrigin(ctx)
 	if err != nil {
 		return w.storeUnchecked(err)
@@ -293,6 +300,27 @@ func (w *placeWrite) checkOther(ctx, short context.Context) error {
 	w.o.Warn("the provider accepts the key that you wrote, but no rotation of %s created it: it is never retired "+
 		"automatically, and the next rotation replaces it", w.name())
 	return w.storeForeign("the provider accepts it, and the next rotation replaces it without retiring it")
+}
+
+// checkExternal checks a write of the credential of an external record. A working credential, or
+// one that nothing can verify, becomes the current one.
+func checkExternal(ctx, short context.Context, w *placeWrite) error {
+	if w.e.can.Proof != ProofNone {
+		switch done, untested, err := w.tryOther(ctx, short, w.e.target.Place().Credential(w.o.Fields)); {
+		case untested:
+			w.o.Warn("whether the key that you wrote works cannot be checked: %s", w.e.errorText(err))
+		case done:
+			return err
+		}
+	}
+	since, err := firstWritten(ctx, w)
+	if err != nil {
+		return w.storeUnchecked(err)
+	}
+	if err := adoptWritten(w, since); err != nil {
+		return err
+	}
+	return w.store("rotated", w.e.unchangedDue())
 }
 
 // tryOther is try for a credential that no rotation has made. untested means that the provider

@@ -108,6 +108,9 @@ type Place struct {
 	Read func(ctx context.Context) (*Published, error)
 	// Credential is the inverse of Fields, except for the ID.
 	Credential func(fields map[string]secret.Value) Credential
+	// Wrong says why fields that somebody writes to the place cannot hold a credential; "": they
+	// can. nil means that only the provider decides.
+	Wrong func(fields map[string]secret.Value) string
 	// Versions returns all versions that the place still holds, the newest first. nil means that
 	// the place keeps no versions.
 	Versions func(ctx context.Context) ([]Published, error)

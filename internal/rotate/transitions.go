@@ -32,6 +32,7 @@ var transitions = map[Style]map[State]transition{
 		Setting:     {next: []State{RollingBack, Done, RolledBack, Failed}},
 		RollingBack: {next: []State{RolledBack, Failed}},
 	},
+	External: {Scheduled: {next: []State{Done}}}, // by a client's write
 }
 
 // first is the state in which a rotation begins.

@@ -69,7 +69,8 @@ func (r *revision) overwrites(ctx context.Context, mount *engine.Mount) (*engine
 		By: r.by.name, Of: r.by.policies, Force: r.by.force, Warn: r.by.warn,
 	}
 	for _, name := range fields {
-		if damaged || !oldTexts[name].Equal(newTexts[name]) {
+		written, ok := newTexts[name]
+		if damaged || !oldTexts[name].Equal(written) || before == nil && ok { // also an empty text
 			o.Changed = append(o.Changed, name)
 		}
 	}

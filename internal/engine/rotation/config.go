@@ -102,10 +102,6 @@ func (c *change) apply(ctx context.Context) error {
 	return nil
 }
 
-func invalid(format string, args ...any) error {
-	return fault.New("rotation.key", fault.Invalid, format, args...)
-}
-
 // definition finds the definition that the key is rotated with. definition binds a new key, a key
 // that gets another recipe, and a key that is bound again.
 func (c *change) definition(ctx context.Context) error {
@@ -302,18 +298,11 @@ func (c *change) path(ctx context.Context) error {
 		return invalid(
 			`field "path" is required: name where the key is published, in a KV version 2 mount, such as "secret/stripe"`)
 	}
-	if strings.HasPrefix(*c.in.Path, "/") || strings.HasSuffix(*c.in.Path, "/") {
-		return invalid("field \"path\": %q begins or ends with a slash; give the path of the secret alone, such as "+
-			"\"secret/stripe\"", *c.in.Path)
+	path, err := secretPath(*c.in.Path)
+	if err != nil || path == cfg.Path {
+		return err
 	}
-	path, err := route.ParsePath(strings.ReplaceAll(*c.in.Path, "%", "%25"), false)
-	if err != nil {
-		return invalid("field \"path\": %s", fault.Message(err))
-	}
-	if string(path) == cfg.Path {
-		return nil
-	}
-	if err := c.mayPublish(ctx, string(path)); err != nil {
+	if err := c.mayPublish(ctx, path); err != nil {
 		return err
 	}
 	if t := c.k.Rec.Turn; t != nil {
@@ -323,7 +312,7 @@ func (c *change) path(ctx context.Context) error {
 	if !c.isNew && c.k.Rec.Current != nil {
 		c.req.Warn("nothing is published at %q before the next rotation; rotate the key now, or copy the secret", path)
 	}
-	cfg.Path, c.newPrincipal, c.newEffect = string(path), true, !c.isNew
+	cfg.Path, c.newPrincipal, c.newEffect = path, true, !c.isNew
 	_, err = c.keys.m.Host.Published(ctx, engine.Publication{Path: cfg.Path})
 	return err
 }

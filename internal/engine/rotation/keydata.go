@@ -26,6 +26,7 @@ const keyKind = "key"
 //	h/<name>/<number>       a rotation that has ended
 //	j/<name>/<commit>       its journal: one row for each commit
 //	u/<name>                exists while the path holds a value that was written unchecked
+//	x/, xs/, xh/, xj/, xu/  the same rows of registered paths, whose keys somebody else rotates
 //	claims                  the key that last adopted a credential or retired an orphan
 const (
 	configKey       = "config"

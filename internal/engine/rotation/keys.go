@@ -283,7 +283,12 @@ type listIn struct {
 }
 
 func (ks *keys) list(ctx context.Context, _ *route.Request, in listIn) (out route.Keys, err error) {
-	for name, err := range ks.rotations.Names(ctx, keyKind, in.After) {
+	return ks.namesOf(ctx, keyKind, in)
+}
+
+// namesOf lists the names of the records of a kind.
+func (ks *keys) namesOf(ctx context.Context, kind string, in listIn) (out route.Keys, err error) {
+	for name, err := range ks.rotations.Names(ctx, kind, in.After) {
 		if err != nil {
 			return out, err
 		}

@@ -15,8 +15,13 @@ import (
 // reserved yields the places that each key publishes to. It leaves out damaged records, which
 // publish nothing.
 func (ks *keys) reserved(ctx context.Context) iter.Seq2[engine.Reservation, error] {
+	return ks.reservedOf(ctx, keyKind, recordPrefix, "keys/")
+}
+
+// reservedOf yields the places of each record of a kind.
+func (ks *keys) reservedOf(ctx context.Context, kind, prefix, shown string) iter.Seq2[engine.Reservation, error] {
 	return func(yield func(engine.Reservation, error) bool) {
-		for r, err := range ks.rotations.Records(ctx, keyKind) {
+		for r, err := range ks.rotations.Records(ctx, kind) {
 			var data keyData
 			switch {
 			case r.Name == "" && err != nil:
@@ -25,8 +30,7 @@ func (ks *keys) reserved(ctx context.Context) iter.Seq2[engine.Reservation, erro
 			case err != nil || decodeData(r, &data) != nil:
 				continue
 			}
-			if !yield(engine.Reservation{Record: recordPrefix + r.Name, Name: "keys/" + r.Name, Had: data.places()},
-				nil) {
+			if !yield(engine.Reservation{Record: prefix + r.Name, Name: shown + r.Name, Had: data.places()}, nil) {
 				return
 			}
 		}

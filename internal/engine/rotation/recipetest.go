@@ -40,6 +40,10 @@ const retireWithin = 2 * time.Minute
 // Run runs the test. If a step fails or ctx ends, Run still retires the key that it created. left
 // lists the keys that may still be valid.
 func (t *RecipeTest) Run(ctx context.Context) (left []Remnant, err error) {
+	if t.Definition.Style == rotate.External {
+		return nil, fault.New("rotation.RecipeTest", fault.Invalid, "a recipe of style %q creates no key to test; "+
+			"register a path with it at rotation/external, and write a key there", rotate.External)
+	}
 	before, err := t.existingKeys(ctx)
 	if err != nil {
 		return nil, err

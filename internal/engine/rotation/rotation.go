@@ -10,6 +10,7 @@ package rotation
 import (
 	"context"
 	"iter"
+	"strings"
 
 	"github.com/keyturn/keyturn/internal/engine"
 	"github.com/keyturn/keyturn/internal/fault"
@@ -20,8 +21,9 @@ import (
 
 // backend is the engine of one mount.
 type backend struct {
-	keys    *keys
-	recipes recipeRoutes
+	keys     *keys
+	external externals
+	recipes  recipeRoutes
 }
 
 // New returns the engine for these providers. The providers connect through the host's guarded
@@ -38,9 +40,10 @@ func NewWith(n Network, ps ...Provider) engine.Type {
 		}
 		c := &catalog{m: m, net: n, providers: ps}
 		ks := &keys{m: m, catalog: c, config: mountConfigs{m}}
-		ks.rotations = rotate.New(m.Rotations(), ks.kind())
+		external := externals{ks}
+		ks.rotations = rotate.New(m.Rotations(), ks.kind(), external.kind())
 		go ks.rotations.Walk(ctx)
-		return &backend{ks, recipeRoutes{c, ks}}, nil
+		return &backend{ks, external, recipeRoutes{c, ks}}, nil
 	}}
 }
 
@@ -54,12 +57,23 @@ func (b *backend) Rotations() *rotate.Manager { return b.keys.rotations }
 
 // Reserved implements [engine.Publisher].
 func (b *backend) Reserved(ctx context.Context) iter.Seq2[engine.Reservation, error] {
-	return b.keys.reserved(ctx)
+	return func(yield func(engine.Reservation, error) bool) {
+		for _, all := range []iter.Seq2[engine.Reservation, error]{b.keys.reserved(ctx), b.external.reserved(ctx)} {
+			for r, err := range all {
+				if !yield(r, err) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Overwritten implements [engine.Publisher].
 func (b *backend) Overwritten(ctx context.Context, record string, o engine.Overwrite,
 	commit func([]storage.Op) error) error {
+	if strings.HasPrefix(record, externalPrefix) {
+		return b.external.overwritten(ctx, record, o, commit)
+	}
 	return b.keys.overwritten(ctx, record, o, commit)
 }
 
@@ -109,6 +123,17 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Write, "keys/{name}/orphans",
 			ks.retireOrphan).WithHelp("Retires one such key at the provider, by its ID."),
 		route.On(route.Read, "keys/{name}/plan", ks.plan).WithHelp("Shows what will happen to a key, and when."),
+		route.On(route.Write, "external/{name}", b.external.write).WithExists(b.external.exists).
+			WithHelp("Registers a path whose key somebody else rotates. A write of the path with a key that is " +
+				"empty, null, or refused by the provider is refused."),
+		route.On(route.Read, "external/{name}", b.external.read).
+			WithHelp("Shows a registration, and when its key was last rotated. Never shows a secret."),
+		route.On(route.Delete, "external/{name}", b.external.delete).
+			WithHelp("Ends a registration. The secret stays as it is, and its writes are not checked any more."),
+		route.On(route.List, "external", b.external.list).WithHelp("Lists the registrations."),
+		route.On(route.Read, "external/{name}/history", b.external.history).
+			WithHelp("Shows the rotations of a registered path, newest first: who wrote a new key, when, and in " +
+				"which version."),
 		route.On(route.Read, "status", overview{ks.m}.status).WithHelp("Shows every credential that rotates on this " +
 			"server, under any engine, and that the caller may read. Credentials that need attention come first."),
 		route.On(route.Read, "compliance", overview{ks.m}.compliance).WithHelp("Shows the secrets whose rotation is " +

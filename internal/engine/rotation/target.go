@@ -18,6 +18,7 @@ type target struct {
 	host   engine.Host
 	record *rotate.Record
 	data   keyData
+	wrong  func(fields map[string]secret.Value) string // see [rotate.Place]
 	rotate.Recorder
 }
 
@@ -44,7 +45,7 @@ func (t *target) Settle() rotate.Settle { return t.data.Config.settle(t.def) }
 // Place implements [rotate.Target].
 func (t *target) Place() *rotate.Place {
 	return &rotate.Place{Fields: t.fields, Publish: t.publish, Read: t.published, Credential: t.credential,
-		Versions: t.versions}
+		Versions: t.versions, Wrong: t.wrong}
 }
 
 // fields maps the outputs of a credential to the fields of the path.

@@ -282,6 +282,12 @@ func (k *fakeKV) attach(h *engine.Host, server func() *enginetest.World) {
 		}
 		return nil
 	}
+	h.MayRead = func(_ context.Context, policies []string, path string) error {
+		if slices.Contains(policies, "writers") {
+			return fault.New("world", fault.Denied, "your policies must allow reading %q", path)
+		}
+		return nil
+	}
 	// records who publishes where, as the contract says
 	h.Reserve = func(ctx context.Context, r engine.Reservation) (ops []storage.Op, err error) {
 		key := func(p engine.Place) string { return "place/" + p.Path + "|" + p.Field }

@@ -227,10 +227,14 @@ func (r *recipe) complete() {
 	can.Disable = r.disable != nil
 	can.LastUsed = r.lastUsed != nil || r.list != nil && r.list.lastUsed != nil
 	can.Label = r.list != nil && r.list.label != nil
-	can.Timeout = r.create.longest()
 	if r.verify == nil {
 		can.Proof = rotate.ProofNone
 	}
+	if r.create == nil { // of style external
+		can.Timeout = r.verify.timeout
+		return
+	}
+	can.Timeout = r.create.longest()
 	for _, o := range r.create.secret {
 		r.def.Outputs = append(r.def.Outputs, rotation.Output{Name: o.name, Secret: true})
 	}

@@ -60,7 +60,11 @@ func (p *parser) recipe(b *hclsyntax.Body) {
 	p.limits(blocks["limits"])
 	p.settle(blocks["settle"])
 	p.auth = p.authOf(blocks["auth"], p.calls)
-	p.steps(b, blocks)
+	if d.Style == rotate.External {
+		externalSteps(p, b, blocks)
+	} else {
+		p.steps(b, blocks)
+	}
 	p.out.checkHosts(&p.problems)
 }
 
@@ -81,13 +85,14 @@ func (p *parser) style(b *hclsyntax.Body) bool {
 	}
 	p.out.def.Style = style
 	switch style {
-	case rotate.TwoKey:
+	case rotate.TwoKey, rotate.External:
 		return true
 	case rotate.Slots, rotate.Promote, rotate.GraceRoll, rotate.InPlace, rotate.Manual:
 		p.problems.unsupported(at.Expr.Range(), "style %q is planned but not supported yet; only %q is", style,
 			rotate.TwoKey)
 	default:
-		p.problems.add(at.Expr.Range(), "style must be %q (later also %q, %q, %q, %q and %q)", rotate.TwoKey,
+		p.problems.add(at.Expr.Range(), "style must be %q or %q (later also %q, %q, %q, %q and %q)", rotate.TwoKey,
+			rotate.External,
 			rotate.Slots, rotate.Promote, rotate.GraceRoll, rotate.InPlace, rotate.Manual)
 	}
 	return false

@@ -186,6 +186,9 @@ func (p *parser) verifyStep(block *hcl.Block) {
 			key[o.name] = cty.UnknownVal(cty.String)
 		}
 	}
+	if p.out.def.Style == rotate.External {
+		key = writtenFields(p, block)
+	}
 	in := p.calls.with(scope{"key": cty.ObjectVal(key)})
 	proof := rotate.ProofUse
 	if at, ok := blockBody(block).Attributes["proof"]; ok {
