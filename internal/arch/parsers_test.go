@@ -216,6 +216,7 @@ func TestCheckParsersFinds(t *testing.T) {
 // counts.
 var parsings = []parsing{
 	{"internal/audit/chain.go", "lineStart", "FuzzLineCost"},
+	{"internal/cron/blackout.go", "maxDates", "FuzzBlackoutCost"},
 	{"internal/cron/cron.go", "maxText", "FuzzScheduleCost"},
 	{"internal/engine/aws/rootconfig.go", "maxAddress", "FuzzAddressCost"},
 	{"internal/engine/aws/creds.go", "maxDocument", "FuzzDocumentCost"},

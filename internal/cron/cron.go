@@ -1,5 +1,6 @@
 // Package cron computes when a schedule is due: five fields in UTC, as in crontab(5), parsed by
-// robfig/cron. It also has pauses, back-off, and deadlines that other servers know.
+// robfig/cron, or a period, and black-out dates. It also has pauses, back-off, and deadlines that
+// other servers know.
 package cron
 
 import (

@@ -15,6 +15,7 @@ type When struct {
 	Window   time.Duration `json:"window,omitempty"`   // how long after the schedule's time it may still begin
 	Jitter   time.Duration `json:"jitter,omitempty"`   // the longest random delay that Next adds
 	Off      bool          `json:"off,omitempty"`      // only on request
+	Blackout Blackout      `json:"blackout,omitempty"` // days on which no rotation begins
 }
 
 // Check returns an error for contradictions, with the names of the API's fields. least is the
@@ -42,6 +43,9 @@ func (w When) Check(least time.Duration) error {
 			return fault.New(op, fault.Invalid, "field \"rotation_schedule\": %s", fault.Message(err))
 		}
 	}
+	if w.Blackout != "" && !w.Never() && w.Next(time.Time{}, time.Now()).IsZero() {
+		return fault.New(op, fault.Invalid, "field \"blackout\": the dates leave no day for the schedule; give fewer")
+	}
 	longest := w.Interval() / 2 // a longer jitter could skip a time of the schedule
 	if w.Window != 0 {
 		longest = min(longest, w.Window/2) // the rest is left for retries
@@ -63,6 +67,7 @@ type Change struct {
 	Window   *time.Duration
 	Jitter   *time.Duration
 	Off      *bool
+	Blackout *Blackout
 }
 
 // Apply changes w. A period replaces a schedule, and vice versa, because clients usually send only
@@ -91,6 +96,9 @@ func (w *When) Apply(c Change) {
 	if c.Off != nil {
 		w.Off = *c.Off
 	}
+	if c.Blackout != nil {
+		w.Blackout = *c.Blackout
+	}
 }
 
 // Never reports whether there are no automatic rotations.
@@ -100,11 +108,45 @@ func (w When) Never() bool { return w.Off || w.Period == 0 && w.Schedule == "" }
 // it unchanged, because each call draws the jitter anew, and so that a missing time never counts
 // as overdue.
 func (w When) Next(last, now time.Time) time.Time {
-	switch at := w.base(last, now); {
-	case at.IsZero(), w.Jitter <= 0, w.Schedule == "" && !at.After(now):
+	base := w.base(last, now)
+	if base.IsZero() {
+		return base
+	}
+	at := w.Allowed(base)
+	if w.Jitter <= 0 || at.IsZero() || w.Schedule == "" && !at.After(now) {
 		return at
-	default:
-		return at.Add(rand.N(w.Jitter))
+	}
+	if late := at.Add(rand.N(w.Jitter)); !w.Blackout.Has(late) && !w.Missed(at, late) {
+		return late
+	}
+	return at
+}
+
+// minLeft is how much of a window must be left after black-out dates for a rotation to begin in
+// it.
+const minLeft = 10 * time.Minute
+
+// Allowed returns at or, if at lies on a black-out date, the first moment after it that the
+// schedule allows: in a window, if there are windows; zero if there is none for years.
+func (w When) Allowed(at time.Time) time.Time {
+	free := w.Blackout.After(at)
+	if free.Equal(at) || free.IsZero() || w.Schedule == "" {
+		return free
+	}
+	s, err := Parse(w.Schedule)
+	if err != nil {
+		return free // impossible, because it was checked when it was written
+	}
+	for start := at; ; free = w.Blackout.After(at) {
+		switch {
+		case free.IsZero() || free.Sub(start) > horizon:
+			return time.Time{}
+		case w.Window > 0 && s.prev(free).Add(w.Window).Sub(free) >= minLeft:
+			return free
+		}
+		if at = s.Next(free.Add(-time.Second)); !w.Blackout.Has(at) {
+			return at
+		}
 	}
 }
 

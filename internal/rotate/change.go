@@ -36,7 +36,9 @@ func (m *Manager) Change(ctx context.Context, kind, name string, missing error, 
 	case e == nil && missing != nil:
 		return missing
 	case e == nil:
-		e = m.edit(k, &Record{Name: name, Tag: NewTag(name)})
+		if e, err = m.edit(ctx, k, &Record{Name: name, Tag: NewTag(name)}); err != nil {
+			return err
+		}
 		e.Rec.Created, e.Sec = e.Now, &Secrets{Admin: map[string]secret.Value{}, Keys: map[string]Credential{}}
 	}
 	defer recoverExchanges(e)()

@@ -141,17 +141,13 @@ func requestInFlight(e *Edit, ask RotateRequest, why Start, out *RotateResult) e
 // mayBegin returns an error if no rotation may begin.
 func mayBegin(ctx context.Context, e *Edit) error {
 	const op = "rotate.RotateNow"
-	if e.kind.Brake != nil {
-		on, err := e.kind.Brake(ctx)
-		if err != nil {
-			return err
-		}
-		if on {
-			return fault.New(op, fault.Held,
-				"rotation is paused for this mount (the brake is on); write brake=false to config first")
-		}
-	}
+	all, err := e.kind.limits(ctx)
 	switch {
+	case err != nil:
+		return err
+	case all.Brake:
+		return fault.New(op, fault.Held,
+			"rotation is paused for this mount (the brake is on); write brake=false to config first")
 	case e.Rec.Paused != nil:
 		return fault.New(op, fault.Held, "%s is paused (%s); resume it first", e.name(), e.Rec.Paused.Reason)
 	case e.m.cfg.ClockHeld != nil && e.m.cfg.ClockHeld():

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -36,12 +37,13 @@ type Edit struct {
 	working   bool            // on a due item, which must move
 	retryNow  bool            // the step in flight is tried at once
 	details   map[string]string
-	auditErr  error      // of the external call, for the audit log
-	logErr    *Error     // of the external call, for the log, once it is committed
-	exchanges []Exchange // requests that no commit holds yet
-	counted   int        // of them in Kept of the rotation in flight
-	quiet     bool       // the commit in progress has no journal row, no event and no exchanges
-	missed    time.Time  // the rotation whose window is over, for the log, once it is committed
+	auditErr  error         // of the external call, for the audit log
+	logErr    *Error        // of the external call, for the log, once it is committed
+	exchanges []Exchange    // requests that no commit holds yet
+	counted   int           // of them in Kept of the rotation in flight
+	quiet     bool          // the commit in progress has no journal row, no event and no exchanges
+	missed    time.Time     // the rotation whose window is over, for the log, once it is committed
+	blackout  cron.Blackout // of the mount
 }
 
 // load reads a record to change it, or returns nil if there is none. The caller holds the
@@ -51,7 +53,10 @@ func (m *Manager) load(ctx context.Context, k *Kind, name string) (*Edit, error)
 	if err != nil {
 		return nil, err
 	}
-	e := m.edit(k, &Record{Name: name})
+	e, err := m.edit(ctx, k, &Record{Name: name})
+	if err != nil {
+		return nil, err
+	}
 	e.version = row.Version
 	switch {
 	case row.Version != 0:
@@ -74,8 +79,10 @@ func (m *Manager) load(ctx context.Context, k *Kind, name string) (*Edit, error)
 	return e, nil
 }
 
-func (m *Manager) edit(k *Kind, r *Record) *Edit {
-	return &Edit{m: m, kind: k, Rec: r, Now: time.Now().UTC(), Redactor: new(secret.Redactor)}
+func (m *Manager) edit(ctx context.Context, k *Kind, r *Record) (e *Edit, err error) {
+	all, err := k.limits(ctx)
+	return &Edit{m: m, kind: k, Rec: r, Now: time.Now().UTC(), Redactor: new(secret.Redactor),
+		blackout: all.Blackout}, err
 }
 
 // decode reads a row into the record that into names. decode returns the secrets that a row of an
@@ -155,7 +162,11 @@ func (e *Edit) open(ctx context.Context) error {
 
 func (e *Edit) turn() *Turn { return e.Rec.Turn }
 
-func (e *Edit) timing() Timing { return e.kind.Timing(e.Rec) }
+func (e *Edit) timing() Timing {
+	t := e.kind.Timing(e.Rec)
+	t.When.Blackout = t.When.Blackout.Join(e.blackout)
+	return t
+}
 
 // name returns the record's name for messages: key "stripe".
 func (e *Edit) name() string { return fmt.Sprintf("%s %q", e.kind.Noun, requestName(e.kind, e.Rec)) }

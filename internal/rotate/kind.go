@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 
+	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
@@ -56,9 +57,8 @@ type Kind struct {
 	Forget func(r *Record) []storage.Op
 	// Ready says why no rotation may begin, or "" if one may. nil means that one always may.
 	Ready func(ctx context.Context, r *Record) (why string, err error)
-	// Brake reports whether all rotations of the mount are paused. nil means that there is no
-	// brake.
-	Brake func(ctx context.Context) (bool, error)
+	// Limits returns what holds for all records of the mount. nil means that there is nothing.
+	Limits func(ctx context.Context) (Limits, error)
 	// Adopt fills in what a row of an earlier version keeps elsewhere, and returns the secrets in
 	// that row, if any. If the row's fields have other types than a record's, r has only its name
 	// set, and the row is damaged if Adopt returns no secrets. nil means that there are no such
@@ -71,6 +71,19 @@ type Kind struct {
 	// Earlier yields the names for which Missing makes a record that is worth showing, including
 	// names that are stored by now. nil means that there are none.
 	Earlier func(ctx context.Context) iter.Seq2[string, error]
+}
+
+// Limits hold for all records of a mount.
+type Limits struct {
+	Brake    bool          // all rotations are paused
+	Blackout cron.Blackout // joins that of Timing
+}
+
+func (k *Kind) limits(ctx context.Context) (Limits, error) {
+	if k.Limits == nil {
+		return Limits{}, nil
+	}
+	return k.Limits(ctx)
 }
 
 func requestName(k *Kind, r *Record) string {

@@ -50,18 +50,14 @@ func (e *Edit) step(ctx context.Context) error {
 	if e.Rec.Paused != nil && !looks {
 		return e.Commit(ctx, "paused", e.Planned())
 	}
-	if e.kind.Brake != nil {
-		on, err := e.kind.Brake(ctx)
-		if err != nil {
-			return err
-		}
-		if on && onlyLooks(e) { // the daily look waits for the next day
-			endLooks(e)
-			return e.Commit(ctx, braked, e.Planned())
-		}
-		if on {
-			return e.Commit(ctx, braked, e.Now.Add(brakeWait/2+rand.N(brakeWait/2)))
-		}
+	switch all, err := e.kind.limits(ctx); {
+	case err != nil:
+		return err
+	case all.Brake && onlyLooks(e): // the daily look waits for the next day
+		endLooks(e)
+		return e.Commit(ctx, braked, e.Planned())
+	case all.Brake:
+		return e.Commit(ctx, braked, e.Now.Add(brakeWait/2+rand.N(brakeWait/2)))
 	}
 	if e.Rec.State() == Grace && e.Now.Before(e.turn().End.After) {
 		return e.Commit(ctx, "waiting", e.turn().End.After)
@@ -129,7 +125,13 @@ func begin(ctx context.Context, e *Edit) error {
 	if e.Rec.Queued != nil {
 		why = *e.Rec.Queued
 	}
-	if when := e.timing().When; why.Reason == "schedule" && when.Missed(e.Rec.Next, e.Now) {
+	switch when := e.timing().When; {
+	case e.Rec.Queued != nil: // a request, or a leaked credential
+	case when.Blackout.Has(e.Now):
+		e.Rec.Next = when.Allowed(e.Now)
+		e.addDetail("next_rotation", e.Rec.Next.UTC().Format(time.RFC3339))
+		return e.Commit(ctx, "blackout", e.Planned())
+	case when.Missed(e.Rec.Next, e.Now):
 		return planAfterMissed(ctx, e, when)
 	}
 	e.start(why)

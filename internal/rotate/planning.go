@@ -2,6 +2,8 @@ package rotate
 
 import (
 	"time"
+
+	"github.com/keyturn/keyturn/internal/cron"
 )
 
 // Planned returns when the record is next due, computed from the stored record alone; zero if it
@@ -32,8 +34,7 @@ func (e *Edit) Planned() time.Time {
 
 // Upcoming returns the times of the next n rotations by schedule: the planned one as it is stored,
 // and those after it without jitter, as if each were made on time.
-func (r *Record) Upcoming(t Timing, now time.Time, n int) (times []time.Time) {
-	w := t.When
+func (r *Record) Upcoming(w cron.When, now time.Time, n int) (times []time.Time) {
 	w.Jitter = 0
 	for at := notBefore(r.Next, now); len(times) < n && !at.IsZero(); at = w.Next(at, at) {
 		times = append(times, at)

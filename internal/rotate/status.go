@@ -120,10 +120,8 @@ func (m *Manager) Statuses(ctx context.Context) iter.Seq2[Status, error] {
 // read.
 func (m *Manager) braked(ctx context.Context) bool {
 	for _, k := range m.kinds {
-		if k.Brake != nil {
-			if on, err := k.Brake(ctx); err == nil && on {
-				return true
-			}
+		if all, err := k.limits(ctx); err == nil && all.Brake {
+			return true
 		}
 	}
 	return false

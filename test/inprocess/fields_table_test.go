@@ -355,7 +355,7 @@ func updatesOfRotation() map[string]update {
 		"rotation/config": {
 			op: route.Write, mount: "rotation", path: "{m}/config",
 			over: []field{{name: "brake", value: true}, {name: "default_grace_period", value: "24h"},
-				{name: "default_read_ttl", value: "30s"}},
+				{name: "default_read_ttl", value: "30s"}, {name: "blackout", value: []string{"12-24/01-02"}}},
 		},
 		"patch rotation/keys/{name}": {
 			op: route.Patch, mount: "rotation", path: "{m}/keys/k",
@@ -375,6 +375,7 @@ func updatesOfRotation() map[string]update {
 				{name: "rotation_period", value: "240h"}, {name: "rotation_schedule", value: "0 3 * * SAT"},
 				{name: "rotation_window", value: "2h", with: fields{"rotation_schedule": "0 3 * * SAT"}},
 				{name: "jitter", value: "1h"}, {name: "manual", value: true},
+				{name: "blackout", value: []string{"12-24/01-02"}},
 				{name: "ca", value: ca, with: fields{"admin": fields{"token": "t"}},
 					clear: fields{"admin": fields{"token": "t"}}},
 				{name: "grace_period", value: "24h"}, {name: "read_ttl", value: "30s"},

@@ -423,11 +423,13 @@ func outputNames(d Definition) (names []string) {
 // changes, timing also moves the next rotation.
 func (c *change) timing(ctx context.Context) error {
 	cfg := &c.k.data.Config
-	was, p, s := cfg.Policy.When, cfg.Policy, cfg.Settle
+	before, p, s := cfg.Policy, cfg.Policy, cfg.Settle
 	if c.replace {
 		p, s = schedule.Policy{}, rotate.Settle{}
 	}
-	c.in.timingIn.apply(&p)
+	if err := c.in.timingIn.apply(&p); err != nil {
+		return err
+	}
 	set(&s.Interval, c.in.Interval)
 	set(&s.Timeout, c.in.Timeout)
 	set(&s.Successes, c.in.Successes)
@@ -442,13 +444,17 @@ func (c *change) timing(ctx context.Context) error {
 	if s.Successes < 0 || s.Successes > 100 {
 		return invalid(`field "settle_successes": give 1 to 100`)
 	}
+	is := withBlackout(p, base.Blackout)
+	if err := is.Check(schedule.MinPeriod); err != nil {
+		return invalid("%s; the dates of the mount count, too", fault.Message(err))
+	}
 	cfg.Policy, cfg.Settle = p, s
 	if c.isNew {
-		planFirst(c.k, c.in.SkipImport != nil && *c.in.SkipImport)
+		planFirst(c.k, is, c.in.SkipImport != nil && *c.in.SkipImport)
 		return nil
 	}
-	planNext(c.k, was)
-	if before := c.in.dropped(was, p.When); c.replace && before != "" {
+	planNext(c.k, withBlackout(before, base.Blackout), is)
+	if before := c.in.dropped(before.When, p.When); c.replace && before != "" {
 		c.req.Warn("%s is now %s, the default, because a write replaces the whole configuration; to change some "+
 			"fields and keep the others, patch keys/%s", before, p.Period, c.k.Rec.Name)
 	}

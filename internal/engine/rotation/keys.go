@@ -76,6 +76,7 @@ type keyConfig struct {
 	Window    time.Duration            `json:"rotation_window"`
 	Jitter    time.Duration            `json:"jitter"`
 	Manual    bool                     `json:"manual"`
+	Blackout  []string                 `json:"blackout"`
 	Grace     time.Duration            `json:"grace_period"`
 	ReadTTL   time.Duration            `json:"read_ttl"`
 	Idle      time.Duration            `json:"idle_period"`
@@ -135,7 +136,8 @@ func (k *key) showConfig(d Definition) keyConfig {
 		Provider: data.Bind.Provider, Recipe: data.Bind.Name, Hash: data.Bind.Hash, Params: map[string]wire.Raw{},
 		Admin: []string{}, CA: data.Config.CA,
 		Path: data.Config.Path, Fields: data.Config.Fields, Class: p.Class, Period: p.Period,
-		Schedule: p.Schedule, Window: p.Window, Jitter: p.Jitter, Manual: p.Off, Grace: p.Grace, ReadTTL: p.ReadTTL,
+		Schedule: p.Schedule, Window: p.Window, Jitter: p.Jitter, Manual: p.Off,
+		Blackout: p.Blackout.Dates(), Grace: p.Grace, ReadTTL: p.ReadTTL,
 		Idle: p.Idle, MaxHold: p.MaxHold, Principal: data.Principal, Owner: data.Owner,
 	}
 	for name, v := range data.Config.Params {

@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/keyturn/keyturn/internal/cron"
@@ -29,6 +30,11 @@ type rotateOut struct {
 // rotate rotates a key now, with the same steps as a scheduled rotation.
 func (ks *keys) rotate(ctx context.Context, req *route.Request, in rotateIn) (out *rotateOut, err error) {
 	return out, ks.change(ctx, in.Name, func(k *key) error {
+		if !in.Leaked {
+			if err := ks.warnBlackout(ctx, req, k); err != nil {
+				return err
+			}
+		}
 		got, err := k.Control().RotateNow(ctx,
 			rotate.RotateRequest{By: req.Caller.DisplayName, Leaked: in.Leaked, KeyID: in.KeyID})
 		if err != nil {
@@ -42,6 +48,19 @@ func (ks *keys) rotate(ctx context.Context, req *route.Request, in rotateIn) (ou
 		}
 		return nil
 	})
+}
+
+// warnBlackout warns of a requested rotation on a black-out date.
+func (ks *keys) warnBlackout(ctx context.Context, req *route.Request, k *key) error {
+	c, err := ks.config.load(ctx)
+	if err != nil {
+		return err
+	}
+	if end := withBlackout(k.data.Config.Policy, c.Blackout).Blackout.After(k.Now); !end.Equal(k.Now) {
+		req.Warn("today is a black-out date, on which no scheduled rotation begins (until %s); this rotation was "+
+			"requested, and begins now", rfc3339(end))
+	}
+	return nil
 }
 
 type rollbackIn struct {
@@ -146,11 +165,12 @@ func (ks *keys) plan(ctx context.Context, _ *route.Request, in planIn) (*planOut
 	if in.Count <= 0 {
 		in.Count = 5
 	}
-	for _, at := range rec.Upcoming(p.Timing(), k.Now, min(in.Count, 100)) {
+	when := withBlackout(p, c.Blackout)
+	for _, at := range rec.Upcoming(when, k.Now, min(in.Count, 100)) {
 		out.Rotations = append(out.Rotations, plannedRotation{at, at.Add(p.Timing().Hold(false))})
 	}
 	out.Steps, out.Notes = k.describeSteps(d)
-	out.Notes = append(out.Notes, describeWhen(p.When)...)
+	out.Notes = append(out.Notes, describeWhen(when)...)
 	return out, nil
 }
 
@@ -162,6 +182,10 @@ func describeWhen(w cron.When) (notes []string) {
 	case w.Window > 0:
 		notes = append(notes,
 			fmt.Sprintf("a rotation begins within %s of its scheduled time, or waits for the next one", w.Window))
+	}
+	if w.Blackout != "" {
+		notes = append(notes,
+			"no scheduled rotation begins on these days, in UTC: "+strings.Join(w.Blackout.Dates(), ", "))
 	}
 	if w.Jitter > 0 {
 		notes = append(notes, fmt.Sprintf("each rotation after the next is delayed by up to %s at random (jitter)",

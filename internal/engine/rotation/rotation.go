@@ -151,6 +151,6 @@ func (b *backend) Routes() []route.Route {
 		route.On(route.Read, "config",
 			ks.config.read).WithHelp("Shows the mount's defaults, and whether rotation is stopped for the mount."),
 		route.On(route.Write, "config",
-			ks.config.write).WithHelp("Sets the mount's defaults. brake=true stops all rotation of the mount."),
+			ks.writeConfig).WithHelp("Sets the mount's defaults. brake=true stops all rotation of the mount."),
 	}
 }

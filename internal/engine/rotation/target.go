@@ -139,9 +139,9 @@ func (ks *keys) kind() rotate.Kind {
 				"recipe %q has changed since key %q was bound to it; bind the key again: write keys/%s/rebind",
 				d.Bind.Name, r.Name, r.Name), nil
 		},
-		Brake: func(ctx context.Context) (bool, error) {
+		Limits: func(ctx context.Context) (rotate.Limits, error) {
 			c, err := ks.config.load(ctx)
-			return c.Brake, err
+			return rotate.Limits{Brake: c.Brake, Blackout: c.Blackout}, err
 		},
 		Migrate: adopt,
 	}
