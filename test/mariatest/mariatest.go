@@ -80,7 +80,8 @@ func (s *Server) initialise(install string) error {
 	if err := os.WriteFile(s.file("init.sql"), []byte(accounts), 0o644); err != nil {
 		return err
 	}
-	out, err := s.Run(install, "--no-defaults", "--datadir="+s.file("data"), "--skip-test-db",
+	// A server deletes the temporary tables that it finds in tmpdir, those of another server, too.
+	out, err := s.Run(install, "--no-defaults", "--datadir="+s.file("data"), "--tmpdir="+s.Dir, "--skip-test-db",
 		"--auth-root-authentication-method=normal", "--innodb-log-file-size=8M").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("running mariadb-install-db: %w\n%s", err, out)
@@ -91,6 +92,7 @@ func (s *Server) initialise(install string) error {
 func (s *Server) arguments(options []string) []string {
 	return append([]string{
 		"--no-defaults", "--datadir=" + s.file("data"), "--socket=" + s.file("sock"), "--pid-file=" + s.file("pid"),
+		"--tmpdir=" + s.Dir,
 		"--log-error=" + s.Log,
 		"--bind-address=" + s.Host, "--port=" + strconv.Itoa(s.Port), "--init-file=" + s.file("init.sql"),
 		"--skip-name-resolve",
