@@ -59,6 +59,8 @@ var pathLines = []struct {
 	{"rotate history aws/static-roles/@", "GET aws/static-roles/@/history", false},
 	{"rotate plan @", "GET rotation/keys/@/plan", false},
 	{"rotate orphans @", "GET rotation/keys/@/orphans", false},
+	{"rotate supply @ key_id=1 api_key=x", "PUT rotation/keys/@/supply", false},
+	{"rotate confirm @", "PUT rotation/keys/@/confirm", false},
 	{"recipe show @", "GET rotation/recipes/@", false},
 	{"recipe list -mount=@", "LIST @/recipes", true},
 	{"login -method=userpass username=@ password=p", "PUT auth/userpass/login/@", false},

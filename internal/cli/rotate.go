@@ -13,7 +13,8 @@ func rotateCommand() *command {
 					{"Rotate a key and wait until the new one is published:", "keyturn rotate now -wait stripe"},
 					{"Rotate a key that leaked, without the grace period:", "keyturn rotate now -leaked stripe"}},
 			}),
-			rotateStatus(), rotateOverdue(), rotateHistory(), rotatePlan(), rotateOrphans(),
+			rotateStatus(), rotateOverdue(), rotateHistory(), rotatePlan(), rotateOrphans(), rotateSupply(),
+			rotateConfirm(),
 			actionCommand("rollback", "rollback", "Success! Rolling back key: %s", &command{
 				short: "Publish the previous key again", long: "Publishes the old key again, and retires the new " +
 					"one after its grace period. With\n-to or -version, publishes another key that is still valid " +

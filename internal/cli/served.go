@@ -243,6 +243,8 @@ var served = map[string][]servedRoute{
 		{"list", "keys", ""},
 		{"update", "keys/{name}/rotate", ""},
 		{"update", "keys/{name}/rollback", ""},
+		{"update", "keys/{name}/supply", ""},
+		{"update", "keys/{name}/confirm", ""},
 		{"update", "keys/{name}/pause", ""},
 		{"update", "keys/{name}/resume", ""},
 		{"update", "keys/{name}/rebind", "sudo"},

@@ -20,6 +20,12 @@ func create(ctx context.Context, e *Edit) error {
 		return openFailed(ctx, e, err)
 	}
 	t, can := e.turn(), e.can
+	if can.CreatedByHand {
+		return awaitCredential(ctx, e)
+	}
+	if free := e.Rec.SlotsFree; can.Slots && free.After(e.Now) && !t.Start.Leaked {
+		return e.Commit(ctx, "late", free)
+	}
 	a := t.last()
 	again := a != nil && a.unresolved() && can.Retry == RetrySafe
 	if !again {
@@ -164,7 +170,7 @@ func createFailed(ctx context.Context, e *Edit, again bool, err error) error {
 // without a person.
 func recoverable(e *Edit) bool {
 	can := e.can
-	return can.Retry == RetrySafe || can.Retry == RetryAdopt && can.List
+	return can.Retry == RetrySafe || can.Retry == RetryReplace || can.Retry == RetryAdopt && can.List
 }
 
 // stopForPerson rolls the rotation back. The record is then paused until a person has looked, if
@@ -213,6 +219,8 @@ func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 	switch {
 	case len(open) == 0:
 		return true, nil
+	case can.Retry == RetryReplace:
+		return outlast(ctx, e, open, final)
 	case final && !can.List:
 		t.unproven("the provider has no list, so a lost creating call may have left a key behind")
 		settleAll(open)
@@ -255,6 +263,18 @@ func sweep(ctx context.Context, e *Edit, final bool) (done bool, err error) {
 		for _, a := range open {
 			a.Looked = true
 		}
+		return false, e.Commit(ctx, "late", late)
+	}
+	return true, nil
+}
+
+// outlast waits until calls whose effect the next call replaces can no longer take effect. The
+// replacement of a leaked credential waits for them only at its end.
+func outlast(ctx context.Context, e *Edit, open []*Attempt, final bool) (done bool, err error) {
+	switch late := latestLate(open); {
+	case !e.Now.Before(late):
+		settleAll(open)
+	case final || !e.turn().Start.Leaked:
 		return false, e.Commit(ctx, "late", late)
 	}
 	return true, nil

@@ -32,6 +32,9 @@ const (
 	// that the provider may have is never replaced by another one. Otherwise a late effect of the
 	// first call would leave nobody knowing which secret is in force.
 	RetryNever Retry = "never"
+	// RetryReplace: wait until the first call can no longer take effect, then call again. What the
+	// second call creates replaces what the first one may have left, as in a slot.
+	RetryReplace Retry = "replace"
 )
 
 // A Proof is what a successful Verify shows.
@@ -52,6 +55,13 @@ type Settle struct {
 	Timeout   time.Duration // after which the credential is rejected for good
 }
 
+// A Task says what a person does about a credential, because the provider has no API for it.
+type Task struct {
+	Instructions string // where and how keys are created and deleted, as a sentence without a full stop
+	Supply       string // the command that hands over a new key
+	Confirm      string // the command that reports the deletion of an old one
+}
+
 // Capabilities are what a target can do besides creating and retiring.
 type Capabilities struct {
 	List     bool
@@ -63,6 +73,14 @@ type Capabilities struct {
 	ListsDisabled bool
 	Proof         Proof
 	Retry         Retry
+	// CreatedByHand means that a person creates each credential, and RetiredByHand that a person
+	// retires it, as Task says.
+	CreatedByHand, RetiredByHand bool
+	Task                         Task
+	// Slots means that Create and Retire regenerate a slot of the provider, whose earlier
+	// credential ends. A late effect of a retiring call would end the credential that the slot
+	// holds by then.
+	Slots bool
 	// Timeout is the longest that Create runs. Late is how long after Create returns the provider
 	// may still create the credential. After both have passed, a List without the credential
 	// proves that there is none.

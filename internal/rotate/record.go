@@ -48,11 +48,7 @@ type Record struct {
 	Alert       *Alert    `json:"alert"`
 	LastError   string    `json:"last_error"` // redacted
 	Unproven    []string  `json:"unproven"`   // of the last rotation that published
-	// CallUntil is until when a destructive call may be under way; zero means none is. Due is not
-	// before CallUntil.
-	CallUntil time.Time `json:"calling,omitzero"`
-	// Orphan is the credential that a request retires until CallUntil.
-	Orphan string `json:"orphan,omitempty"`
+	DestructiveCall
 	// Look plans the next look at what consumers read.
 	Look Look `json:"next_look,omitzero"`
 	// Hand counts writes of the place by hand.
@@ -69,6 +65,17 @@ type Record struct {
 
 	// Data is the engine's own configuration of the record.
 	Data json.RawMessage `json:"data"`
+}
+
+// A DestructiveCall is a call that retires, disables or sets a credential, and may be under way.
+type DestructiveCall struct {
+	// CallUntil is until when the call may be under way; zero means none is. The record's Due is
+	// not before CallUntil.
+	CallUntil time.Time `json:"calling,omitzero"`
+	// Orphan is the credential that a request retires until CallUntil.
+	Orphan string `json:"orphan,omitempty"`
+	// SlotsFree is until when a retiring call may still take effect, of a provider with slots.
+	SlotsFree time.Time `json:"slots_free,omitzero"`
 }
 
 // A Look plans when the server next reads what consumers read.
@@ -270,7 +277,7 @@ type Ending struct {
 	Used       time.Time `json:"used,omitzero"`    // as the provider said last
 	Retired    time.Time `json:"retired"`
 	Dead       time.Time `json:"dead"`
-	Proof      string    `json:"proof"` // "refused", "management", "not listed", "none"
+	Proof      string    `json:"proof"` // "refused", "management", "not listed", "confirmed" (by a person), "none"
 	Listed     time.Time `json:"listed"`
 	WrongLists int       `json:"wrong,omitempty"`  // how often the provider's list was wrong
 	Accepted   int       `json:"undead,omitempty"` // how often it was accepted after it was retired

@@ -205,6 +205,13 @@ func disableVictim(ctx context.Context, e *Edit) error {
 }
 
 func retireVictim(ctx context.Context, e *Edit) error {
+	if e.can.RetiredByHand {
+		if gone, err := awaitDeletion(ctx, e); !gone || err != nil {
+			return err
+		}
+		e.turn().End.Retired = e.Now
+		return conclude(ctx, e)
+	}
 	if done, err := callOnVictim(ctx, e, "retiring", e.target.(Creator).Retire); !done || err != nil {
 		return err
 	}
@@ -224,8 +231,15 @@ func callOnVictim(ctx context.Context, e *Edit, intent string, do func(context.C
 				id)})
 	}
 	e.addDetail("key_id", id)
+	before := e.Rec.SlotsFree
+	if e.can.Slots {
+		e.Rec.SlotsFree = later(before, time.Now().UTC().Add(callTimeout+e.can.Late))
+	}
 	failure, err := destructiveCall(ctx, e, intent, callTimeout,
 		func(ctx context.Context) error { return do(ctx, id) })
+	if err == nil && (failure == nil || OutcomeOf(failure) != Unknown) {
+		e.Rec.SlotsFree = before // the call is over
+	}
 	switch {
 	case err != nil:
 		return false, err
@@ -258,8 +272,7 @@ func verifyRetired(ctx context.Context, e *Edit) (done bool, err error) {
 			return false, e.Commit(ctx, "young", provable)
 		}
 	}
-	cred, known := e.Sec.Keys[t.Victim().ID]
-	if known && len(cred.Secret) > 0 && e.can.Proof != ProofNone {
+	if cred, ok := testable(e, t.Victim().ID); ok {
 		err := call(ctx, func(ctx context.Context) error { return e.target.VerifyDead(ctx, cred) })
 		e.Now = time.Now().UTC()
 		if err != nil {
@@ -278,6 +291,9 @@ func verifyRetired(ctx context.Context, e *Edit) (done bool, err error) {
 		}
 	} else {
 		end.Proof = "none"
+		if e.can.RetiredByHand {
+			end.Proof = "confirmed"
+		}
 		t.unproven("the retired key was not verified to be dead by using it")
 	}
 	end.Dead = e.Now
@@ -298,7 +314,9 @@ func checkEndState(ctx context.Context, e *Edit) error {
 	}
 	t := e.turn()
 	if !e.can.List {
-		t.unproven("the provider has no list, so it is not verified that nothing else is left")
+		if !e.can.Slots { // where each credential has a slot, there is nowhere for another one
+			t.unproven("the provider has no list, so it is not verified that nothing else is left")
+		}
 		return finish(ctx, e)
 	}
 	all, err := list(ctx, e)

@@ -212,6 +212,9 @@ func (r *Record) activity(now time.Time) string {
 		if a := t.last(); a != nil && a.unresolved() && !a.Late.IsZero() && r.Due.Sub(a.Late).Abs() < time.Second {
 			return "waiting in case a lost create call (" + a.Marker + ") takes effect, until " + until
 		}
+		if t.last() == nil && r.Due.After(now.Add(time.Second)) {
+			return "waiting for a person to create the new key and to supply it"
+		}
 		return "creating the new key"
 	case Setting:
 		return "setting the new secret"

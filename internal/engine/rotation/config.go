@@ -161,10 +161,11 @@ func (c *change) definition(ctx context.Context) error {
 
 // bind binds the key to the definition and stores the definition's text with the key.
 func (c *change) bind(d Definition) error {
-	if d.Style != rotate.TwoKey {
+	if styles := []rotate.Style{rotate.TwoKey, rotate.Slots, rotate.Manual}; !slices.Contains(styles, d.Style) {
 		return fault.New("rotation.key", fault.Invalid,
-			"field \"recipe\": %q is of style %q, which is not implemented yet; only %q is", d.Name, d.Style,
-			rotate.TwoKey)
+			"field \"recipe\": %q is of style %q, which is not implemented yet; choose a recipe of one of the "+
+				"styles %q",
+			d.Name, d.Style, styles)
 	}
 	c.k.data.Bind = binding{Provider: d.Provider, Name: d.Name, Hash: d.Hash, At: c.k.Now}
 	row, err := encode(boundText{d.Source})
@@ -469,9 +470,17 @@ func (c *change) adopt(ctx context.Context) error {
 		if len(c.in.CurrentSecret) > 0 {
 			return invalid(`field "current_secret" needs current_key_id, which is missing; give both`)
 		}
+		if len(c.def.Slots) > 0 && rec.Current == nil && rec.Turn == nil {
+			return invalid("field \"current_key_id\" is required for recipe %q: name the slot whose key readers use "+
+				"now, one of %q; the first rotation regenerates another one", c.def.Name, c.def.Slots)
+		}
 		return nil
 	}
 	id := *c.in.CurrentID
+	if len(c.def.Slots) > 0 && !slices.Contains(c.def.Slots, id) && (rec.Current == nil || rec.Current.ID != id) {
+		return invalid("field \"current_key_id\": recipe %q has the slots %q, not %q; name the one whose key readers "+
+			"use now", c.def.Name, c.def.Slots, id)
+	}
 	if rec.Current != nil && rec.Current.ID == id && len(c.in.CurrentSecret) == 0 {
 		return nil
 	}

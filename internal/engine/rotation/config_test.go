@@ -34,8 +34,8 @@ func written(fake rotation.Provider) rotation.Provider {
 			{Name: "scope", Type: "string", Acts: true}, {Name: "account", Type: "string", Locates: true},
 			{Name: "pin", Type: "string", Secret: true}}
 		switch string(bytes.TrimSpace(rest)) {
-		case "slots":
-			d.Style = rotate.Slots
+		case "promote":
+			d.Style = rotate.Promote
 		case "slow":
 			d.Settle = rotate.Settle{Successes: 3, Interval: 7 * time.Second, Timeout: 10 * time.Minute}
 		case "management":
@@ -430,7 +430,7 @@ func TestRecipes(t *testing.T) {
 		w.refused(route.Write, "recipes/mine", map[string]any{"source": "bad"}, fault.Invalid, "line 1")
 		w.refused(route.Write, "recipes/mine", nil, fault.Invalid, `field "source"`)
 		w.must(route.Write, "recipes/mine", map[string]any{"source": "mine:1"})
-		w.must(route.Write, "recipes/later", map[string]any{"source": "later:slots"})
+		w.must(route.Write, "recipes/later", map[string]any{"source": "later:promote"})
 		if got := fmt.Sprint(w.must(route.List, "recipes", nil)["keys"]); got != "[fake house later mine]" {
 			t.Errorf("recipes: %s", got)
 		}

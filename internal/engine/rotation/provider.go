@@ -73,8 +73,11 @@ type Definition struct {
 	Limits      Limits
 	Settle      rotate.Settle
 	Can         rotate.Capabilities
-	Hash        string // "sha256:" and the hex digest of Source, or of a Go provider's own version text
-	Source      []byte // the text; nil for a provider written in Go
+	Slots       []string // names of the provider's slots, of the style slots
+	// Instructions say where and how a person creates and deletes keys, of the style manual.
+	Instructions string
+	Hash         string // "sha256:" and the hex digest of Source, or of a Go provider's own version text
+	Source       []byte // the text; nil for a provider written in Go
 }
 
 // A Field is one parameter or one admin credential of a definition.

@@ -50,6 +50,8 @@ type recipeOut struct {
 	Doc         string       `json:"doc"`
 	Evidence    string       `json:"evidence"`
 	Style       rotate.Style `json:"style"`
+	Slots       []string     `json:"slots,omitempty"`
+	Manual      string       `json:"instructions,omitempty"`
 	Hosts       []string     `json:"hosts"`
 	Admin       []fieldOut   `json:"admin"`
 	Params      []fieldOut   `json:"params"`
@@ -91,7 +93,8 @@ func (r recipeRoutes) read(ctx context.Context, _ *route.Request, in nameIn) (*r
 	}
 	return &recipeOut{
 		Name: d.Name, Provider: d.Provider, BuiltIn: builtIn, Description: d.Description, Doc: d.Doc,
-		Evidence: d.Evidence, Style: d.Style, Hosts: d.Hosts,
+		Evidence: d.Evidence, Style: d.Style, Slots: d.Slots, Manual: d.Instructions,
+		Hosts: d.Hosts,
 		Admin: showFields(d.Admin), Params: showFields(d.Params), Outputs: outputNames(d), Proof: d.Can.Proof,
 		Retry: d.Can.Retry, Hash: d.Hash, Source: string(d.Source),
 	}, nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
+	"github.com/keyturn/keyturn/internal/secret"
 )
 
 // A RecipeTest tests a definition with one key, as a rotation would: it creates the key, verifies
@@ -40,15 +41,26 @@ const retireWithin = 2 * time.Minute
 // Run runs the test. If a step fails or ctx ends, Run still retires the key that it created. left
 // lists the keys that may still be valid.
 func (t *RecipeTest) Run(ctx context.Context) (left []Remnant, err error) {
-	if t.Definition.Style == rotate.External {
+	why := notLive[t.Definition.Style]
+	switch {
+	case t.Definition.Style == rotate.External:
 		return nil, fault.New("rotation.RecipeTest", fault.Invalid, "a recipe of style %q creates no key to test; "+
 			"register a path with it at rotation/external, and write a key there", rotate.External)
+	case t.Wait > 0 && why != "":
+		return nil, fault.New("rotation.RecipeTest", fault.Unsupported, "a recipe of style %q cannot be tested with "+
+			"a real key: %s; test it with its examples alone", t.Definition.Style, why)
+	case t.Definition.Can.CreatedByHand:
+		return nil, t.runByHand(ctx)
 	}
 	before, err := t.existingKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
-	made, err := t.Source.Create(ctx, rotate.Order{Marker: t.Marker})
+	order := rotate.Order{Marker: t.Marker}
+	if slots := t.Definition.Slots; len(slots) > 0 {
+		order.Current = slots[0]
+	}
+	made, err := t.Source.Create(ctx, order)
 	if err != nil {
 		t.OnStep("create", "", err)
 		return t.cleanUp(ctx, before, err), err
@@ -68,6 +80,33 @@ func (t *RecipeTest) Run(ctx context.Context) (left []Remnant, err error) {
 	}
 	left, dead := t.verifyDead(ctx, made)
 	return left, errors.Join(err, dead)
+}
+
+// notLive says why a style has no test with a real key.
+var notLive = map[rotate.Style]string{
+	rotate.Slots:  "the test would regenerate a slot that may be in use",
+	rotate.Manual: "a person creates the keys",
+}
+
+// runByHand tests the calls of a definition whose keys a person creates, with example replies.
+func (t *RecipeTest) runByHand(ctx context.Context) error {
+	made := rotate.Credential{ID: "example", Secret: map[string]secret.Value{}, Public: map[string]string{}}
+	for _, o := range t.Definition.Outputs {
+		if o.Secret {
+			made.Secret[o.Name] = secret.Text("example-of-" + o.Name)
+		} else {
+			made.Public[o.Name] = "example-of-" + o.Name
+		}
+	}
+	t.OnStep("supply", "skipped in a test: a person supplies "+t.outputs(made), nil)
+	if err := t.exercise(ctx, made); err != nil {
+		return err
+	}
+	if t.Definition.Can.RetiredByHand {
+		t.OnStep("retire", "skipped in a test: a person deletes the old key", nil)
+		return nil
+	}
+	return t.report("retire", "", t.Source.Retire(ctx, made.ID))
 }
 
 // existingKeys returns the IDs of the keys that exist before the test creates one. The test never
@@ -132,7 +171,7 @@ func (t *RecipeTest) exercise(ctx context.Context, made rotate.Credential) error
 	} else if err := t.verify(ctx, made); err != nil {
 		return err
 	}
-	if can.List {
+	if can.List && !can.CreatedByHand {
 		if err := t.verifyListed(ctx, made); err != nil {
 			return err
 		}

@@ -37,7 +37,15 @@ func (ks *keys) open(ctx context.Context, r *rotate.Record, s *rotate.Secrets, r
 }
 
 // Capabilities implements [rotate.Target].
-func (t *target) Capabilities() rotate.Capabilities { return t.def.Can }
+func (t *target) Capabilities() rotate.Capabilities {
+	can, name := t.def.Can, t.record.Name
+	can.Task = rotate.Task{Instructions: t.def.Instructions, Supply: "keyturn rotate supply " + name + " key_id=ID",
+		Confirm: "keyturn rotate confirm " + name}
+	for _, o := range t.def.Outputs {
+		can.Task.Supply += " " + o.Name + "=@FILE"
+	}
+	return can
+}
 
 // Settle implements [rotate.Target].
 func (t *target) Settle() rotate.Settle { return t.data.Config.settle(t.def) }

@@ -12,8 +12,8 @@ import (
 )
 
 // flooded limits the bytes that a server can send before the client closes the connection,
-// including those in buffers. On a busy machine, the client reads its limit on several connections,
-// because its driver connects again.
+// including those in buffers. On a busy machine, the client reads up to its limit on several
+// connections, because its driver connects again.
 const flooded = 256 << 20
 
 // Endless checks a provider against servers whose answer never ends: a call must fail soon and

@@ -28,6 +28,7 @@ type recipe struct {
 type step struct {
 	name    string // "create"; in errors
 	at      hcl.Range
+	ends    bool // it ends a key by creating another one in its slot
 	changes bool // an unknown outcome may have had an effect
 
 	method              string
@@ -44,7 +45,7 @@ type step struct {
 }
 
 // creates reports whether the reply may hold a new key.
-func (s *step) creates() bool { return s.name == "create" || s.name == "poll" }
+func (s *step) creates() bool { return s.name == "create" || s.name == "poll" || s.ends }
 
 // A readStep reads a value that the request after it uses.
 type readStep struct {

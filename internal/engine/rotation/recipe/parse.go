@@ -227,18 +227,14 @@ func (r *recipe) complete() {
 	can.Disable = r.disable != nil
 	can.LastUsed = r.lastUsed != nil || r.list != nil && r.list.lastUsed != nil
 	can.Label = r.list != nil && r.list.label != nil
+	can.RetiredByHand = r.retire == nil && r.def.Style != rotate.External
 	if r.verify == nil {
 		can.Proof = rotate.ProofNone
 	}
-	if r.create == nil { // of style external
+	switch {
+	case r.create != nil:
+		can.Timeout = r.create.longest()
+	case r.def.Style == rotate.External:
 		can.Timeout = r.verify.timeout
-		return
-	}
-	can.Timeout = r.create.longest()
-	for _, o := range r.create.secret {
-		r.def.Outputs = append(r.def.Outputs, rotation.Output{Name: o.name, Secret: true})
-	}
-	for _, o := range r.create.public {
-		r.def.Outputs = append(r.def.Outputs, rotation.Output{Name: o.name})
 	}
 }

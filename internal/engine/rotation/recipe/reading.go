@@ -57,6 +57,7 @@ func (p *parser) recipe(b *hclsyntax.Body) {
 	d.Can.Late = p.duration(content, "late", 15*time.Minute, 24*time.Hour)
 	p.fields(blocks)
 	p.hosts(content)
+	styleReader{p}.slots(content)
 	p.limits(blocks["limits"])
 	p.settle(blocks["settle"])
 	p.auth = p.authOf(blocks["auth"], p.calls)
@@ -85,15 +86,15 @@ func (p *parser) style(b *hclsyntax.Body) bool {
 	}
 	p.out.def.Style = style
 	switch style {
-	case rotate.TwoKey, rotate.External:
+	case rotate.TwoKey, rotate.Slots, rotate.Manual, rotate.External:
 		return true
-	case rotate.Slots, rotate.Promote, rotate.GraceRoll, rotate.InPlace, rotate.Manual:
-		p.problems.unsupported(at.Expr.Range(), "style %q is planned but not supported yet; only %q is", style,
-			rotate.TwoKey)
+	case rotate.Promote, rotate.GraceRoll, rotate.InPlace:
+		p.problems.unsupported(at.Expr.Range(), "style %q is planned but not supported yet; only %q, %q and %q are",
+			style,
+			rotate.TwoKey, rotate.Slots, rotate.Manual)
 	default:
-		p.problems.add(at.Expr.Range(), "style must be %q or %q (later also %q, %q, %q, %q and %q)", rotate.TwoKey,
-			rotate.External,
-			rotate.Slots, rotate.Promote, rotate.GraceRoll, rotate.InPlace, rotate.Manual)
+		p.problems.add(at.Expr.Range(), "style must be %q, %q, %q or %q (later also %q, %q and %q)", rotate.TwoKey,
+			rotate.Slots, rotate.Manual, rotate.External, rotate.Promote, rotate.GraceRoll, rotate.InPlace)
 	}
 	return false
 }
@@ -109,11 +110,12 @@ var recipeSchema = &hcl.BodySchema{
 		{Name: "name", Required: true}, {Name: "description", Required: true}, {Name: "doc"},
 		{Name: "style", Required: true},
 		{Name: "evidence", Required: true}, {Name: "hosts", Required: true}, {Name: "late"},
+		{Name: "slots"},
 	},
 	Blocks: []hcl.BlockHeaderSchema{
 		{Type: "param", LabelNames: []string{"name"}}, {Type: "admin", LabelNames: []string{"name"}},
 		{Type: "auth", LabelNames: []string{"kind"}},
 		{Type: "limits"}, {Type: "settle"}, {Type: "create"}, {Type: "verify"}, {Type: "list"}, {Type: "last_used"},
-		{Type: "disable"}, {Type: "retire"},
+		{Type: "disable"}, {Type: "retire"}, {Type: "supply"},
 	},
 }

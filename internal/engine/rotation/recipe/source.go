@@ -3,15 +3,15 @@ package recipe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -20,7 +20,6 @@ import (
 const (
 	maxPages  = 100
 	maxListed = 20_000
-	maxID     = 512
 	maxSecret = 64 << 10
 )
 
@@ -38,13 +37,23 @@ func optionalText(text string) cty.Value {
 	return cty.StringVal(text)
 }
 
-func keyVar(id string) scope {
-	return scope{"key": cty.ObjectVal(map[string]cty.Value{"id": cty.StringVal(id)})}
+// keyVar returns the variables that select a key in a request.
+func (s *source) keyVar(id string) scope { return scope{"key": cty.ObjectVal(s.keyNames(id))} }
+
+func (s *source) keyNames(id string) map[string]cty.Value {
+	names := map[string]cty.Value{"id": cty.StringVal(id)}
+	if len(s.recipe.def.Slots) > 0 {
+		names["slot"] = cty.StringVal(slotOf(id))
+	}
+	return names
 }
 
 // Create implements [rotation.Source].
 func (s *source) Create(ctx context.Context, o rotate.Order) (rotate.Credential, error) {
 	st := s.recipe.create
+	if st == nil {
+		return rotate.Credential{}, s.call.unsupported("create")
+	}
 	marker := o.Marker.String()
 	switch limit := s.recipe.def.Limits.Label; {
 	case !o.Marker.Valid():
@@ -54,11 +63,21 @@ func (s *source) Create(ctx context.Context, o rotate.Order) (rotate.Credential,
 		return rotate.Credential{},
 			s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the marker is longer than a label may be", nil)
 	}
-	vars := s.eval.vars(ctx, scope{
+	order := scope{
 		"marker":  cty.StringVal(marker),
 		"current": cty.ObjectVal(map[string]cty.Value{"id": optionalText(o.Current)}),
-	})
-	r, err := s.call.send(ctx, &st.step, vars)
+	}
+	id := ""
+	if len(s.recipe.def.Slots) > 0 {
+		slot, err := s.recipe.idleSlot(o.Current)
+		if err != nil {
+			return rotate.Credential{},
+				s.call.failure(&st.step, rotate.Permanent, fault.Invalid, fault.Message(err), nil)
+		}
+		order["slot"] = cty.StringVal(slot)
+		id = fmt.Sprintf("%s%s%d.%d", slot, slotMark, o.Marker.Turn, o.Marker.Attempt)
+	}
+	r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, order))
 	if err == nil {
 		err = s.call.check(&st.step, r)
 	}
@@ -67,7 +86,7 @@ func (s *source) Create(ctx context.Context, o rotate.Order) (rotate.Credential,
 	}
 	switch {
 	case err == nil:
-		return s.credential(st, r)
+		return s.credential(st, r, id)
 	case o.Current == "" && st.read != nil && fault.Is(err, fault.Invalid) && uses(st.read.request(), "current", "id"):
 		return rotate.Credential{}, s.call.failure(&st.read.step, rotate.Permanent, fault.Invalid,
 			"the request needs the ID of the current key, which is not known; give current_key_id, or a parameter of "+
@@ -76,10 +95,10 @@ func (s *source) Create(ctx context.Context, o rotate.Order) (rotate.Credential,
 	return rotate.Credential{}, err
 }
 
-// credential extracts the new key from a reply. If that fails, credential returns an Unknown
-// failure, with the id if the reply has a valid one. The key exists then, but nobody will know its
-// secret.
-func (s *source) credential(st *createStep, r *reply) (rotate.Credential, error) {
+// credential extracts the new key from a reply. id is its ID, or "" if the reply has it. If that
+// fails, credential returns an Unknown failure, with the id if the reply has a valid one. The key
+// exists then, but nobody will know its secret.
+func (s *source) credential(st *createStep, r *reply, id string) (rotate.Credential, error) {
 	c := rotate.Credential{Secret: map[string]secret.Value{}, Public: map[string]string{}}
 	lost := func(err error) (rotate.Credential, error) {
 		f := s.call.failure(&st.step, rotate.Unknown, fault.Upstream,
@@ -94,21 +113,25 @@ func (s *source) credential(st *createStep, r *reply) (rotate.Credential, error)
 				"secret %q is empty or too long; check its expression against the provider's reply", o.name)
 		}
 		if err != nil {
-			if id, _, bad := s.eval.text(st.id, r.vars); bad == nil && validID(id) {
-				c.ID = id
+			if st.id != nil {
+				if id, _, bad := s.eval.text(st.id, r.vars); bad == nil && validID(id) {
+					c.ID = id
+				}
 			}
 			return lost(err)
 		}
 		c.Secret[o.name] = secret.Text(v)
 		s.eval.know(v)
 	}
-	id, _, err := s.eval.text(st.id, r.vars)
-	if err == nil && !validID(id) {
-		err = fault.New("recipe.create", fault.Upstream,
-			"the id is empty, too long or not printable; check its expression against the provider's reply")
-	}
-	if err != nil {
-		return lost(err)
+	var err error
+	if st.id != nil {
+		if id, _, err = s.eval.text(st.id, r.vars); err == nil && !validID(id) {
+			err = fault.New("recipe.create", fault.Upstream,
+				"the id is empty, too long or not printable; check its expression against the provider's reply")
+		}
+		if err != nil {
+			return lost(err)
+		}
 	}
 	c.ID = id
 	for _, o := range st.public {
@@ -130,15 +153,11 @@ func (s *source) credential(st *createStep, r *reply) (rotate.Credential, error)
 	return c, nil
 }
 
-func validID(id string) bool {
-	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) })
-}
-
 // sendVerify sends the verifying request. sendVerify returns nil if the provider accepted the key,
 // a Rejected failure if the provider refused the key, and another failure in any other case.
 func (s *source) sendVerify(ctx context.Context, c rotate.Credential) error {
 	st := s.recipe.verify
-	key := map[string]cty.Value{"id": cty.StringVal(c.ID)}
+	key := s.keyNames(c.ID)
 	unknownID := c.ID == "" // somebody else created the key, and only its secret is known
 	if unknownID && uses(st.expressions(), "key", "id") {
 		return s.call.failure(&st.step, rotate.Untested, fault.Invalid,
@@ -198,8 +217,8 @@ func (s *source) completeKey(st *verifyStep, r *reply, key map[string]cty.Value)
 				if v, known := key[name]; !known || name != "id" && !v.IsNull() {
 					continue
 				}
-				if name == "id" && key["id"].AsString() != "" ||
-					slices.ContainsFunc(s.recipe.create.secret, func(o output) bool { return o.name == name }) {
+				if name == "id" && key["id"].AsString() != "" || slices.Contains(s.recipe.def.Outputs,
+					rotation.Output{Name: name, Secret: true}) {
 					continue
 				}
 				if text, ok, err := s.eval.text(sides[1], r.vars); err == nil && ok {
@@ -373,7 +392,7 @@ func (s *source) LastUsed(ctx context.Context, id string) (time.Time, error) {
 	if st == nil {
 		return s.lastUsedInList(ctx, id)
 	}
-	r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, keyVar(id)))
+	r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, s.keyVar(id)))
 	if err == nil {
 		err = s.call.check(&st.step, r)
 	}
@@ -413,6 +432,9 @@ func (s *source) Disable(ctx context.Context, id string) error {
 
 // Retire implements [rotation.Source].
 func (s *source) Retire(ctx context.Context, id string) error {
+	if s.recipe.retire == nil {
+		return s.call.unsupported("retire")
+	}
 	return s.remove(ctx, s.recipe.retire, id)
 }
 
@@ -422,7 +444,7 @@ func (s *source) remove(ctx context.Context, st *removalStep, id string) error {
 	if !validID(id) {
 		return s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the key's id is not valid", nil)
 	}
-	r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, keyVar(id)))
+	r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, s.keyVar(id)))
 	if err != nil {
 		f, _ := errors.AsType[*rotate.Failure](err)
 		if st.read != nil && f != nil && (f.Status == 404 || f.Status == 410) {
@@ -430,7 +452,7 @@ func (s *source) remove(ctx context.Context, st *removalStep, id string) error {
 		}
 		return err
 	}
-	gone := r.status == 404 || r.status == 410
+	gone := (r.status == 404 || r.status == 410) && !st.ends // a slot is never gone
 	if st.absent != nil {
 		if gone, err = s.eval.boolean(st.absent, r.vars, false); err != nil {
 			gone = false

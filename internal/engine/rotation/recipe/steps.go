@@ -1,24 +1,26 @@
 package recipe
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/keyturn/keyturn/internal/engine/rotation"
 	"github.com/keyturn/keyturn/internal/rotate"
 )
 
 // steps reads the blocks of the calls. It reads create first, because the other blocks may refer
 // to the outputs of create.
 func (p *parser) steps(b *hclsyntax.Body, blocks map[string][]*hcl.Block) {
-	for _, name := range []string{"create", "retire"} {
-		if len(blocks[name]) == 0 {
-			p.problems.add(b.EndRange, "style %q needs a block %q", rotate.TwoKey, name)
-		}
+	style := cmp.Or(p.out.def.Style, rotate.TwoKey)
+	forms[style].check(style, b.EndRange, blocks, &p.problems)
+	id := scope{"key": cty.ObjectVal(keyNames(style))}
+	for _, block := range blocks["supply"] {
+		styleReader{p}.supply(block)
 	}
-	id := scope{"key": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})}
 	for _, block := range blocks["create"] {
 		p.createStep(block)
 	}
@@ -102,7 +104,14 @@ func (p *parser) createStep(block *hcl.Block) {
 	s := &createStep{step: step{changes: true}}
 	in := p.calls.with(scope{"marker": cty.UnknownVal(cty.String),
 		"current": cty.ObjectVal(map[string]cty.Value{"id": cty.UnknownVal(cty.String)})})
-	schema := withBlocks(stepSchema("id", "secret", "public", "expires", "retry"), "read", "poll")
+	slots := p.out.def.Style == rotate.Slots
+	more := []string{"secret", "public", "expires"}
+	if slots {
+		in = in.with(scope{"slot": cty.UnknownVal(cty.String)})
+	} else {
+		more = append(more, "id", "retry")
+	}
+	schema := withBlocks(stepSchema(more...), "read", "poll")
 	in = readFirst(p, &s.step, block, in)
 	content, blocks := p.step(&s.step, block, schema, in, defaults{method: "POST", status: []int{200, 201}})
 	checkRead(p, &s.step)
@@ -110,7 +119,12 @@ func (p *parser) createStep(block *hcl.Block) {
 	for _, poll := range blocks["poll"] {
 		reply = parsePoll(p, s, poll, in)
 	}
-	s.id = p.required(content, block, "id", reply, cty.String)
+	if !slots {
+		s.id = p.required(content, block, "id", reply, cty.String)
+	} else if !uses(s.request(), "slot", "") {
+		p.problems.add(block.DefRange, "create does not use slot, so it cannot regenerate the slot that readers do "+
+			"not use; put it into the request")
+	}
 	s.expires = p.optional(content, "expires", reply, cty.String)
 	s.secret = p.outputs(content, "secret", reply)
 	s.public = p.outputs(content, "public", reply)
@@ -126,8 +140,16 @@ func (p *parser) createStep(block *hcl.Block) {
 			break
 		}
 	}
-	switch retry := rotate.Retry(p.literalString(content, "retry")); retry {
-	case rotate.RetrySafe, rotate.RetryAdopt, rotate.RetryNever:
+	for _, o := range s.secret {
+		p.out.def.Outputs = append(p.out.def.Outputs, rotation.Output{Name: o.name, Secret: true})
+	}
+	for _, o := range s.public {
+		p.out.def.Outputs = append(p.out.def.Outputs, rotation.Output{Name: o.name})
+	}
+	switch retry := rotate.Retry(p.literalString(content, "retry")); {
+	case slots:
+		p.out.def.Can.Retry, p.out.def.Can.Slots = rotate.RetryReplace, true
+	case slices.Contains([]rotate.Retry{rotate.RetrySafe, rotate.RetryAdopt, rotate.RetryNever}, retry):
 		p.out.def.Can.Retry = retry
 	default:
 		p.problems.add(block.DefRange,
@@ -180,11 +202,9 @@ func (p *parser) outputName(e hcl.Expression) (cty.Value, bool) {
 func (p *parser) verifyStep(block *hcl.Block) {
 	s := &verifyStep{}
 	p.out.verify = s
-	key := map[string]cty.Value{"id": cty.UnknownVal(cty.String)}
-	if c := p.out.create; c != nil {
-		for _, o := range slices.Concat(c.secret, c.public) {
-			key[o.name] = cty.UnknownVal(cty.String)
-		}
+	key := keyNames(p.out.def.Style)
+	for _, o := range p.out.def.Outputs {
+		key[o.Name] = cty.UnknownVal(cty.String)
 	}
 	if p.out.def.Style == rotate.External {
 		key = writtenFields(p, block)
@@ -206,11 +226,9 @@ func (p *parser) verifyStep(block *hcl.Block) {
 	content, _ := p.step(&s.step, block, stepSchema("proof", "rejected", "example_refused"), in, d)
 	s.rejected = p.optional(content, "rejected", in.with(responseScope), cty.Bool)
 	s.exampleRefused = p.optional(content, "example_refused", exampleScope.with(in), cty.DynamicPseudoType)
-	used := p.out.create == nil
-	if !used {
-		for _, o := range p.out.create.secret {
-			used = used || uses(s.expressions(), "key", o.name)
-		}
+	used := p.out.create == nil && !p.out.def.Can.CreatedByHand
+	for _, o := range p.out.def.Outputs {
+		used = used || o.Secret && uses(s.expressions(), "key", o.Name)
 	}
 	if proof == rotate.ProofUse && !used {
 		p.problems.add(block.DefRange,
@@ -247,9 +265,13 @@ func (p *parser) removalStep(block *hcl.Block, in scope) *removalStep {
 		defaults{status: []int{200, 202, 204}})
 	checkRead(p, &s.step)
 	s.absent = p.optional(content, "absent", in.with(responseScope), cty.Bool)
-	if !uses(s.request(), "key", "id") {
-		p.problems.add(block.DefRange, "%s does not use key.id, so it cannot select one key; put it into the request",
-			block.Type)
+	by := "id"
+	if p.out.def.Style == rotate.Slots {
+		by, s.ends = "slot", true
+	}
+	if !uses(s.request(), "key", by) {
+		p.problems.add(block.DefRange, "%s does not use key.%s, so it cannot select one key; put it into the request",
+			block.Type, by)
 	}
 	return s
 }

@@ -1,0 +1,169 @@
+package recipe
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/keyturn/keyturn/internal/engine/rotation"
+	"github.com/keyturn/keyturn/internal/fault"
+	"github.com/keyturn/keyturn/internal/rotate"
+)
+
+// A form says which blocks a recipe of one style has, besides those that every recipe may have.
+type form struct{ needs, refuses []string }
+
+var forms = map[rotate.Style]form{
+	rotate.TwoKey: {[]string{"create", "retire"}, []string{"supply"}},
+	rotate.Slots:  {[]string{"create", "retire"}, []string{"supply", "list", "last_used", "disable"}},
+	rotate.Manual: {[]string{"supply", "verify"}, []string{"create"}},
+}
+
+// check reports missing blocks, and blocks that the recipe's style does not have.
+func (f form) check(style rotate.Style, end hcl.Range, blocks map[string][]*hcl.Block, problems *problems) {
+	for _, name := range f.needs {
+		if len(blocks[name]) == 0 {
+			problems.add(end, "style %q needs a block %q", style, name)
+		}
+	}
+	for _, name := range f.refuses {
+		for _, block := range blocks[name] {
+			problems.add(block.DefRange, "style %q has no block %q; remove it", style, name)
+		}
+	}
+}
+
+// keyNames returns the names that select a key in a request.
+func keyNames(style rotate.Style) map[string]cty.Value {
+	names := map[string]cty.Value{"id": cty.UnknownVal(cty.String)}
+	if style == rotate.Slots {
+		names["slot"] = cty.UnknownVal(cty.String)
+	}
+	return names
+}
+
+// A styleReader reads the parts of a recipe that only some styles have.
+type styleReader struct{ p *parser }
+
+const (
+	maxID           = 512 // bytes of a key's ID
+	maxSlots        = 8
+	maxInstructions = 1000 // bytes
+)
+
+// slots reads the names of the slots, of the style slots.
+func (r styleReader) slots(c *hcl.BodyContent) {
+	p := r.p
+	at, style := c.Attributes["slots"], p.out.def.Style
+	switch {
+	case at == nil && style == rotate.Slots:
+		p.problems.add(c.MissingItemRange, "style %q needs the attribute slots, such as slots = [\"key1\", \"key2\"]",
+			style)
+		return
+	case at != nil && style != rotate.Slots:
+		p.problems.add(at.Range, "style %q has no slots; remove the attribute", style)
+		return
+	case at == nil:
+		return
+	}
+	names := r.literalStrings(at)
+	for i, name := range names {
+		if !validID(name) || strings.Contains(name, slotMark) || slices.Contains(names[:i], name) {
+			p.problems.add(at.Expr.Range(),
+				"a slot must be printable, without %q, and different from the others, not %q",
+				slotMark, name)
+			return
+		}
+	}
+	if len(names) < 2 || len(names) > maxSlots {
+		p.problems.add(at.Expr.Range(), "slots must be a list of 2 to %d names, such as [\"key1\", \"key2\"]",
+			maxSlots)
+		return
+	}
+	p.out.def.Slots = names
+}
+
+// literalStrings reads an attribute that must be a list of literal strings.
+func (r styleReader) literalStrings(at *hcl.Attribute) (out []string) {
+	p := r.p
+	v, ok := p.literal(at.Expr)
+	if !ok {
+		return nil
+	}
+	if !v.Type().IsTupleType() {
+		p.problems.add(at.Expr.Range(), "%s must be a list of strings", at.Name)
+		return nil
+	}
+	for it := v.ElementIterator(); it.Next(); {
+		_, s := it.Element()
+		if s.Type() != cty.String || s.IsNull() {
+			p.problems.add(at.Expr.Range(), "%s must be a list of strings", at.Name)
+			return nil
+		}
+		out = append(out, s.AsString())
+	}
+	return out
+}
+
+// supply reads what a person supplies, of the style manual.
+func (r styleReader) supply(block *hcl.Block) {
+	p := r.p
+	content, diags := block.Body.Content(&hcl.BodySchema{Attributes: attributes("instructions", "secret", "public")})
+	p.problems.diagnostics(diags)
+	def := &p.out.def
+	def.Instructions = strings.TrimRight(p.literalString(content, "instructions"), ". \n")
+	if len(def.Instructions) == 0 || len(def.Instructions) > maxInstructions {
+		p.problems.add(block.DefRange,
+			"supply must say in instructions where a person creates and deletes keys, in at "+
+				"most %d bytes", maxInstructions)
+	}
+	for _, name := range []string{"secret", "public"} {
+		at := content.Attributes[name]
+		if at == nil {
+			continue
+		}
+		for _, output := range r.literalStrings(at) {
+			taken := slices.ContainsFunc(def.Outputs, func(o rotation.Output) bool { return o.Name == output })
+			if !fieldName.MatchString(output) || output == "id" || taken {
+				p.problems.add(at.Expr.Range(),
+					"the name of an output must be a-z, then a-z, 0-9 and _, not \"id\", and "+
+						"different from the others, not %q", output)
+				continue
+			}
+			def.Outputs = append(def.Outputs, rotation.Output{Name: output, Secret: name == "secret"})
+		}
+	}
+	if !slices.ContainsFunc(def.Outputs, func(o rotation.Output) bool { return o.Secret }) {
+		p.problems.add(block.DefRange, "supply must name the secret outputs, such as secret = [\"api_key\"]")
+	}
+	def.Can.CreatedByHand = true
+}
+
+// slotMark separates the name of a slot from the rotation and the attempt that regenerated it, in
+// the ID of a key.
+const slotMark = "#"
+
+// slotOf returns the slot of a key. A key that a user has named has the slot's name as its ID.
+func slotOf(id string) string {
+	slot, _, _ := strings.Cut(id, slotMark)
+	return slot
+}
+
+// idleSlot returns the slot to regenerate: the one after the slot of the current key.
+func (r *recipe) idleSlot(current string) (string, error) {
+	slots := r.def.Slots
+	i := slices.Index(slots, slotOf(current))
+	if i < 0 {
+		return "", fault.New("recipe.create", fault.Invalid,
+			"the current key %q is in none of the slots %q, so it is "+
+				"not known which slot readers use; write current_key_id with the slot's name", current, slots)
+	}
+	return slots[(i+1)%len(slots)], nil
+}
+
+func validID(id string) bool {
+	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) })
+}
