@@ -3,15 +3,12 @@ package rotation
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
-	"github.com/keyturn/keyturn/internal/secret"
 )
 
 type rotateIn struct {
@@ -119,72 +116,6 @@ func (ks *keys) rebind(ctx context.Context, req *route.Request, in keyIn) (route
 	return route.None{}, ks.change(ctx, in.Name, func(k *key) error {
 		k.Rec.Reviewed()
 		return (&change{keys: ks, k: k, in: &in, req: req, rebind: true}).run(ctx)
-	})
-}
-
-type supplyIn struct {
-	Name  string                  `path:"name" doc:"The key's name."`
-	KeyID string                  `json:"key_id" doc:"The ID that the provider shows for the new key."`
-	Key   map[string]secret.Value `json:"key" doc:"The new key: a value for each output of the recipe."`
-}
-
-// supply takes the key that a person has created for a rotation.
-func (ks *keys) supply(ctx context.Context, req *route.Request, in supplyIn) (out *rotateOut, err error) {
-	return out, ks.change(ctx, in.Name, func(k *key) error {
-		d, err := ks.catalog.definition(ctx, in.Name, k.data.Bind)
-		if err != nil {
-			return err
-		}
-		made, err := suppliedKey(d, in)
-		if err != nil {
-			return err
-		}
-		if err := k.Control().Supply(ctx, made, req.Caller.DisplayName, req.Warn); err != nil {
-			return err
-		}
-		out = &rotateOut{Rotation: int(k.Rec.Number()), State: k.Rec.State()}
-		return nil
-	})
-}
-
-// maxSupplied limits one value of a supplied key, in bytes.
-const maxSupplied = 64 << 10
-
-// suppliedKey checks that a supplied key has an ID and all outputs of its recipe.
-func suppliedKey(d Definition, in supplyIn) (c rotate.Credential, err error) {
-	if in.KeyID == "" || len(in.KeyID) > 512 ||
-		strings.ContainsFunc(in.KeyID, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return c, invalid(
-			`field "key_id" is required: give the ID or the name that the provider shows for the new key, at most 512 printable characters`)
-	}
-	c = rotate.Credential{ID: in.KeyID, Secret: map[string]secret.Value{}, Public: map[string]string{}}
-	for name, v := range in.Key {
-		switch {
-		case !slices.Contains(outputNames(d), name):
-			return c, invalid("field \"key\": recipe %q has no output %q; its outputs are %q", d.Name, name,
-				outputNames(d))
-		case v.Len() > maxSupplied:
-			return c, invalid("field \"key\": %q is larger than %d KiB; give the key alone", name, maxSupplied>>10)
-		case d.secret(name):
-			c.Secret[name] = v
-		default:
-			c.Public[name] = v.RevealString()
-		}
-	}
-	for _, o := range d.Outputs {
-		if v := in.Key[o.Name]; v.Empty() {
-			return c, invalid("field \"key\": %q is missing or empty; give every output of recipe %q: %q", o.Name,
-				d.Name,
-				outputNames(d))
-		}
-	}
-	return c, nil
-}
-
-// confirm records that a person has deleted the old key at the provider.
-func (ks *keys) confirm(ctx context.Context, req *route.Request, in nameIn) (route.None, error) {
-	return route.None{}, ks.change(ctx, in.Name, func(k *key) error {
-		return k.Control().ConfirmRetired(ctx, req.Caller.DisplayName)
 	})
 }
 

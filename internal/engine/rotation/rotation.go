@@ -111,9 +111,11 @@ func (b *backend) Routes() []route.Route {
 			"Starts a rotation of a key now. With leaked=true, the old key is retired without waiting for readers."),
 		route.On(route.Write, "keys/{name}/rollback", ks.rollback).WithHelp("Rolls back the rotation in flight and " +
 			"publishes the previous key again, or another key that is still valid."),
-		route.On(route.Write, "keys/{name}/supply", ks.supply).WithHelp("Supplies the key that a person has created " +
+		route.On(route.Write, "keys/{name}/supply",
+			byHandRoutes{ks}.supply).WithHelp("Supplies the key that a person has created " +
 			"for a rotation of the style manual. The key is verified; one that the provider refuses changes nothing."),
-		route.On(route.Write, "keys/{name}/confirm", ks.confirm).WithHelp("Confirms that a person has deleted the " +
+		route.On(route.Write, "keys/{name}/confirm",
+			byHandRoutes{ks}.confirm).WithHelp("Confirms that a person has deleted the " +
 			"old key of a rotation at the provider."),
 		route.On(route.Write, "keys/{name}/pause", ks.pause).WithHelp(
 			"Pauses a key: its schedule stops, and so does a rotation in flight before its next step."),
