@@ -327,6 +327,10 @@ func (t *trial) run(ctx context.Context) error {
 		return refuse(exitLocal, "Error: the recipe does not pass its test at the provider.")
 	case len(left) > 0:
 		return refuse(exitLocal, "Error: something was left at the provider.")
+	case !t.live && !t.definition.TestsLive():
+		return t.s.out.say(
+			"\nSuccess! The recipe passes with its examples. Write it with: %s write rotation/recipes/%s "+
+				"source=@%s", t.s.name, t.definition.Name, t.s.args[0])
 	case !t.live:
 		return t.s.out.say("\nSuccess! The recipe passes with its examples. Test it at the provider with -live, "+
 			"then: %s write rotation/recipes/%s source=@%s", t.s.name, t.definition.Name, t.s.args[0])

@@ -21,8 +21,8 @@ type supplyIn struct {
 }
 
 // supply takes the key that a person has created for a rotation.
-func (r byHandRoutes) supply(ctx context.Context, req *route.Request, in supplyIn) (out *rotateOut, err error) {
-	return out, r.keys.change(ctx, in.Name, func(k *key) error {
+func (r byHandRoutes) supply(ctx context.Context, req *route.Request, in supplyIn) (route.None, error) {
+	return route.None{}, r.keys.change(ctx, in.Name, func(k *key) error {
 		d, err := r.keys.catalog.definition(ctx, in.Name, k.data.Bind)
 		if err != nil {
 			return err
@@ -31,11 +31,7 @@ func (r byHandRoutes) supply(ctx context.Context, req *route.Request, in supplyI
 		if err != nil {
 			return err
 		}
-		if err := k.Control().Supply(ctx, made, req.Caller.DisplayName, req.Warn); err != nil {
-			return err
-		}
-		out = &rotateOut{Rotation: int(k.Rec.Number()), State: k.Rec.State()}
-		return nil
+		return k.Control().Supply(ctx, made, req.Caller.DisplayName, req.Warn)
 	})
 }
 

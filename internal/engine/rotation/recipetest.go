@@ -88,6 +88,9 @@ var notLive = map[rotate.Style]string{
 	rotate.Manual: "a person creates the keys",
 }
 
+// TestsLive reports whether a [RecipeTest] can create a real key.
+func (d *Definition) TestsLive() bool { return notLive[d.Style] == "" }
+
 // runByHand tests the calls of a definition whose keys a person creates, with example replies.
 func (t *RecipeTest) runByHand(ctx context.Context) error {
 	made := rotate.Credential{ID: "example", Secret: map[string]secret.Value{}, Public: map[string]string{}}
