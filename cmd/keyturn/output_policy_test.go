@@ -52,7 +52,8 @@ var policyLines = []string{
 	"kv metadata delete secret/a | kv put secret/a x=1",
 	"kv enable-versioning two | secrets enable -path=two -version=1 kv",
 	"rotate now x", "rotate rollback x", "rotate pause x", "rotate resume x", "rotate plan x", "rotate history x",
-	"rotate status x", "rotate orphans x", "rotate overdue", "recipe list", "recipe show http-demo",
+	"rotate status x", "rotate orphans x", "rotate overdue", "rotate supply x key_id=1 api_key=x",
+	"rotate confirm x", "recipe list", "recipe show http-demo",
 	"rotate status ~", // no key exists
 	"login token=TOKEN -no-store",
 	"token create -ttl=1h",

@@ -104,6 +104,16 @@ func (b Blackout) After(at time.Time) time.Time {
 	return time.Time{}
 }
 
+// endless reports whether the days that begin with one of the entries do not end for years.
+func (b Blackout) endless() bool {
+	for _, text := range b.Dates() {
+		if s, ok := parseSpan(text); ok && !s.yearly && b.After(s.first).IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
 func covered(spans []span, day time.Time) bool {
 	for _, s := range spans {
 		if s.has(day) {

@@ -43,7 +43,7 @@ func (w When) Check(least time.Duration) error {
 			return fault.New(op, fault.Invalid, "field \"rotation_schedule\": %s", fault.Message(err))
 		}
 	}
-	if w.Blackout != "" && !w.Never() && w.Next(time.Time{}, time.Now()).IsZero() {
+	if w.Blackout != "" && !w.Never() && (w.Next(time.Time{}, time.Now()).IsZero() || w.Blackout.endless()) {
 		return fault.New(op, fault.Invalid, "field \"blackout\": the dates leave no day for the schedule; give fewer")
 	}
 	longest := w.Interval() / 2 // a longer jitter could skip a time of the schedule

@@ -23,6 +23,10 @@ func create(ctx context.Context, e *Edit) error {
 	if can.CreatedByHand {
 		return awaitCredential(ctx, e)
 	}
+	if can.Slots && e.Rec.alerts().place != nil && !t.Start.Leaked && t.last() == nil {
+		// readers may use the slot that would be regenerated
+		return e.Commit(ctx, "held", e.Now.Add(personWait))
+	}
 	if free := e.Rec.SlotsFree; can.Slots && free.After(e.Now) && !t.Start.Leaked {
 		return e.Commit(ctx, "late", free)
 	}

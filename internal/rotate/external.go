@@ -3,8 +3,10 @@ package rotate
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
+	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
 )
 
@@ -14,11 +16,19 @@ func firstWritten(ctx context.Context, w *placeWrite) (time.Time, error) {
 	since := w.e.Now
 	versions, err := w.e.target.Place().Versions(ctx)
 	for _, v := range versions {
-		if w.sameSecret(v.Fields, w.o.Fields) && v.At.Before(since) && !v.At.IsZero() {
+		if sameFields(w, v.Fields, w.o.Fields) && v.At.Before(since) && !v.At.IsZero() {
 			since = v.At
 		}
 	}
 	return since, err
+}
+
+// sameFields reports whether two versions hold the same credential, in all of its fields. One
+// field alone, such as a user name, stays the same from one key to the next.
+func sameFields(w *placeWrite, a, b map[string]secret.Value) bool {
+	place := w.e.target.Place()
+	x, y := place.Credential(a), place.Credential(b)
+	return len(x.Secret) > 0 && maps.EqualFunc(x.Secret, y.Secret, secret.Value.Equal)
 }
 
 // adoptWritten records the written credential as the current one, and its rotation in the history.
@@ -59,11 +69,15 @@ func wrong(w *placeWrite) string {
 
 // Watch plans what follows from the configuration of an external record: when its credential is
 // overdue, and, if consumers can read something, an immediate check of it. there is what they
-// read; nil: nothing. moved means that they read another place than before.
-func Watch(e *Edit, there *Published, moved bool) {
+// read; nil: nothing. moved means that they read another place than before. changed means that
+// other fields or another call decide whether a value is right.
+func Watch(e *Edit, there *Published, moved, changed bool) {
 	rec := e.Rec
 	if moved {
-		rec.Current, rec.LastRotated, rec.Alert, e.Sec.Keys = nil, time.Time{}, nil, map[string]Credential{}
+		rec.LastRotated, rec.Alert = time.Time{}, nil
+	}
+	if moved || changed {
+		rec.Current, e.Sec.Keys = nil, map[string]Credential{}
 	}
 	since := rec.LastRotated
 	if since.IsZero() && there != nil {

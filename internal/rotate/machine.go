@@ -128,7 +128,12 @@ func begin(ctx context.Context, e *Edit) error {
 	switch when := e.timing().When; {
 	case e.Rec.Queued != nil: // a request, or a leaked credential
 	case when.Blackout.Has(e.Now):
-		e.Rec.Next = when.Allowed(e.Now)
+		if e.Rec.Next = when.Allowed(e.Now); e.Rec.Next.IsZero() {
+			e.alertPerson(
+				"%s is due, but the black-out dates leave no time for years; remove some of them, or rotate "+
+					"now", e.name())
+			e.Rec.Next = e.Now.Add(24 * time.Hour)
+		}
 		e.addDetail("next_rotation", e.Rec.Next.UTC().Format(time.RFC3339))
 		return e.Commit(ctx, "blackout", e.Planned())
 	case when.Missed(e.Rec.Next, e.Now):

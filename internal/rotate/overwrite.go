@@ -297,6 +297,11 @@ func (w *placeWrite) checkOther(ctx, short context.Context) error {
 			"rotation of %s created this key", w.name())
 		return w.storeForeign("the provider knows its ID, but cannot say whether the secret belongs to it")
 	}
+	if w.e.can.Slots && !w.o.Force {
+		return w.refuse(
+			"the key is in a slot that the next rotation regenerates, because no rotation of %s created it; "+
+				"%s", w.name(), adviceRotate(w.e))
+	}
 	w.o.Warn("the provider accepts the key that you wrote, but no rotation of %s created it: it is never retired "+
 		"automatically, and the next rotation replaces it", w.name())
 	return w.storeForeign("the provider accepts it, and the next rotation replaces it without retiring it")

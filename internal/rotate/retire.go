@@ -313,6 +313,11 @@ func checkEndState(ctx context.Context, e *Edit) error {
 		return err
 	}
 	t := e.turn()
+	if e.can.Slots && t.Start.Leaked {
+		if done, err := outlastLeaked(ctx, e); !done || err != nil {
+			return err
+		}
+	}
 	if !e.can.List {
 		if !e.can.Slots { // where each credential has a slot, there is nowhere for another one
 			t.unproven("the provider has no list, so it is not verified that nothing else is left")
@@ -354,6 +359,33 @@ func checkEndState(ctx context.Context, e *Edit) error {
 		t.End.Proof = "not listed"
 	}
 	return finish(ctx, e)
+}
+
+// outlastLeaked waits, at the end of a rotation of slots that has waited for no lost call, until
+// none can take effect any more, and then tries the new credential. If such a call has replaced
+// it, another rotation begins at once. If done is false, outlastLeaked has committed or returns an
+// error.
+func outlastLeaked(ctx context.Context, e *Edit) (done bool, err error) {
+	if free := e.Rec.SlotsFree; free.After(e.Now) {
+		return false, e.Commit(ctx, "late", free)
+	}
+	t := e.turn()
+	live, ok := testable(e, t.Live().Key())
+	if !ok || t.Back != nil {
+		return true, nil
+	}
+	err = call(ctx, func(ctx context.Context) error { return e.target.Verify(ctx, live) })
+	e.Now = time.Now().UTC()
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case err != nil && OutcomeOf(err) == Rejected:
+		t.unproven("a lost call has replaced the new key after it was published; another rotation follows at once")
+		e.Rec.Queued = &Start{Reason: "retry", Leaked: true}
+	case err != nil:
+		return false, e.retry(ctx, err)
+	}
+	return true, nil
 }
 
 // compare describes how a list differs from the keys that should exist. If a recorded attempt

@@ -23,11 +23,28 @@ func (c Control) Supply(ctx context.Context, made Credential, by string, warn fu
 	switch t := e.turn(); {
 	case !e.can.CreatedByHand:
 		return fault.New(op, fault.Conflict, "%s is created through the provider's API; rotate it instead", e.name())
-	case t == nil:
-		e.start(Start{Reason: "manual", By: by})
-	case !t.awaitsCredential():
+	case t != nil && !t.awaitsCredential():
 		return fault.New(op, fault.Conflict, "rotation %d of %s does not wait for a new key (%s); to supply "+
 			"one, %s", t.N, e.name(), t.State, t.Advice())
+	case t == nil && e.kind.Ready != nil:
+		switch why, err := e.kind.Ready(ctx, e.Rec); {
+		case err != nil:
+			return err
+		case why != "":
+			return fault.New(op, fault.Held, "%s", why)
+		}
+	}
+	if err := isForeign(ctx, e, made.ID); err != nil {
+		return err
+	}
+	for _, v := range made.Secret {
+		e.Redactor.Know(v)
+	}
+	if err := verifySupplied(ctx, e, made, warn); err != nil {
+		return err
+	}
+	if e.turn() == nil {
+		e.start(Start{Reason: "manual", By: by})
 	}
 	t := e.turn()
 	t.Attempts = append(t.Attempts[:0], Attempt{N: 1, At: e.Now, Deadline: e.Now, Late: e.Now, Settled: true})
@@ -35,34 +52,58 @@ func (c Control) Supply(ctx context.Context, made Credential, by string, warn fu
 		return fault.New(op, fault.Invalid, "the supplied key is not a new one: its ID or its secret is that of the "+
 			"current key %s; create another key at the provider", t.Old.Key())
 	}
-	if slices.Contains(e.Rec.Disowned, made.ID) {
-		return fault.New(op, fault.Invalid, "the key %s was the current one before the configuration was changed; "+
-			"create another key at the provider", made.ID)
-	}
-	for _, v := range made.Secret {
-		e.Redactor.Know(v)
-	}
-	if e.can.Proof != ProofNone {
-		short, cancel := context.WithTimeout(ctx, checkTimeout)
-		err := e.target.Verify(short, made)
-		cancel()
-		switch e.Now = time.Now().UTC(); {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case OutcomeOf(err) == Rejected && err != nil:
-			return fault.New(op, fault.Invalid,
-				"the provider refuses the supplied key (%s); check that all of it was "+
-					"copied, and that it is a key for this account; if it needs a minute to become valid, supply it "+
-					"again",
-				e.errorText(err))
-		case err != nil:
-			warn("the key could not be verified now (%s); the rotation verifies it before it publishes it",
-				e.errorText(err))
-		}
+	if err := claim(ctx, e); err != nil {
+		return err
 	}
 	e.Rec.Reviewed()
 	e.addDetail("supplied_by", by)
 	return created(ctx, e, made)
+}
+
+// isForeign returns an error if a record of the mount already knows the credential: its rotation
+// would retire it, or the record's own would.
+func isForeign(ctx context.Context, e *Edit, id string) error {
+	known, _, err := e.m.knownKeys(ctx)
+	if err != nil {
+		return err
+	}
+	if known[id] || slices.Contains(e.Rec.Disowned, id) {
+		return fault.New("rotate.Supply", fault.Invalid,
+			"the supplied key is not a new one: %s is or was the key of a "+
+				"rotation here; create another key at the provider", id)
+	}
+	return nil
+}
+
+// verifySupplied verifies a supplied credential. The call is counted before it is made, as those
+// for writes by hand are.
+func verifySupplied(ctx context.Context, e *Edit, made Credential, warn func(format string, args ...any)) error {
+	const op = "rotate.Supply"
+	if e.can.Proof == ProofNone {
+		return nil
+	}
+	if wait := e.Rec.spend(e.Now); wait > 0 {
+		return fault.New(op, fault.Unavailable, "too many keys were tried at the provider; try again in %s",
+			Rough(wait))
+	}
+	if err := e.Commit(ctx, callCounted, e.unchangedDue()); err != nil {
+		return err
+	}
+	short, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	err := e.target.Verify(short, made)
+	switch e.Now = time.Now().UTC(); {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil && OutcomeOf(err) == Rejected:
+		return fault.New(op, fault.Invalid, "the provider refuses the supplied key (%s); check that all of it was "+
+			"copied, and that it is a key for this account; if it needs a minute to become valid, supply it again",
+			e.errorText(err))
+	case err != nil:
+		warn("the key could not be verified now (%s); the rotation verifies it before it publishes it",
+			e.errorText(err))
+	}
+	return nil
 }
 
 // ConfirmRetired records that a person has deleted the old credential at the provider, and commits

@@ -36,8 +36,8 @@ const (
 
 // start walks in the background, unless a walk has ended or there is no secret.
 func (w *ageWalk) start(ctx context.Context) error {
-	at, _, err := walkRows.Get(ctx, w.table.mount.Store, "")
-	if err != nil || at != nil && at.Done {
+	at, err := w.progress(ctx)
+	if err != nil || at.Done {
 		return err
 	}
 	anyLeft := false
@@ -71,16 +71,28 @@ func (w *ageWalk) start(ctx context.Context) error {
 	return nil
 }
 
+// progress returns how far the walk has come. A damaged row means that it has not begun: walking
+// once more costs little, and a mount that does not open costs everything.
+func (w *ageWalk) progress(ctx context.Context) (walked, error) {
+	at, _, err := walkRows.Get(ctx, w.table.mount.Store, "")
+	switch {
+	case fault.Is(err, fault.Internal):
+		w.table.mount.Log.Warn("how far secrets are indexed cannot be read; all of them are indexed again", "error",
+			err)
+		return walked{}, nil
+	case err != nil || at == nil:
+		return walked{}, err
+	}
+	return *at, nil
+}
+
 // walk continues after the last secret of an earlier walk. Two servers may walk at once, because
 // each commit asserts the version of a record.
 func (w *ageWalk) walk(ctx context.Context) error {
 	store := w.table.mount.Store
-	at, _, err := walkRows.Get(ctx, store, "")
+	at, err := w.progress(ctx)
 	if err != nil {
 		return err
-	}
-	if at == nil {
-		at = &walked{}
 	}
 	n := 0
 	for e, err := range store.Scan(ctx, metaPrefix+at.After, storage.PrefixEnd(metaPrefix)) {

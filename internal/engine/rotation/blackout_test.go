@@ -110,3 +110,31 @@ func texts(v any) (out []string) {
 	}
 	return out
 }
+
+// TestBlackoutForYears: ranges that join to more years than a schedule looks ahead are refused.
+func TestBlackoutForYears(t *testing.T) {
+	bubble(t, func(w *world) {
+		for _, dates := range [][]string{{"2000-02-01/2010-02-01"},
+			{"2000-02-01/2005-02-01", "2005-02-02/2010-02-01"}} {
+			w.refused(route.Write, "keys/demo", basic(map[string]any{"blackout": dates}), fault.Invalid,
+				"leave no day")
+		}
+	})
+}
+
+// TestBlackoutMovesNothingElse: dates that do not concern the planned time do not move it.
+func TestBlackoutMovesNothingElse(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		w.run(time.Now().Add(40*24*time.Hour), func() bool { return w.status()["state"] == string(rotate.Settling) })
+		w.must(route.Write, "keys/demo/rollback", nil)
+		w.until(rotate.Scheduled)
+		before := w.nextOf()
+		w.must(route.Write, "config", map[string]any{"blackout": []string{"12-24/12-31"}})
+		if after := w.nextOf(); !after.Equal(before) {
+			t.Errorf("the next rotation moved from %s to %s", before, after)
+		}
+	})
+}

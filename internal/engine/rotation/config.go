@@ -484,7 +484,9 @@ func (c *change) adopt(ctx context.Context) error {
 	if rec.Current != nil && rec.Current.ID == id && len(c.in.CurrentSecret) == 0 {
 		return nil
 	}
-	if rec.Turns > 0 || rec.Turn != nil {
+	// after a change of the recipe or of its account, only a user can say which slot readers use
+	lost := len(c.def.Slots) > 0 && (rec.Current == nil || !slices.Contains(c.def.Slots, SlotOf(rec.Current.ID)))
+	if rec.Turns > 0 && !lost || rec.Turn != nil {
 		return fault.New("rotation.key", fault.Conflict,
 			"field \"current_key_id\": the key has been rotated since %q was current (now %q); leave the field out",
 			id, rec.Current.Key())
@@ -496,7 +498,37 @@ func (c *change) adopt(ctx context.Context) error {
 		}
 	}
 	c.newEffect = c.newEffect || !c.isNew
-	return c.k.Control().Adopt(ctx, rotate.Credential{ID: id, Secret: c.in.CurrentSecret})
+	if err := c.k.Control().Adopt(ctx, rotate.Credential{ID: id, Secret: c.in.CurrentSecret}); err != nil {
+		return err
+	}
+	return c.slotsTaken(ctx)
+}
+
+// slotsTaken returns a conflict if another key rotates the slots of the same account: each would
+// regenerate the slot that readers of the other use. Adopt makes all adoptions of the mount
+// conflict that happen at once, so that no two keys pass this check together.
+func (c *change) slotsTaken(ctx context.Context) error {
+	if len(c.def.Slots) == 0 {
+		return nil
+	}
+	for r, err := range c.keys.rotations.Records(ctx, keyKind) {
+		if err != nil {
+			return err
+		}
+		var data keyData
+		if err := decodeData(r, &data); err != nil {
+			return err
+		}
+		same := maps.EqualFunc(data.Config.Params, c.k.data.Config.Params, func(a, b json.RawMessage) bool {
+			return bytes.Equal(bytes.TrimSpace(a), bytes.TrimSpace(b))
+		})
+		if r.Name != c.k.Rec.Name && data.Bind.Name == c.def.Name && same {
+			return fault.New("rotation.key", fault.Conflict, "field \"params\": key %q rotates the slots %q with the "+
+				"same recipe and params; delete that key first, or give the params of another account", r.Name,
+				c.def.Slots)
+		}
+	}
+	return nil
 }
 
 // openSource opens the provider, because opening validates the parameters and the credentials

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,7 +59,9 @@ func (x externals) write(ctx context.Context, req *route.Request, in externalIn)
 		if k.Rec.Data, err = encode(k.data); err != nil {
 			return err
 		}
-		rotate.Watch(k.Edit, there, before.Config.Path != k.data.Config.Path)
+		changed := before.Bind.Hash != k.data.Bind.Hash ||
+			!slices.Equal(sorted(before.places()), sorted(k.data.places()))
+		rotate.Watch(k.Edit, there, before.Config.Path != k.data.Config.Path, changed)
 		what := "configured"
 		if k.New() {
 			what = "created-key"
@@ -110,8 +113,9 @@ func (x externals) configure(
 	}
 	switch {
 	case len(in.Fields) == 0:
-		return nil, invalid(`field "fields" is required without a recipe: name the fields that hold the key, such as ` +
-			"api_key")
+		return nil, invalid(
+			`field "fields" is required without a recipe: name the fields that hold the key, such as ` +
+				"api_key")
 	case len(in.Fields) > maxExternalFields:
 		return nil, invalid("field \"fields\": at most %d, not %d", maxExternalFields, len(in.Fields))
 	}
@@ -237,4 +241,10 @@ func (x externals) delete(ctx context.Context, _ *route.Request, in nameIn) (rou
 
 func noExternal(name string) error {
 	return fault.New("rotation.load", fault.NotFound, "there is no external key %q; list external/", name)
+}
+
+// sorted returns places in a fixed order.
+func sorted(all []engine.Place) []engine.Place {
+	slices.SortFunc(all, func(a, b engine.Place) int { return cmp.Compare(a.Path+"|"+a.Field, b.Path+"|"+b.Field) })
+	return all
 }

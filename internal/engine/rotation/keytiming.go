@@ -96,12 +96,33 @@ func planNext(k *key, was, is cron.When) {
 	same := is
 	same.Window, same.Jitter, same.Blackout = was.Window, was.Jitter, was.Blackout
 	stays := due && (rec.LastRotated.IsZero() || same == was && !is.Missed(rec.Next, k.Now))
-	if is != was && (is.Off || !stays) {
+	dates := is
+	dates.Blackout = was.Blackout
+	switch {
+	case is == was, stays && !is.Off:
+	case dates == was && !is.Off:
+		moveForDates(k, was, is)
+	default:
 		rec.Next = is.Next(lastOf(rec), k.Now)
 	}
 	if is.Off {
 		rec.Retry = time.Time{}
 	}
+}
+
+// moveForDates moves the next rotation if it is planned on a new black-out date, or was planned
+// later because of an old one. Otherwise the planned time stays.
+func moveForDates(k *key, was, is cron.When) (moved bool) {
+	rec := k.Rec
+	switch at := is.Next(lastOf(rec), k.Now); {
+	case is.Blackout.Has(rec.Next):
+		rec.Next = is.Allowed(rec.Next)
+	case at.Before(rec.Next) && was.Blackout.Has(at):
+		rec.Next = at
+	default:
+		return false
+	}
+	return true
 }
 
 // lastOf is the time from which the period until the next rotation counts.

@@ -21,6 +21,10 @@ func (ks *keys) writeConfig(ctx context.Context, _ *route.Request, in configIn) 
 		}
 		return none, err
 	}
+	old, err := ks.config.load(ctx)
+	if err != nil {
+		return none, err
+	}
 	var names []string
 	for r, err := range ks.rotations.Records(ctx, keyKind) {
 		if err != nil {
@@ -39,7 +43,8 @@ func (ks *keys) writeConfig(ctx context.Context, _ *route.Request, in configIn) 
 		return none, err
 	}
 	for _, name := range names {
-		err := ks.changeOr(ctx, name, errNoKey, func(k *key) error { return ks.replan(ctx, k, *blackout) })
+		err := ks.changeOr(ctx, name, errNoKey,
+			func(k *key) error { return ks.replan(ctx, k, old.Blackout, *blackout) })
 		if err != nil && !errors.Is(err, errNoKey) {
 			return none, err
 		}
@@ -48,11 +53,13 @@ func (ks *keys) writeConfig(ctx context.Context, _ *route.Request, in configIn) 
 }
 
 // replan plans the next rotation of a key by the black-out dates of its mount.
-func (ks *keys) replan(ctx context.Context, k *key, ofMount cron.Blackout) error {
+func (ks *keys) replan(ctx context.Context, k *key, before, ofMount cron.Blackout) error {
 	is := withBlackout(k.data.Config.Policy, ofMount)
 	if !k.Rec.Next.After(k.Now) { // none is planned, or it is due
 		return nil
 	}
-	k.Rec.Next = is.Next(lastOf(k.Rec), k.Now)
+	if !moveForDates(k, withBlackout(k.data.Config.Policy, before), is) {
+		return nil
+	}
 	return k.Commit(ctx, "replanned", k.Planned())
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"net"
+	"strings"
 
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -135,4 +136,14 @@ type OpenConfig struct {
 type Network struct {
 	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	Roots *x509.CertPool // nil: the system's
+}
+
+// SlotMark separates the name of a slot from the number of the rotation that regenerated it, in
+// the ID of a key.
+const SlotMark = "#"
+
+// SlotOf returns the slot of a key. The ID of a key that a user has named is the slot's name.
+func SlotOf(id string) string {
+	slot, _, _ := strings.Cut(id, SlotMark)
+	return slot
 }

@@ -359,3 +359,67 @@ func TestSlotsLostRetire(t *testing.T) {
 		})
 	}
 }
+
+// TestSlotsOfOneAccount: two keys never rotate the slots of one account.
+func TestSlotsOfOneAccount(t *testing.T) {
+	slotted(t, func(w *world, s *slots) {
+		other := map[string]any{"recipe": "slots", "path": "secret/other", "current_key_id": "key2"}
+		w.refused(route.Write, "keys/other", other, fault.Conflict, `key "demo" rotates the slots`)
+		w.must(route.Delete, "keys/demo", nil)
+		w.must(route.Write, "keys/other", other)
+	})
+}
+
+// TestSlotsWrittenByHand: a key of another slot that no rotation has created is refused, and if it
+// is written anyway, its slot is not regenerated before a person has acted.
+func TestSlotsWrittenByHand(t *testing.T) {
+	slotted(t, func(w *world, s *slots) {
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		value, err := s.regenerate("key1", "by hand")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.denied(handWrite{fields: map[string]string{"api_key": value}},
+			"in a slot that the next rotation regenerates")
+		if _, err := w.writeByHand(handWrite{fields: map[string]string{"api_key": value}, force: true}); err != nil {
+			t.Fatal(err)
+		}
+		w.must(route.Write, "keys/demo/rotate", nil)
+		w.after(10 * time.Hour)
+		if !s.works(value) {
+			t.Error("the slot that readers use was regenerated")
+		}
+	})
+}
+
+// TestSlotsLeakedLostCreate: if a lost call replaces the key that was published instead of a
+// leaked one, another rotation follows.
+func TestSlotsLeakedLostCreate(t *testing.T) {
+	slotted(t, func(w *world, s *slots) {
+		w.until(rotate.Grace)
+		w.until(rotate.Scheduled)
+		s.lose = "create"
+		w.must(route.Write, "keys/demo/rotate", map[string]any{"leaked": true})
+		w.until(rotate.Retiring)
+		s.takeEffect()
+		w.until(rotate.Scheduled)
+		w.after(time.Hour)
+		if st := w.status(); !s.works(w.value()) || st["state"] != "scheduled" || st["rotation"] != 3.0 {
+			t.Errorf("readers get %q of %v: %v", w.value(), s.values, st)
+		}
+	})
+}
+
+// TestSupplyIsCounted: keys are tried at the provider at the rate of writes by hand.
+func TestSupplyIsCounted(t *testing.T) {
+	byHand(t, true, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.waits(rotate.Creating, "supply")
+		wrong := map[string]any{"key_id": "x", "key": map[string]any{"api_key": "typo", "label": "y"}}
+		for range 20 {
+			w.refused(route.Write, "keys/demo/supply", wrong, fault.Invalid, "refuses the supplied key")
+		}
+		w.refused(route.Write, "keys/demo/supply", wrong, fault.Unavailable, "try again in")
+	})
+}

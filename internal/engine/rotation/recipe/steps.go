@@ -44,6 +44,7 @@ func (p *parser) steps(b *hclsyntax.Body, blocks map[string][]*hcl.Block) {
 		p.out.retire = p.removalStep(block, p.calls.with(id))
 	}
 	p.checkRetry(blocks)
+	checkSupplied(p, blocks)
 }
 
 // markParams marks the parameters that decide what is created, disabled or retired, and those that

@@ -71,10 +71,10 @@ func (r styleReader) slots(c *hcl.BodyContent) {
 	}
 	names := r.literalStrings(at)
 	for i, name := range names {
-		if !validID(name) || strings.Contains(name, slotMark) || slices.Contains(names[:i], name) {
+		if !validID(name) || strings.Contains(name, rotation.SlotMark) || slices.Contains(names[:i], name) {
 			p.problems.add(at.Expr.Range(),
 				"a slot must be printable, without %q, and different from the others, not %q",
-				slotMark, name)
+				rotation.SlotMark, name)
 			return
 		}
 	}
@@ -142,20 +142,10 @@ func (r styleReader) supply(block *hcl.Block) {
 	def.Can.CreatedByHand = true
 }
 
-// slotMark separates the name of a slot from the rotation and the attempt that regenerated it, in
-// the ID of a key.
-const slotMark = "#"
-
-// slotOf returns the slot of a key. A key that a user has named has the slot's name as its ID.
-func slotOf(id string) string {
-	slot, _, _ := strings.Cut(id, slotMark)
-	return slot
-}
-
 // idleSlot returns the slot to regenerate: the one after the slot of the current key.
 func (r *recipe) idleSlot(current string) (string, error) {
 	slots := r.def.Slots
-	i := slices.Index(slots, slotOf(current))
+	i := slices.Index(slots, rotation.SlotOf(current))
 	if i < 0 {
 		return "", fault.New("recipe.create", fault.Invalid,
 			"the current key %q is in none of the slots %q, so it is "+
@@ -166,4 +156,19 @@ func (r *recipe) idleSlot(current string) (string, error) {
 
 func validID(id string) bool {
 	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// checkSupplied refuses a recipe that would delete whatever ID a person has given with a key.
+func checkSupplied(p *parser, blocks map[string][]*hcl.Block) {
+	verify, retire := p.out.verify, p.out.retire
+	if p.out.def.Style != rotate.Manual || retire == nil || verify == nil {
+		return
+	}
+	es := append(verify.expressions(), verify.when, verify.rejected)
+	es = slices.DeleteFunc(es, func(e hcl.Expression) bool { return e == nil })
+	if !uses(es, "key", "id") {
+		p.problems.add(blocks["retire"][0].DefRange,
+			"retire deletes the key whose ID a person has given, so verify must "+
+				"show that the ID belongs to the key: use key.id in its request or conditions, or leave retire out")
+	}
 }

@@ -114,6 +114,17 @@ retire {
   url    = "https://api.example.com/keys/${urlencode(key.id)}"
 }
 `))
+	if err == nil || !strings.Contains(err.Error(), "verify must show that the ID belongs to the key") {
+		t.Errorf("a retire of whatever ID is supplied: %v", err)
+	}
+	with, err = Provider.Parse("by-hand.hcl",
+		[]byte(strings.Replace(byHand, "{\n  url = \"https://api.example.com/use",
+			"{\n  expect { when = response.json.id == key.id }\n  url = \"https://api.example.com/use", 1)+`
+retire {
+  method = "DELETE"
+  url    = "https://api.example.com/keys/${urlencode(key.id)}"
+}
+`))
 	if err != nil || with.Can.RetiredByHand {
 		t.Errorf("with a retire: %+v, %v", with.Can, err)
 	}
