@@ -175,3 +175,28 @@ func TestExternalConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestExternalFields: a key is as old as its youngest field, and other fields are checked anew.
+func TestExternalFields(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, rotationtest.VendorConfig{})
+		w.kv.write("secret/stripe", map[string]string{"note": "n"})
+		time.Sleep(10 * 24 * time.Hour)
+		register := func(fields ...string) {
+			w.Must(t, route.Write, "external/stripe",
+				map[string]any{"path": "secret/stripe", "fields": fields, "class": "financial"})
+		}
+		register("api_key", "note")
+		if _, err := w.byCron("sk_1", false); err != nil {
+			t.Fatal(err)
+		}
+		got := w.external()
+		if last, _ := time.Parse(time.RFC3339Nano, got["last_rotated"].(string)); time.Since(last) > time.Minute {
+			t.Errorf("the new key was rotated at %s, with the note: %v", last, got)
+		}
+		register("api_key")
+		if now := w.external(); now["current_key_id"] != "" || now["last_rotated"] != got["last_rotated"] {
+			t.Errorf("with other fields, the recorded key counts as right: %v", now)
+		}
+	})
+}
