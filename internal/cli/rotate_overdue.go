@@ -49,18 +49,35 @@ func rotateOverdue() *command {
 			if after != "" {
 				params.Set("after", after)
 			}
-			sec, err := s.read(ctx, call{op: "read", path: path, params: params, doing: "reading " + string(path)})
-			if err != nil {
-				return rotationHint(ctx, s, err, mount, "")
+			var sec *api.Secret
+			var secrets []any
+			for { // a page may hold nothing that the caller may see, and be followed by others
+				sec, err = s.read(ctx, call{op: "read", path: path, params: params, doing: "reading " + string(path)})
+				if err != nil {
+					return rotationHint(ctx, s, err, mount, "")
+				}
+				secrets, _ = sec.Data["secrets"].([]any)
+				next := text(sec.Data["next"])
+				if len(secrets) > 0 || next == "" || next == params.Get("after") {
+					break
+				}
+				params.Set("after", next)
 			}
-			secrets, _ := sec.Data["secrets"].([]any)
 			if sec.WrapInfo != nil || s.out.field != "" || s.out.format != "table" {
 				err = s.out.show(sec)
 			} else {
 				err = s.showOverdue(sec, secrets, untracked)
 			}
-			if err != nil || untracked || len(secrets) == 0 {
+			indexing, _ := sec.Data["indexing"].([]any)
+			switch {
+			case err != nil || untracked:
 				return err
+			case len(secrets) == 0 && len(indexing) > 0:
+				return refuse(exitRemote,
+					"What is late is not known yet: some mounts are still being indexed. Try again "+
+						"in a minute.")
+			case len(secrets) == 0:
+				return nil
 			}
 			more := text(sec.Data["next"]) != ""
 			return refuse(exitRemote, "%s late or cannot be judged.", countOf(len(secrets), more))

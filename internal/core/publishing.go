@@ -123,7 +123,7 @@ func (p *publishing) rotating(ctx context.Context, names []string) iter.Seq2[eng
 				if s.Path != "" {
 					d, derr := p.policies.Decide(ctx, names, policies.Query{Path: s.Path, Op: route.Read})
 					if derr != nil {
-						yield(s, derr)
+						yield(engine.Rotating{}, derr) // the list ends here: it must not look like a damaged record
 						return
 					}
 					if !d.Allowed {
