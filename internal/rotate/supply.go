@@ -34,9 +34,6 @@ func (c Control) Supply(ctx context.Context, made Credential, by string, warn fu
 			return fault.New(op, fault.Held, "%s", why)
 		}
 	}
-	if err := isForeign(ctx, e, made.ID); err != nil {
-		return err
-	}
 	for _, v := range made.Secret {
 		e.Redactor.Know(v)
 	}
@@ -52,7 +49,10 @@ func (c Control) Supply(ctx context.Context, made Credential, by string, warn fu
 		return fault.New(op, fault.Invalid, "the supplied key is not a new one: its ID or its secret is that of the "+
 			"current key %s; create another key at the provider", t.Old.Key())
 	}
-	if err := claim(ctx, e); err != nil {
+	if err := claim(ctx, e); err != nil { // before the records are read
+		return err
+	}
+	if err := mustBeUnknown(ctx, e, made.ID); err != nil {
 		return err
 	}
 	e.Rec.Reviewed()
@@ -60,9 +60,9 @@ func (c Control) Supply(ctx context.Context, made Credential, by string, warn fu
 	return created(ctx, e, made)
 }
 
-// isForeign returns an error if a record of the mount already knows the credential: its rotation
-// would retire it, or the record's own would.
-func isForeign(ctx context.Context, e *Edit, id string) error {
+// mustBeUnknown returns an error if a record of the mount already knows the credential: the
+// rotation of one would retire the credential of the other.
+func mustBeUnknown(ctx context.Context, e *Edit, id string) error {
 	known, _, err := e.m.knownKeys(ctx)
 	if err != nil {
 		return err

@@ -423,3 +423,25 @@ func TestSupplyIsCounted(t *testing.T) {
 		w.refused(route.Write, "keys/demo/supply", wrong, fault.Unavailable, "try again in")
 	})
 }
+
+// TestSupplyOfOneKeyTwice: of two keys that are supplied with one ID at once, on two servers, one
+// is accepted: otherwise the rotation of one would retire the key of the other.
+func TestSupplyOfOneKeyTwice(t *testing.T) {
+	byHand(t, true, func(w *world) {
+		w.must(route.Write, "keys/demo", basic(nil))
+		w.must(route.Write, "keys/second", basic(map[string]any{"path": "secret/second"}))
+		w.waits(rotate.Creating, "supply")
+		other := w.another()
+		_, body := w.person()
+		w.hook = func(what string, before bool) error {
+			if what == "verify" && before {
+				w.hook = nil
+				if _, err := other.Do(route.Write, "keys/second/supply", body); err != nil {
+					t.Errorf("for the second key: %v", err)
+				}
+			}
+			return nil
+		}
+		w.refused(route.Write, "keys/demo/supply", body, fault.Invalid, "is or was the key of a rotation here")
+	})
+}
