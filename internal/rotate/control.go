@@ -35,7 +35,7 @@ type RotateResult struct {
 // place, nothing is committed yet: Drive runs the first step, which commits its own intent.
 func (c Control) RotateNow(ctx context.Context, ask RotateRequest) (out RotateResult, err error) {
 	e := c.e
-	if err := mayBegin(ctx, e); err != nil {
+	if err := mayBegin(e); err != nil {
 		return out, err
 	}
 	why := Start{Reason: "manual", By: ask.By, Leaked: ask.Leaked}
@@ -139,13 +139,10 @@ func requestInFlight(e *Edit, ask RotateRequest, why Start, out *RotateResult) e
 }
 
 // mayBegin returns an error if no rotation may begin.
-func mayBegin(ctx context.Context, e *Edit) error {
+func mayBegin(e *Edit) error {
 	const op = "rotate.RotateNow"
-	all, err := e.kind.limits(ctx)
 	switch {
-	case err != nil:
-		return err
-	case all.Brake:
+	case e.limits.Brake:
 		return fault.New(op, fault.Held,
 			"rotation is paused for this mount (the brake is on); write brake=false to config first")
 	case e.Rec.Paused != nil:
@@ -164,7 +161,7 @@ func (c Control) RollBack(ctx context.Context, reason string, force bool) error 
 		e.Rec.Paused = nil
 		e.Rec.Reviewed()
 	}
-	if err := mayBegin(ctx, e); err != nil {
+	if err := mayBegin(e); err != nil {
 		return err
 	}
 	if err := e.Unlock(ctx); err != nil {
@@ -288,7 +285,7 @@ func (c Control) Resume(ctx context.Context) error {
 	if err := e.Commit(ctx, "resumed", e.Planned()); err != nil || !p.Auto || e.Rec.Turn == nil {
 		return err
 	}
-	if mayBegin(ctx, e) != nil || e.busy("rotate.Resume") != nil || inGrace(e) {
+	if mayBegin(e) != nil || e.busy("rotate.Resume") != nil || inGrace(e) {
 		return nil // the record is due, and continues when that has ended
 	}
 	if err := steps[e.kind.Style][e.Rec.State()](ctx, e); err != nil || e.Rec.Paused == nil {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/keyturn/keyturn/internal/cron"
 	"github.com/keyturn/keyturn/internal/fault"
 	"github.com/keyturn/keyturn/internal/secret"
 	"github.com/keyturn/keyturn/internal/storage"
@@ -37,13 +36,13 @@ type Edit struct {
 	working   bool            // on a due item, which must move
 	retryNow  bool            // the step in flight is tried at once
 	details   map[string]string
-	auditErr  error         // of the external call, for the audit log
-	logErr    *Error        // of the external call, for the log, once it is committed
-	exchanges []Exchange    // requests that no commit holds yet
-	counted   int           // of them in Kept of the rotation in flight
-	quiet     bool          // the commit in progress has no journal row, no event and no exchanges
-	missed    time.Time     // the rotation whose window is over, for the log, once it is committed
-	blackout  cron.Blackout // of the mount
+	auditErr  error      // of the external call, for the audit log
+	logErr    *Error     // of the external call, for the log, once it is committed
+	exchanges []Exchange // requests that no commit holds yet
+	counted   int        // of them in Kept of the rotation in flight
+	quiet     bool       // the commit in progress has no journal row, no event and no exchanges
+	missed    time.Time  // the rotation whose window is over, for the log, once it is committed
+	limits    Limits     // of the mount, as of when the record was loaded
 }
 
 // load reads a record to change it, or returns nil if there is none. The caller holds the
@@ -82,7 +81,7 @@ func (m *Manager) load(ctx context.Context, k *Kind, name string) (*Edit, error)
 func (m *Manager) edit(ctx context.Context, k *Kind, r *Record) (e *Edit, err error) {
 	all, err := k.limits(ctx)
 	return &Edit{m: m, kind: k, Rec: r, Now: time.Now().UTC(), Redactor: new(secret.Redactor),
-		blackout: all.Blackout}, err
+		limits: all}, err
 }
 
 // decode reads a row into the record that into names. decode returns the secrets that a row of an
@@ -164,7 +163,7 @@ func (e *Edit) turn() *Turn { return e.Rec.Turn }
 
 func (e *Edit) timing() Timing {
 	t := e.kind.Timing(e.Rec)
-	t.When.Blackout = t.When.Blackout.Join(e.blackout)
+	t.When.Blackout = t.When.Blackout.Join(e.limits.Blackout)
 	return t
 }
 

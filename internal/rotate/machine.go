@@ -50,13 +50,11 @@ func (e *Edit) step(ctx context.Context) error {
 	if e.Rec.Paused != nil && !looks {
 		return e.Commit(ctx, "paused", e.Planned())
 	}
-	switch all, err := e.kind.limits(ctx); {
-	case err != nil:
-		return err
-	case all.Brake && onlyLooks(e): // the daily look waits for the next day
+	switch brake := e.limits.Brake; {
+	case brake && onlyLooks(e): // the daily look waits for the next day
 		endLooks(e)
 		return e.Commit(ctx, braked, e.Planned())
-	case all.Brake:
+	case brake:
 		return e.Commit(ctx, braked, e.Now.Add(brakeWait/2+rand.N(brakeWait/2)))
 	}
 	if e.Rec.State() == Grace && e.Now.Before(e.turn().End.After) {

@@ -32,7 +32,7 @@ func (c Control) ReturnTo(ctx context.Context, r Return) error {
 	if e.turn() != nil && r.Rotation == 0 && r.Version == 0 {
 		return c.RollBack(ctx, reason, r.Force)
 	}
-	if err := mayBegin(ctx, e); err != nil {
+	if err := mayBegin(e); err != nil {
 		return err
 	}
 	if err := e.open(ctx); err != nil {

@@ -14,7 +14,7 @@ import (
 func (c Control) Supply(ctx context.Context, made Credential, by string, warn func(format string, args ...any)) error {
 	const op = "rotate.Supply"
 	e := c.e
-	if err := mayBegin(ctx, e); err != nil {
+	if err := mayBegin(e); err != nil {
 		return err
 	}
 	if err := e.open(ctx); err != nil {
