@@ -14,8 +14,8 @@ func rotateSupply() *command {
 		args: "NAME key_id=ID K=V ...", min: 3, max: -1, fields: true,
 		long: "Gives a rotation of the style manual the key that a person has created at the provider.\nThe key is " +
 			"verified first: one that the provider refuses changes nothing. Read secrets\nfrom a file " +
-			"(api_key=@new.txt) " +
-			"or from standard input (api_key=-), so that they do not\nappear in the shell's history.",
+			"(api_key=@new.txt) or from standard input (api_key=-), so that they do not\nappear in the shell's " +
+			"history.",
 		examples: []example{{"Supply a key whose secret is in a file:",
 			"keyturn rotate supply xero key_id=7f3 api_key=@new.txt"}},
 		flags: func(f *flags) { rotationFlag(f, &mount) },
@@ -54,8 +54,7 @@ func rotateConfirm() *command {
 		name: "confirm", short: "Confirm that the old key was deleted at the provider",
 		args: "NAME", min: 1, max: 1, fields: true,
 		long: "Confirms that a person has deleted the old key of a rotation at the provider. This is\nonly needed " +
-			"if the " +
-			"old key cannot be tried; otherwise the rotation ends by itself.",
+			"if the old key cannot be tried; otherwise the rotation ends by itself.",
 		examples: []example{{"Confirm it:", "keyturn rotate confirm xero"}},
 		flags:    func(f *flags) { rotationFlag(f, &mount) },
 		run: func(ctx context.Context, s *session) error {

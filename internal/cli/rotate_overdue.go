@@ -73,9 +73,8 @@ func rotateOverdue() *command {
 			case err != nil || untracked:
 				return err
 			case len(secrets) == 0 && len(indexing) > 0:
-				return refuse(exitRemote,
-					"What is late is not known yet: some mounts are still being indexed. Try again "+
-						"in a minute.")
+				return refuse(exitRemote, "What is late is not known yet: some mounts are still being indexed. Try "+
+					"again in a minute.")
 			case len(secrets) == 0:
 				return nil
 			}

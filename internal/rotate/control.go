@@ -71,14 +71,8 @@ func beginNow(ctx context.Context, e *Edit, ask RotateRequest, why Start, out *R
 	if q := e.Rec.Queued; q != nil {
 		why.Leaked = why.Leaked || q.Leaked
 	}
-	if e.kind.Ready != nil {
-		why, err := e.kind.Ready(ctx, e.Rec)
-		if err != nil {
-			return err
-		}
-		if why != "" {
-			return fault.New("rotate.RotateNow", fault.Held, "%s", why)
-		}
+	if err := mustBeReady(ctx, e); err != nil {
+		return err
 	}
 	if ask.Leaked {
 		e.Rec.markLeaked(e.Rec.Current.Key())
@@ -86,6 +80,18 @@ func beginNow(ctx context.Context, e *Edit, ask RotateRequest, why Start, out *R
 	e.start(why)
 	out.Retires = e.turn().Start.Leaked
 	return nil
+}
+
+// mustBeReady returns why no rotation may begin on request.
+func mustBeReady(ctx context.Context, e *Edit) error {
+	if e.kind.Ready == nil {
+		return nil
+	}
+	why, err := e.kind.Ready(ctx, e.Rec)
+	if err == nil && why != "" {
+		err = fault.New("rotate.RotateNow", fault.Held, "%s", why)
+	}
+	return err
 }
 
 // requestInFlight handles a request for a rotation while another one is in flight.

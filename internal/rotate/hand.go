@@ -60,19 +60,31 @@ func storeThrottled(w *placeWrite, wait time.Duration) error {
 	return w.store("unchecked", w.e.unchangedDue())
 }
 
-// verifyCounted asks the provider to verify a credential. The call is counted in the record before
-// it is made, so that the limit holds across servers. answer is the provider's answer; stopped
-// means that no call was made.
-func verifyCounted(ctx, short context.Context, w *placeWrite, c Credential) (answer error, stopped bool, err error) {
-	if wait := w.e.Rec.spend(w.e.Now); wait > 0 {
-		return nil, true, storeThrottled(w, wait)
+// tryCounted asks the provider to verify a credential that somebody has given. The call is
+// counted in the record before it is made, so that the limit holds across servers. answer is the
+// provider's answer. If wait is not zero or err is not nil, no call was made.
+func tryCounted(ctx, short context.Context, e *Edit, c Credential) (wait time.Duration, answer, err error) {
+	if wait = e.Rec.spend(e.Now); wait > 0 {
+		return wait, nil, nil
 	}
-	if err := w.e.Commit(ctx, callCounted, w.e.unchangedDue()); err != nil {
+	if err := e.Commit(ctx, callCounted, e.unchangedDue()); err != nil {
+		return 0, nil, err
+	}
+	answer = e.target.Verify(short, c)
+	e.Now = time.Now().UTC()
+	return 0, answer, nil
+}
+
+// verifyCounted is tryCounted for a write by hand. stopped means that no call was made.
+func verifyCounted(ctx, short context.Context, w *placeWrite, c Credential) (answer error, stopped bool, err error) {
+	wait, answer, err := tryCounted(ctx, short, w.e, c)
+	switch {
+	case wait > 0:
+		return nil, true, storeThrottled(w, wait)
+	case err != nil:
 		return nil, true, err
 	}
 	w.calledProvider = true
-	answer = w.e.target.Verify(short, c)
-	w.e.Now = time.Now().UTC()
 	return answer, false, nil
 }
 

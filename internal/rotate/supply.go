@@ -26,12 +26,9 @@ func (c Control) Supply(ctx context.Context, made Credential, by string, warn fu
 	case t != nil && !t.awaitsCredential():
 		return fault.New(op, fault.Conflict, "rotation %d of %s does not wait for a new key (%s); to supply "+
 			"one, %s", t.N, e.name(), t.State, t.Advice())
-	case t == nil && e.kind.Ready != nil:
-		switch why, err := e.kind.Ready(ctx, e.Rec); {
-		case err != nil:
+	case t == nil:
+		if err := mustBeReady(ctx, e); err != nil {
 			return err
-		case why != "":
-			return fault.New(op, fault.Held, "%s", why)
 		}
 	}
 	for _, v := range made.Secret {
@@ -68,40 +65,36 @@ func mustBeUnknown(ctx context.Context, e *Edit, id string) error {
 		return err
 	}
 	if known[id] || slices.Contains(e.Rec.Disowned, id) {
-		return fault.New("rotate.Supply", fault.Invalid,
-			"the supplied key is not a new one: %s is or was the key of a "+
-				"rotation here; create another key at the provider", id)
+		return fault.New("rotate.Supply", fault.Invalid, "the supplied key is not a new one: %s is or was the key of "+
+			"a rotation here; create another key at the provider", id)
 	}
 	return nil
 }
 
-// verifySupplied verifies a supplied credential. The call is counted before it is made, as those
-// for writes by hand are.
+// verifySupplied verifies a supplied credential, within the limit on writes by hand.
 func verifySupplied(ctx context.Context, e *Edit, made Credential, warn func(format string, args ...any)) error {
 	const op = "rotate.Supply"
 	if e.can.Proof == ProofNone {
 		return nil
 	}
-	if wait := e.Rec.spend(e.Now); wait > 0 {
-		return fault.New(op, fault.Unavailable, "too many keys were tried at the provider; try again in %s",
-			Rough(wait))
-	}
-	if err := e.Commit(ctx, callCounted, e.unchangedDue()); err != nil {
-		return err
-	}
 	short, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	err := e.target.Verify(short, made)
-	switch e.Now = time.Now().UTC(); {
+	wait, answer, err := tryCounted(ctx, short, e, made)
+	switch {
+	case err != nil:
+		return err
+	case wait > 0:
+		return fault.New(op, fault.Unavailable, "too many keys were tried at the provider; try again in %s",
+			Rough(wait))
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case err != nil && OutcomeOf(err) == Rejected:
+	case answer != nil && OutcomeOf(answer) == Rejected:
 		return fault.New(op, fault.Invalid, "the provider refuses the supplied key (%s); check that all of it was "+
 			"copied, and that it is a key for this account; if it needs a minute to become valid, supply it again",
-			e.errorText(err))
-	case err != nil:
+			e.errorText(answer))
+	case answer != nil:
 		warn("the key could not be verified now (%s); the rotation verifies it before it publishes it",
-			e.errorText(err))
+			e.errorText(answer))
 	}
 	return nil
 }
@@ -131,9 +124,8 @@ func (c Control) ConfirmRetired(ctx context.Context, by string) error {
 			return fault.New(op, fault.Conflict, "the provider still accepts the key %s; delete it there first",
 				victim)
 		case err != nil:
-			return fault.New(op, fault.Upstream,
-				"it could not be verified that the key %s is dead: %s; try again later",
-				victim, e.errorText(err))
+			return fault.New(op, fault.Upstream, "it could not be verified that the key %s is dead: %s; try again "+
+				"later", victim, e.errorText(err))
 		}
 	}
 	t.End.Retired = e.Now

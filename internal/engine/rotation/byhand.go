@@ -3,8 +3,6 @@ package rotation
 import (
 	"context"
 	"slices"
-	"strings"
-	"unicode"
 
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/route"
@@ -35,13 +33,9 @@ func (r byHandRoutes) supply(ctx context.Context, req *route.Request, in supplyI
 	})
 }
 
-// maxSupplied limits one value of a supplied key, in bytes.
-const maxSupplied = 64 << 10
-
 // suppliedKey checks that a supplied key has an ID and all outputs of its recipe.
 func suppliedKey(d Definition, in supplyIn) (c rotate.Credential, err error) {
-	if in.KeyID == "" || len(in.KeyID) > 512 ||
-		strings.ContainsFunc(in.KeyID, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if !ValidID(in.KeyID) {
 		return c, invalid(
 			`field "key_id" is required: give the ID or the name that the provider shows for the new key, at most 512 printable characters`)
 	}
@@ -51,8 +45,8 @@ func suppliedKey(d Definition, in supplyIn) (c rotate.Credential, err error) {
 		case !slices.Contains(outputNames(d), name):
 			return c, invalid("field \"key\": recipe %q has no output %q; its outputs are %q", d.Name, name,
 				outputNames(d))
-		case v.Len() > maxSupplied:
-			return c, invalid("field \"key\": %q is larger than %d KiB; give the key alone", name, maxSupplied>>10)
+		case v.Len() > MaxOutput:
+			return c, invalid("field \"key\": %q is larger than %d KiB; give the key alone", name, MaxOutput>>10)
 		case d.secret(name):
 			c.Secret[name] = v
 		default:
@@ -62,8 +56,7 @@ func suppliedKey(d Definition, in supplyIn) (c rotate.Credential, err error) {
 	for _, o := range d.Outputs {
 		if v := in.Key[o.Name]; v.Empty() {
 			return c, invalid("field \"key\": %q is missing or empty; give every output of recipe %q: %q", o.Name,
-				d.Name,
-				outputNames(d))
+				d.Name, outputNames(d))
 		}
 	}
 	return c, nil

@@ -1,10 +1,10 @@
 package rotation
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -59,8 +59,7 @@ func (x externals) write(ctx context.Context, req *route.Request, in externalIn)
 		if k.Rec.Data, err = encode(k.data); err != nil {
 			return err
 		}
-		changed := before.Bind.Hash != k.data.Bind.Hash ||
-			!slices.Equal(sorted(before.places()), sorted(k.data.places()))
+		changed := before.Bind.Hash != k.data.Bind.Hash || !maps.Equal(before.Config.Fields, k.data.Config.Fields)
 		rotate.Watch(k.Edit, there, before.Config.Path != k.data.Config.Path, changed)
 		what := "configured"
 		if k.New() {
@@ -241,10 +240,4 @@ func (x externals) delete(ctx context.Context, _ *route.Request, in nameIn) (rou
 
 func noExternal(name string) error {
 	return fault.New("rotation.load", fault.NotFound, "there is no external key %q; list external/", name)
-}
-
-// sorted returns places in a fixed order.
-func sorted(all []engine.Place) []engine.Place {
-	slices.SortFunc(all, func(a, b engine.Place) int { return cmp.Compare(a.Path+"|"+a.Field, b.Path+"|"+b.Field) })
-	return all
 }

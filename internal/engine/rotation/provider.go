@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net"
 	"strings"
+	"unicode"
 
 	"github.com/keyturn/keyturn/internal/rotate"
 	"github.com/keyturn/keyturn/internal/secret"
@@ -146,4 +147,15 @@ const SlotMark = "#"
 func SlotOf(id string) string {
 	slot, _, _ := strings.Cut(id, SlotMark)
 	return slot
+}
+
+// MaxID and MaxOutput limit the ID of a key and one output, in bytes.
+const (
+	MaxID     = 512
+	MaxOutput = 64 << 10
+)
+
+// ValidID reports whether a text can be the ID of a key.
+func ValidID(id string) bool {
+	return id != "" && len(id) <= MaxID && !strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) })
 }

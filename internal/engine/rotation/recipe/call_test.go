@@ -165,19 +165,19 @@ func TestLostSecret(t *testing.T) {
 // TestUnreadableKeys: a key whose reply cannot be read exists. Its id is kept where it can be
 // read, and its secret and id are within their limits or refused.
 func TestUnreadableKeys(t *testing.T) {
-	long := strings.Repeat("a", maxSecret)
+	long := strings.Repeat("a", rotation.MaxOutput)
 	for name, tt := range map[string]struct {
 		id, key, label string
 		fine           bool
 		wantID         string
 	}{
 		"right":                    {"a", "k", "l", true, "a"},
-		"the longest":              {long[:maxID], long, long, true, long[:maxID]},
+		"the longest":              {long[:rotation.MaxID], long, long, true, long[:rotation.MaxID]},
 		"no secret":                {"a", "", "l", false, "a"},
 		"a long secret":            {"a", long + "a", "l", false, "a"},
 		"a long label":             {"a", "k", long + "a", false, "a"},
 		"no id":                    {"", "k", "l", false, ""},
-		"a long id":                {long[:maxID+1], "k", "l", false, ""},
+		"a long id":                {long[:rotation.MaxID+1], "k", "l", false, ""},
 		"an unprintable id":        {"\x01a", "k", "l", false, ""},
 		"an unprintable end":       {"a\x01", "k", "l", false, ""},
 		"neither id nor secret":    {"\x01", "", "l", false, ""},

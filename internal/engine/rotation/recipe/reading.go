@@ -57,7 +57,7 @@ func (p *parser) recipe(b *hclsyntax.Body) {
 	d.Can.Late = p.duration(content, "late", 15*time.Minute, 24*time.Hour)
 	p.fields(blocks)
 	p.hosts(content)
-	styleReader{p}.slots(content)
+	readSlots(p, content)
 	p.limits(blocks["limits"])
 	p.settle(blocks["settle"])
 	p.auth = p.authOf(blocks["auth"], p.calls)

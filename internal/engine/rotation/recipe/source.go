@@ -20,7 +20,6 @@ import (
 const (
 	maxPages  = 100
 	maxListed = 20_000
-	maxSecret = 64 << 10
 )
 
 // A source is a recipe bound to parameters, admin credentials and a client.
@@ -108,13 +107,13 @@ func (s *source) credential(st *createStep, r *reply, id string) (rotate.Credent
 	}
 	for _, o := range st.secret { // first, so that no error below can show one
 		v, _, err := s.eval.text(o.expr, r.vars)
-		if err == nil && (v == "" || len(v) > maxSecret) {
+		if err == nil && (v == "" || len(v) > rotation.MaxOutput) {
 			err = fault.New("recipe.create", fault.Upstream,
 				"secret %q is empty or too long; check its expression against the provider's reply", o.name)
 		}
 		if err != nil {
 			if st.id != nil {
-				if id, _, bad := s.eval.text(st.id, r.vars); bad == nil && validID(id) {
+				if id, _, bad := s.eval.text(st.id, r.vars); bad == nil && rotation.ValidID(id) {
 					c.ID = id
 				}
 			}
@@ -125,7 +124,7 @@ func (s *source) credential(st *createStep, r *reply, id string) (rotate.Credent
 	}
 	var err error
 	if st.id != nil {
-		if id, _, err = s.eval.text(st.id, r.vars); err == nil && !validID(id) {
+		if id, _, err = s.eval.text(st.id, r.vars); err == nil && !rotation.ValidID(id) {
 			err = fault.New("recipe.create", fault.Upstream,
 				"the id is empty, too long or not printable; check its expression against the provider's reply")
 		}
@@ -136,7 +135,7 @@ func (s *source) credential(st *createStep, r *reply, id string) (rotate.Credent
 	c.ID = id
 	for _, o := range st.public {
 		v, ok, err := s.eval.text(o.expr, r.vars)
-		if err == nil && len(v) > maxSecret {
+		if err == nil && len(v) > rotation.MaxOutput {
 			err = fault.New("recipe.create", fault.Upstream,
 				"%q is too long; check its expression against the provider's reply", o.name)
 		}
@@ -368,7 +367,7 @@ func (s *source) listedKey(st *listStep, vars scope) (l rotate.Listed, err error
 	if l.ID, _, err = s.eval.text(st.id, vars); err != nil {
 		return l, err
 	}
-	if !validID(l.ID) {
+	if !rotation.ValidID(l.ID) {
 		return l, fault.New("recipe.list", fault.Upstream,
 			"%s: the id is empty, too long or not printable; check the expression for the id", position(st.id.Range()))
 	}
@@ -448,7 +447,7 @@ func (st *removalStep) readsKey() bool {
 // remove sends the request that disables or retires a key. remove also succeeds if the key is
 // gone.
 func (s *source) remove(ctx context.Context, st *removalStep, id string) error {
-	if !validID(id) {
+	if !rotation.ValidID(id) {
 		return s.call.failure(&st.step, rotate.Permanent, fault.Invalid, "the key's id is not valid", nil)
 	}
 	r, err := s.call.send(ctx, &st.step, s.eval.vars(ctx, s.keyVar(id)))

@@ -19,7 +19,7 @@ func (p *parser) steps(b *hclsyntax.Body, blocks map[string][]*hcl.Block) {
 	forms[style].check(style, b.EndRange, blocks, &p.problems)
 	id := scope{"key": cty.ObjectVal(keyNames(style))}
 	for _, block := range blocks["supply"] {
-		styleReader{p}.supply(block)
+		readSupply(p, block)
 	}
 	for _, block := range blocks["create"] {
 		p.createStep(block)

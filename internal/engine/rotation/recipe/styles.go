@@ -3,7 +3,6 @@ package recipe
 import (
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -20,6 +19,8 @@ var forms = map[rotate.Style]form{
 	rotate.TwoKey: {[]string{"create", "retire"}, []string{"supply"}},
 	rotate.Slots:  {[]string{"create", "retire"}, []string{"supply", "list", "last_used", "disable"}},
 	rotate.Manual: {[]string{"supply", "verify"}, []string{"create"}},
+	rotate.External: {[]string{"verify"}, []string{"admin", "create", "disable", "last_used", "limits", "list",
+		"retire", "settle", "supply"}},
 }
 
 // check reports missing blocks, and blocks that the recipe's style does not have.
@@ -45,18 +46,13 @@ func keyNames(style rotate.Style) map[string]cty.Value {
 	return names
 }
 
-// A styleReader reads the parts of a recipe that only some styles have.
-type styleReader struct{ p *parser }
-
 const (
-	maxID           = 512 // bytes of a key's ID
 	maxSlots        = 8
 	maxInstructions = 1000 // bytes
 )
 
-// slots reads the names of the slots, of the style slots.
-func (r styleReader) slots(c *hcl.BodyContent) {
-	p := r.p
+// readSlots reads the names of the slots, of the style slots.
+func readSlots(p *parser, c *hcl.BodyContent) {
 	at, style := c.Attributes["slots"], p.out.def.Style
 	switch {
 	case at == nil && style == rotate.Slots:
@@ -69,12 +65,11 @@ func (r styleReader) slots(c *hcl.BodyContent) {
 	case at == nil:
 		return
 	}
-	names := r.literalStrings(at)
+	names := literalStrings(p, at)
 	for i, name := range names {
-		if !validID(name) || strings.Contains(name, rotation.SlotMark) || slices.Contains(names[:i], name) {
-			p.problems.add(at.Expr.Range(),
-				"a slot must be printable, without %q, and different from the others, not %q",
-				rotation.SlotMark, name)
+		if !rotation.ValidID(name) || strings.Contains(name, rotation.SlotMark) || slices.Contains(names[:i], name) {
+			p.problems.add(at.Expr.Range(), "a slot must be printable, without %q, and different from the others, "+
+				"not %q", rotation.SlotMark, name)
 			return
 		}
 	}
@@ -87,8 +82,7 @@ func (r styleReader) slots(c *hcl.BodyContent) {
 }
 
 // literalStrings reads an attribute that must be a list of literal strings.
-func (r styleReader) literalStrings(at *hcl.Attribute) (out []string) {
-	p := r.p
+func literalStrings(p *parser, at *hcl.Attribute) (out []string) {
 	v, ok := p.literal(at.Expr)
 	if !ok {
 		return nil
@@ -108,29 +102,26 @@ func (r styleReader) literalStrings(at *hcl.Attribute) (out []string) {
 	return out
 }
 
-// supply reads what a person supplies, of the style manual.
-func (r styleReader) supply(block *hcl.Block) {
-	p := r.p
+// readSupply reads what a person supplies, of the style manual.
+func readSupply(p *parser, block *hcl.Block) {
 	content, diags := block.Body.Content(&hcl.BodySchema{Attributes: attributes("instructions", "secret", "public")})
 	p.problems.diagnostics(diags)
 	def := &p.out.def
 	def.Instructions = strings.TrimRight(p.literalString(content, "instructions"), ". \n")
 	if len(def.Instructions) == 0 || len(def.Instructions) > maxInstructions {
-		p.problems.add(block.DefRange,
-			"supply must say in instructions where a person creates and deletes keys, in at "+
-				"most %d bytes", maxInstructions)
+		p.problems.add(block.DefRange, "supply must say in instructions where a person creates and deletes keys, in "+
+			"at most %d bytes", maxInstructions)
 	}
 	for _, name := range []string{"secret", "public"} {
 		at := content.Attributes[name]
 		if at == nil {
 			continue
 		}
-		for _, output := range r.literalStrings(at) {
+		for _, output := range literalStrings(p, at) {
 			taken := slices.ContainsFunc(def.Outputs, func(o rotation.Output) bool { return o.Name == output })
 			if !fieldName.MatchString(output) || output == "id" || taken {
-				p.problems.add(at.Expr.Range(),
-					"the name of an output must be a-z, then a-z, 0-9 and _, not \"id\", and "+
-						"different from the others, not %q", output)
+				p.problems.add(at.Expr.Range(), "the name of an output must be a-z, then a-z, 0-9 and _, not \"id\", "+
+					"and different from the others, not %q", output)
 				continue
 			}
 			def.Outputs = append(def.Outputs, rotation.Output{Name: output, Secret: name == "secret"})
@@ -147,15 +138,10 @@ func (r *recipe) idleSlot(current string) (string, error) {
 	slots := r.def.Slots
 	i := slices.Index(slots, rotation.SlotOf(current))
 	if i < 0 {
-		return "", fault.New("recipe.create", fault.Invalid,
-			"the current key %q is in none of the slots %q, so it is "+
-				"not known which slot readers use; write current_key_id with the slot's name", current, slots)
+		return "", fault.New("recipe.create", fault.Invalid, "the current key %q is in none of the slots %q, so it "+
+			"is not known which slot readers use; write current_key_id with the slot's name", current, slots)
 	}
 	return slots[(i+1)%len(slots)], nil
-}
-
-func validID(id string) bool {
-	return id != "" && len(id) <= maxID && !strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // checkSupplied refuses a recipe that would delete whatever ID a person has given with a key.
@@ -167,8 +153,7 @@ func checkSupplied(p *parser, blocks map[string][]*hcl.Block) {
 	es := append(verify.expressions(), verify.when, verify.rejected)
 	es = slices.DeleteFunc(es, func(e hcl.Expression) bool { return e == nil })
 	if !uses(es, "key", "id") {
-		p.problems.add(blocks["retire"][0].DefRange,
-			"retire deletes the key whose ID a person has given, so verify must "+
-				"show that the ID belongs to the key: use key.id in its request or conditions, or leave retire out")
+		p.problems.add(blocks["retire"][0].DefRange, "retire deletes the key whose ID a person has given, so verify "+
+			"must show that the ID belongs to the key: use key.id in its request or conditions, or leave retire out")
 	}
 }

@@ -88,7 +88,7 @@ func (a *api) use(r *http.Request, secret string) (keyserver.Key, error) {
 var digestParam = regexp.MustCompile(`(\w+)="?([^",]*)"?`)
 
 // onDigest is on with digest authentication. check reports whether the caller knows a password.
-// Whoever sends no credentials is asked for them, and nothing else happens.
+// A request without credentials gets a challenge, and has no other effect.
 func (a *api) onDigest(pattern string, handle func(r *http.Request, user string, check func(password string) bool) (
 	answer, error)) {
 	const nonce = "kXyZ+/=1"
